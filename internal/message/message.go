@@ -1,0 +1,119 @@
+// Package message is how the three kinds of process talk: the paper's 16
+// control messages (appendix A.3) under their names, and packets with file
+// descriptors over Unix SOCK_SEQPACKET sockets, so that the death of a peer is
+// seen as end of file. What a message makes a process do does not belong here.
+package message
+
+import (
+	"usertcp/internal/wire"
+)
+
+// Type says which of the 16 messages it is.
+type Type uint8
+
+// The paper's 16 messages (A.3), in its order.
+const (
+	Listen Type = 1 + iota
+	Forward
+	Divert
+	Syn
+	Spawn
+	NewSocket
+	Bind
+	ListenChild
+	Connect
+	SetTxBufs
+	SetRxBufs
+	SetReuseAddr
+	InitReply
+	BindReply
+	ConnectReply
+	GeneralReply
+
+	numTypes = iota
+)
+
+// Party is one of the three kinds of process.
+type Party uint8
+
+// The parties.
+const (
+	User Party = 1 << iota
+	Child
+	Server
+)
+
+// Op says what a Listen, Forward or NewSocket message asks for.
+type Op uint8
+
+// The operations.
+const (
+	OpNone   Op = iota
+	OpBind      // Listen: take a local address; Local.Port 0 asks for any port
+	OpListen    // Listen: SYNs for the address taken before go to this child
+	OpClose     // Listen, Forward: give it back
+	OpOpen      // Forward: take a connection; Local.Port 0 asks for an ephemeral port
+	OpLink      // NewSocket: N is a link whose descriptors the application lacks
+)
+
+// MaxPDU is the longest PDU that a message carries, in octets.
+const MaxPDU = 65535
+
+// MaxFiles is the largest number of descriptors that a message carries.
+const MaxFiles = 8
+
+// Version is the version of the messages and of the frames between servers.
+// Processes of different versions don't talk.
+const Version = 1
+
+// Message is any of the 16 messages; the table below says which fields each uses.
+type Message struct {
+	Type   Type
+	Op     Op
+	VCI    wire.VCI
+	ID     uint32 // of the request; its reply carries the same
+	Errno  uint32 // in replies: 0, or an errno of Linux
+	Socket uint32 // index of the connection in the segment
+	N      uint32 // backlog, number of buffers, link, or version
+	Local  wire.Endpoint
+	Remote wire.Endpoint
+	PDU    []byte // an IP packet; aliases the receive buffer
+	Files  []int  // descriptors; the receiver owns them
+}
+
+// form is one row of the table: who says it to whom, what it is for, what it carries.
+type form struct {
+	name     string
+	from, to Party
+	pdu      bool // carries a PDU
+	files    int  // largest number of descriptors
+	about    string
+}
+
+// table documents the messages, and is what Decode checks against.
+var table = [numTypes + 1]form{
+	Listen:       {"Listen", Child, Server, false, 0, "Op, Local, Socket, N=backlog: bind, listen on or give back a port; General_Reply"},
+	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local"},
+	Divert:       {"Divert", Child, Server, false, 0, "ID of a Syn, Errno: the SYN was taken, or why not"},
+	Syn:          {"Syn", Server, Child, true, 0, "PDU, VCI=connector's RxVCI: a SYN came for a port of this child; Divert"},
+	Spawn:        {"Spawn", User, Server, false, 1, "N=version, Files: the child's end of a new channel; the server forks a child, which sends Init_Reply"},
+	NewSocket:    {"New_Socket", User, Child, false, 0, "Socket made, or Op=link, N=link whose descriptors are wanted; General_Reply with Files"},
+	Bind:         {"Bind", User, Child, false, 0, "Socket, Local, N=1 for SO_REUSEADDR: Bind_Reply"},
+	ListenChild:  {"Listen_Child", User, Child, false, 0, "Socket, N=backlog: General_Reply"},
+	Connect:      {"Connect", User, Child, false, 0, "Socket, Local, Remote: Connect_Reply"},
+	SetTxBufs:    {"Set_Tx_Bufs", User, Child, false, 0, "N=buffers: the pool's Tx limit; General_Reply"},
+	SetRxBufs:    {"Set_Rx_Bufs", User, Child, false, 0, "N=buffers: the pool's Rx limit; General_Reply"},
+	SetReuseAddr: {"Set_Reuse_Addr", User, Child, false, 0, "Socket, N=0 or 1; General_Reply"},
+	InitReply:    {"Init_Reply", Child, User, false, 5, "Errno, N=version, VCI=the pool's, Files: the segment, the pool's bell page and its eventfds"},
+	BindReply:    {"Bind_Reply", Child, User, false, 0, "Errno, Local"},
+	ConnectReply: {"Connect_Reply", Child, User, false, 0, "Errno, Local: the SYN has left, or why not"},
+	GeneralReply: {"General_Reply", Child | Server, User | Child, false, 8, "Errno, and what the request's row says"},
+}
+
+// String returns the message's name in the paper.
+func (t Type) String() string {
+	if t == 0 || int(t) >= len(table) {
+		return "unknown"
+	}
+	return table[t].name
+}
