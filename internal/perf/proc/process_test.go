@@ -1,0 +1,149 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestWaitLineReturnsTheRestOfTheLine(t *testing.T) {
+	p := start(t, "greet")
+	got, err := p.WaitLine(t.Context(), 10*time.Second, "ready on ")
+	if err != nil || got != "127.0.0.1:1" {
+		t.Errorf("WaitLine = %q, %v; want 127.0.0.1:1", got, err)
+	}
+	if out := string(p.Output()); !strings.HasPrefix(out, "noise\n") {
+		t.Errorf("output %q does not begin with what was written first", out)
+	}
+}
+
+func TestWaitLineFails(t *testing.T) {
+	cases := []struct {
+		role, want string
+		limit      time.Duration
+	}{
+		{"greet", `the greet program: waited 200ms for it to say "never"`, 200 * time.Millisecond},
+		{"quick", `the quick program: ended before it said "never"`, 10 * time.Second},
+		{"fail", "the fail program: the reason (exit status 3)", 10 * time.Second},
+	}
+	for _, c := range cases {
+		_, err := start(t, c.role).WaitLine(t.Context(), c.limit, "never")
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", c.role, err, c.want)
+		}
+	}
+}
+
+func TestWaitLineEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	p := start(t, "greet")
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := p.WaitLine(ctx, time.Minute, "never"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+	if err := p.Wait(ctx, time.Minute); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait: error %v, want context.Canceled", err)
+	}
+}
+
+func TestWaitTellsHowTheProcessEnded(t *testing.T) {
+	if err := start(t, "quick").Wait(t.Context(), 10*time.Second); err != nil {
+		t.Errorf("a process that ended well: %v", err)
+	}
+	err := start(t, "fail").Wait(t.Context(), 10*time.Second)
+	if want := "the fail program: the reason (exit status 3)"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	err = start(t, "greet").Wait(t.Context(), 100*time.Millisecond)
+	if want := "the greet program: waited 100ms for its end"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+func TestStopEndsEvenWhoIgnoresSIGTERM(t *testing.T) {
+	p := start(t, "stubborn")
+	if _, err := p.WaitLine(t.Context(), 10*time.Second, "ignoring"); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	p.Stop(100 * time.Millisecond)
+	if took := time.Since(began); took < 100*time.Millisecond || took > 10*time.Second {
+		t.Errorf("took %v, want a little over 100ms", took)
+	}
+	if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the process is still there: %v", err)
+	}
+	p.Stop(time.Second) // a second time does nothing
+}
+
+func TestStartOfAMissingFileNamesTheProcess(t *testing.T) {
+	_, err := Start(Command{Name: "the server", Path: "/nonexistent/usertcp"})
+	if err == nil || !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "the server: ") {
+		t.Errorf("error %v, want one that names the server and the missing file", err)
+	}
+}
+
+func TestGroupStopEndsAll(t *testing.T) {
+	var g Group
+	var all []*Process
+	for range 3 {
+		p, err := g.Start(role("greet"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	all[1].Stop(time.Second)
+	if n := len(alive(g.members)); n != 2 {
+		t.Errorf("%d members live after one of three was stopped", n)
+	}
+	g.Stop()
+	for _, p := range all {
+		select {
+		case <-p.Done():
+		default:
+			t.Errorf("process %d still runs", p.PID())
+		}
+	}
+}
+
+func TestOutputKeepsTheNewest(t *testing.T) {
+	o := newOutput(4)
+	changed, _ := o.watch()
+	for _, s := range []string{"ab", "cd", "ef"} {
+		if n, err := o.Write([]byte(s)); n != 2 || err != nil {
+			t.Fatalf("Write = %d, %v", n, err)
+		}
+	}
+	if got := string(o.bytes()); got != "cdef" {
+		t.Errorf("kept %q, want cdef", got)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("who watched was not woken")
+	}
+	o.close()
+	if _, ended := o.watch(); !ended {
+		t.Error("the end was not told")
+	}
+}
+
+func TestLastLine(t *testing.T) {
+	cases := map[string]string{
+		"":                          "",
+		"\n \n":                     "",
+		"one":                       "one",
+		"one\ntwo\n\n":              "two",
+		"x\nusertcp: dial tcp: no\n": "dial tcp: no",
+	}
+	for in, want := range cases {
+		if got := lastLine([]byte(in)); got != want {
+			t.Errorf("lastLine(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
