@@ -1,0 +1,244 @@
+package tcp
+
+import (
+	"usertcp/internal/seq"
+	"usertcp/internal/wire"
+)
+
+// ConnSize is the size of a Conn in octets: a multiple of the cache line.
+const ConnSize = 1024
+
+// The queues of Conn.Freed, by where their chunks come from.
+const (
+	freedSent = iota // the front of SndQ
+	freedRead        // the front of RcvQ
+	freedRest        // queues given up as a whole: out-of-order ranges, refused data
+	freedQueues
+)
+
+// Conn is one connection: the transmission control block of RFC 9293 section
+// 3.3.1. A zeroed Conn is a closed one. Its layout is fixed, has no implicit
+// padding and no pointers.
+type Conn struct {
+	State  State
+	Error  Error
+	Events Event // gathered; the half reads and clears
+	flags  flags
+
+	Flow    wire.Flow
+	pending pending // segments that are owed
+	_       uint16
+
+	Opt ConnOptions
+
+	// SndQ holds what the program wrote, from the chunk that holds sndUna on. The
+	// first snd.head octets of it have been acknowledged.
+	SndQ Queue
+
+	// RcvQ holds what is in order and not yet read. The first RcvHead octets of it
+	// have been read.
+	RcvQ    Queue
+	RcvHead uint32
+
+	_ uint32
+
+	// Freed are the chunks that left the connection in this step. The half frees
+	// them after the commit and zeroes the queues: a step begins with them empty.
+	Freed [freedQueues]Queue
+
+	snd    sender
+	rcv    receiver
+	rtt    rtt
+	loss   loss
+	cc     congestion
+	timers timers
+	ooo    reassembly
+	Stats  Stats
+
+	_ [reserve]uint8
+}
+
+// reserve is room for what later versions remember, so that the segment's
+// layout need not change with each of them.
+const reserve = 0
+
+// flags are facts about a connection that are true or false.
+type flags uint32
+
+const (
+	flagPassive      flags = 1 << iota // opened by OpenPassive
+	flagTimestamps                     // both sides agreed on timestamps
+	flagSACK                           // both sides agreed on SACK
+	flagScaling                        // both sides agreed on window scaling
+	flagFinQueued                      // the program has closed: FIN at snd.end
+	flagOrphan                         // the program has closed the whole socket
+	flagReadClosed                     // the program reads no more: what comes is acknowledged and dropped
+	flagFinKnown                       // the peer's FIN has been seen, at rcv.fin
+	flagFinReceived                    // the peer's FIN has been reached in order
+	flagSynResent                      // our SYN was sent more than once
+	flagTiming                         // rtt.seq is being timed
+	flagOverride                       // the persist timer lets one small segment go
+	flagInteractive                    // data has been answered by data soon: acknowledgements can wait for it
+	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
+)
+
+func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
+func (c *Conn) set(f flags)      { c.flags |= f }
+func (c *Conn) clear(f flags)    { c.flags &^= f }
+
+// pending names segments that are owed, for NextSegment to send.
+type pending uint16
+
+const (
+	pendSyn    pending = 1 << iota // SYN or SYN-ACK
+	pendAck                        // an acknowledgement, now
+	pendReset                      // RST with sequence number snd.reset
+	pendProbe                      // a segment the peer must answer: zero window, keep-alive
+	pendResend                     // one segment from sndUna
+)
+
+// cursor is a place in SndQ: off octets into chunk. With an empty queue chunk
+// is None. At the end of the queue it stands behind the tail's last octet, so
+// that it is still right when chunks are linked behind the tail.
+type cursor struct {
+	chunk, off uint32
+}
+
+// sender is the send sequence space (RFC 9293 figure 3) and what belongs to it.
+//
+//	     una             nxt           end
+//	------|---------------|-------------|------
+//	 acked  sent           written        FIN, once the program has closed
+//
+//	una <= nxt <= end, or end+1 if the FIN has been sent
+type sender struct {
+	una, nxt, end seq.Number
+	iss           seq.Number
+
+	wnd      uint32     // octets from una that the peer lets us send
+	maxWnd   uint32     // largest wnd so far
+	wl1, wl2 seq.Number // sequence and acknowledgement number of the last window update
+
+	head  uint32     // octets of SndQ's head chunk that are acknowledged
+	mss   uint32     // octets: largest payload of a segment without SACK blocks
+	small seq.Number // end of the last segment that was less than full-sized (Minshall)
+	reset seq.Number // sequence number of the RST that is owed
+
+	next     cursor     // where nxt is
+	again    cursor     // where againSeq is
+	againSeq seq.Number // next to be sent again after a timeout
+	tsOffset uint32     // added to the clock in timestamps
+
+	since    Time // since when the oldest octet in flight waits for progress
+	lastData Time // when data was last sent
+
+	scale      uint8 // shift of the peer's window field
+	retries    uint8 // timeouts in a row
+	probes     uint8 // probes in a row without an answer
+	probeShift uint8 // back-off of the persist timer
+	keepProbes uint8 // keep-alive probes in a row without an answer
+	_          uint8
+	advertised uint16 // the peer's MSS option, or the default
+}
+
+// receiver is the receive sequence space (RFC 9293 figure 4).
+//
+//	     nxt            edge
+//	------|---------------|------
+//	 in     window          not yet allowed
+//	 RcvQ
+type receiver struct {
+	nxt, edge seq.Number
+	irs       seq.Number
+	fin       seq.Number // number of the peer's FIN, if flagFinKnown
+	acked     seq.Number // nxt as the peer was last told: Last.ACK.sent of RFC 7323
+
+	mss      uint32 // octets: estimate of the size of the peer's full-sized segments
+	tsRecent uint32
+	quick    uint8 // segments that are still acknowledged at once
+	scale    uint8 // shift of our window field
+	_        uint16
+
+	tsRecentAt Time // when tsRecent was taken
+	lastSeg    Time // when the last segment arrived
+	lastData   Time // when data last arrived
+	lastOdd    Time // when an odd segment was last answered: see challenge
+}
+
+// rtt is the round-trip time as RFC 6298 smooths it.
+type rtt struct {
+	srtt, rttvar Time
+	rto          Time       // without back-off
+	at           Time       // when seq was sent
+	seq          seq.Number // being timed, if flagTiming
+	shift        uint8      // back-off: the timer is set to rto << shift
+	_            [3]uint8
+}
+
+// loss is what is believed lost, and the way out of it (RFC 5681, RFC 6582).
+type loss struct {
+	recover seq.Number // sndNxt when the loss was found: recovery ends there
+	dupAcks uint16
+	phase   phase
+	_       uint8
+}
+
+// phase is a phase of loss recovery.
+type phase uint8
+
+const (
+	phaseOpen     phase = iota // nothing is believed lost
+	phaseRecovery              // fast recovery
+	phaseLoss                  // after a timeout: everything in flight is believed lost
+)
+
+// congestion is the congestion window and the private state of the controller.
+type congestion struct {
+	cwnd, ssthresh uint32 // octets
+	private        [16]uint64
+}
+
+// timers are the moments at which something is due, zero for nothing.
+type timers struct {
+	next Time // the earliest of at
+	at   [8]Time
+}
+
+// oooRanges is how many separate out-of-order ranges a connection can hold.
+const oooRanges = 16
+
+// oooRange is a run of octets behind a gap.
+type oooRange struct {
+	start, end        seq.Number
+	head, tail, count uint32 // as in Queue
+}
+
+// reassembly holds what came out of order: n ranges, in order, with a gap before each.
+type reassembly struct {
+	ranges [oooRanges]oooRange
+	bytes  uint32
+	n      uint8
+	recent uint8 // index of the range that changed last, for the first SACK block
+	_      uint16
+}
+
+// Stats counts what a connection did.
+type Stats struct {
+	SegsIn, SegsOut     uint64
+	BytesIn, BytesAcked uint64 // octets accepted in order; octets that the peer acknowledged
+
+	Resent          uint32 // segments sent again
+	FastRetransmits uint32 // recoveries begun by duplicate acknowledgements
+	Timeouts        uint32 // retransmission timeouts
+	Probes          uint32 // zero-window and keep-alive probes sent
+	DupAcks         uint32 // duplicate acknowledgements received
+	OutOfOrder      uint32 // segments put aside behind a gap
+	Challenges      uint32 // challenge acknowledgements sent (RFC 5961)
+	DropState       uint32 // segments dropped: the state has no use for them
+	DropWindow      uint32 // … outside the window
+	DropPAWS        uint32 // … timestamp old or missing
+	DropAck         uint32 // … acknowledgement missing or of something impossible
+	DropDuplicate   uint32 // … payload that was there already
+	DropFull        uint32 // … no room for another out-of-order range
+	Resets          uint32 // RST sent or accepted
+}

@@ -1,0 +1,55 @@
+package tcp
+
+// ConnOptions are the socket options that the engine obeys, in a fixed layout.
+// A program may change them at any time; OptionsChanged must be called then.
+// A switch is 0 (off) or 1 (on).
+type ConnOptions struct {
+	SndBuf uint32 // most octets that wait in SndQ, acknowledged ones not counted
+	RcvBuf uint32 // most octets that wait in RcvQ: what the window is made from
+
+	UserTimeout  uint32 // ms that sent data may stay unacknowledged (RFC 5482); 0: the retries decide
+	KeepIdle     uint32 // s without a segment before the first keep-alive probe
+	KeepInterval uint32 // s between two keep-alive probes
+	Linger       uint32 // s that Close waits, if LingerSet; 0 makes Close an Abort
+
+	MSS       uint16 // octets; what is advertised: MTU of the link less 40 (IPv4) or 60 (IPv6)
+	KeepCount uint8  // keep-alive probes without an answer before the connection is given up
+
+	SynRetries  uint8 // SYNs sent again before an active open is given up
+	SynAckTries uint8 // SYN-ACKs sent again before a passive open is given up
+	DataRetries uint8 // timeouts in a row before data is given up
+
+	NoDelay       uint8 // no Nagle algorithm
+	Cork          uint8 // hold back what is less than full-sized
+	KeepAlive     uint8
+	QuickAck      uint8 // acknowledge everything at once
+	LingerSet     uint8
+	WindowScaling uint8 // offer RFC 7323 window scaling
+	Timestamps    uint8 // offer RFC 7323 timestamps
+	SACK          uint8 // offer RFC 2018 selective acknowledgements
+	Congestion    uint8 // congestion control, an index of controllers
+	TTL           uint8 // for the half: the TTL or hop limit of what is sent
+	TOS           uint8 // for the half: DSCP of what is sent
+	_             [7]uint8
+}
+
+// DefaultOptions returns what a fresh socket has, close to Linux's defaults.
+// MSS is what every IPv4 link can carry after the usual Ethernet; the half knows
+// the link and sets it.
+func DefaultOptions() ConnOptions {
+	return ConnOptions{
+		SndBuf:        1 << 20,
+		RcvBuf:        1 << 20,
+		KeepIdle:      7200,
+		KeepInterval:  75,
+		KeepCount:     9,
+		MSS:           1460,
+		SynRetries:    6,
+		SynAckTries:   5,
+		DataRetries:   15,
+		WindowScaling: 1,
+		Timestamps:    1,
+		SACK:          1,
+		TTL:           64,
+	}
+}
