@@ -1,0 +1,121 @@
+package pool
+
+// Regions number the memories in which octets of packets lie. Region 0 is the
+// pool's own buffers. A circuit (a direct way to a peer's pool) adds two: the
+// buffers that we write and the peer reads, and the ones it writes and we read.
+const (
+	OwnRegion  = 0
+	NoCircuit  = ^uint16(0)
+	MaxCircuit = 1023
+)
+
+// TxRegion returns the region of our buffers on circuit c.
+func TxRegion(c uint16) uint16 { return 2*c + 1 }
+
+// RxRegion returns the region of the peer's buffers on circuit c.
+func RxRegion(c uint16) uint16 { return 2*c + 2 }
+
+// RegionCircuit returns the circuit of a region other than OwnRegion.
+func RegionCircuit(r uint16) uint16 { return (r - 1) / 2 }
+
+// IsTx reports whether r is a region that we write and a peer reads.
+func IsTx(r uint16) bool { return r != OwnRegion && r%2 == 1 }
+
+// Limits of a packet.
+const (
+	MaxPieces = 8   // runs of octets outside the packet itself
+	MaxData   = 176 // octets of headers, inline payload and trailer
+	MaxPDU    = 65535
+)
+
+// None is the buffer, hold or packet identifier that names nothing.
+const None = ^uint32(0)
+
+// Piece is a run of payload octets.
+type Piece struct {
+	Off, Len uint32 // octets, Off from the start of the region
+}
+
+// Packet is a packet on its way: headers and short payloads in Data, longer
+// payloads as pieces of one region.
+type Packet struct {
+	Circuit uint16
+	Region  uint16 // of Pieces
+	Partial bool   // the TCP checksum is not there: the memory has no line noise
+	NPieces uint8
+	Header  uint16 // octets of Data that are headers
+	Inline  uint16 // octets of Data behind them that are payload
+	Payload uint32 // octets of payload, inline or in pieces
+	ID      uint32 // received: what Release takes when the pieces are not needed any more, or None
+	Pieces  [MaxPieces]Piece
+	Bufs    [MaxPieces]uint32 // sending: the buffer of each piece
+	Data    [MaxData]byte
+}
+
+// Driver moves packets between a pool and its network. It is used by one
+// goroutine at a time, who holds the lock of the pool's segment; methods that
+// may be called without the lock say so.
+type Driver interface {
+	// Receive takes the next packet that has arrived, and reports whether
+	// there was one. Damaged packets are counted and passed over.
+	Receive(p *Packet) bool
+
+	// Release gives back the pieces of a received packet: n of the pieces that
+	// it had. When all are back the sender may use the buffers again.
+	Release(circuit uint16, id uint32, n int)
+
+	// Mapped reports whether this process can use circuit: reach its memory, send
+	// on it, and release what came by it.
+	Mapped(circuit uint16) bool
+
+	// Crowded reports whether so many packets of circuit's peer are held that
+	// payloads had better be copied out and released at once.
+	Crowded(circuit uint16) bool
+
+	// Use counts the connections that use circuit: it stays while there are any.
+	Use(circuit uint16, n int)
+
+	// Room returns how many packets circuit takes now.
+	Room(circuit uint16) int
+
+	// Backlog returns how many packets sent on circuit the peer has not looked
+	// at yet.
+	Backlog(circuit uint16) int
+
+	// Send puts a packet on its circuit, which must have room.
+	Send(p *Packet)
+
+	// Flush makes everything visible to the peers that was sent, received and
+	// released since the last time, and notes whom to wake.
+	Flush()
+
+	// Ring wakes those that Flush has noted. It makes system calls; it is
+	// called without the lock, by whoever called Flush.
+	Ring()
+
+	// Pending reports whether Receive would find something. It may be called
+	// without the lock.
+	Pending() bool
+
+	// Notify asks for a wake-up when circuit has room for more and all that was
+	// sent has been looked at (sent), and when buffers are released (released).
+	Notify(circuit uint16, sent, released bool)
+
+	// Alloc takes a buffer for sending on circuit; it returns None if there is
+	// none or the Tx limit has been reached. off is where it begins in
+	// TxRegion(circuit). The buffer has one reference.
+	Alloc(circuit uint16) (buf uint32, off uint32)
+
+	// Ref and Unref count the references of a buffer for sending. A buffer is
+	// free when nobody refers to it and the peer has released every packet that
+	// it was part of.
+	Ref(region uint16, buf uint32)
+	Unref(region uint16, buf uint32)
+
+	// BufferSize returns the octets in a buffer for sending.
+	BufferSize() int
+
+	// Octets returns the memory of a region, or nil if it isn't mapped here. It
+	// may be called without the lock, while the region has pieces in use.
+	Octets(region uint16) []byte
+}

@@ -1,0 +1,276 @@
+package ring
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/message"
+	"usertcp/internal/wire"
+)
+
+// FrameType says what a frame is for.
+type FrameType uint8
+
+// The types of frames.
+const (
+	// FramePDU carries an IP packet and its AAL-5 trailer, whose RxVCI is Src:
+	// to the well-known VCI of Dst's host what has no circuit yet (paper section
+	// 4.4.7), to another VCI what has.
+	FramePDU FrameType = 1 + iota
+	// FrameAttach offers Src's half of the circuit between Src and Dst: Files
+	// are its link memory, its bell page and its eventfds, N is the layout's version.
+	FrameAttach
+	// FrameDetach says that Src has closed its half of the circuit to Dst.
+	FrameDetach
+	// FrameUnreachable comes back to the Src of a PDU that could not be
+	// delivered: Errno says why, PDU is the beginning of what was sent.
+	FrameUnreachable
+	// FrameHello is the first frame each way between two servers: Src is the
+	// server's well-known VCI, N its version, PDU its addresses, 16 octets each.
+	FrameHello
+
+	numFrameTypes = iota
+)
+
+var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello"}
+
+func (t FrameType) String() string {
+	if int(t) >= len(frameNames) {
+		t = 0
+	}
+	return frameNames[t]
+}
+
+// Limits of frames.
+const (
+	MaxFramePDU   = message.MaxPDU + wire.AAL5Len // octets: a whole packet and its trailer
+	MaxAttach     = 5                             // descriptors
+	MaxUnreach    = 128                           // octets of the PDU that come back
+	MaxAddrs      = 16                            // addresses of a host
+	MaxFrame      = frameHeader + MaxFramePDU     // octets of a frame as sent
+	minPDU        = 20 + wire.AAL5Len             // an IPv4 header and the trailer
+	helloAddr     = 16
+	frameMagic    = "utfr"
+	frameHeader   = 24
+	FrameVersion  = message.Version // of frames; one number for messages and frames
+	frameReserved = 7
+)
+
+// Frame is what travels between hosts outside circuits: between servers over
+// the sockets in the ring's directory, and between a child and its server.
+type Frame struct {
+	Type  FrameType
+	Src   wire.VCI
+	Dst   wire.VCI
+	N     uint32 // version, of the layout or the frames
+	Errno uint32 // of Linux
+	PDU   []byte // aliases the receive buffer
+	Files []int  // descriptors; the receiver owns them
+}
+
+// What is wrong with a frame. A frame of another version is a *VersionError.
+var (
+	ErrFrameShort    = errors.New("ring: frame is too short")
+	ErrFrameMagic    = errors.New("ring: not a frame")
+	ErrFrameType     = errors.New("ring: unknown type of frame")
+	ErrFrameReserved = errors.New("ring: reserved octets of a frame are not zero")
+	ErrFrameVCI      = errors.New("ring: frame with a VCI that nobody has")
+	ErrFramePDU      = errors.New("ring: PDU of a frame does not fit")
+	ErrFrameTrailer  = errors.New("ring: AAL-5 trailer does not fit the frame")
+	ErrFrameFiles    = errors.New("ring: number of descriptors does not fit")
+	ErrFrameErrno    = errors.New("ring: errno does not fit the frame")
+)
+
+// VersionError says that a host of the ring speaks another version.
+type VersionError struct {
+	Host   int // ring id, -1 if not known
+	Theirs uint32
+}
+
+func (e *VersionError) Error() string {
+	who := "a peer"
+	if e.Host >= 0 {
+		who = fmt.Sprintf("ring host %d", e.Host)
+	}
+	return fmt.Sprintf("%s speaks version %d, this server version %d", who, e.Theirs, FrameVersion)
+}
+
+// Append appends the frame's octets to b, little-endian. The descriptors travel
+// beside them.
+//
+//	0  magic "utfr"           8  Src    12  N       20  length of PDU, octets
+//	4  version, Type         10  Dst    16  Errno   24  PDU
+//	6  number of descriptors, 0
+func (f *Frame) Append(b []byte) []byte {
+	if len(f.PDU) > MaxFramePDU || len(f.Files) > message.MaxFiles {
+		panic("BUG: frame with a PDU or a number of descriptors beyond the limits")
+	}
+	le := binary.LittleEndian
+	b = append(b, frameMagic...)
+	b = append(b, FrameVersion, byte(f.Type), byte(len(f.Files)), 0)
+	b = le.AppendUint16(b, uint16(f.Src))
+	b = le.AppendUint16(b, uint16(f.Dst))
+	b = le.AppendUint32(b, f.N)
+	b = le.AppendUint32(b, f.Errno)
+	b = le.AppendUint32(b, uint32(len(f.PDU)))
+	return append(b, f.PDU...)
+}
+
+// DecodeFrame reads the frame in b that came with files and checks it. f.PDU
+// aliases b, f.Files is files. After an error the files are still the caller's to close.
+func DecodeFrame(b []byte, files []int, f *Frame) error {
+	*f = Frame{}
+	le := binary.LittleEndian
+	switch {
+	case len(b) < frameHeader:
+		return ErrFrameShort
+	case string(b[:4]) != frameMagic:
+		return ErrFrameMagic
+	case b[4] != FrameVersion:
+		return &VersionError{Host: -1, Theirs: uint32(b[4])}
+	case b[frameReserved] != 0:
+		return ErrFrameReserved
+	case int(b[6]) != len(files):
+		return ErrFrameFiles
+	case uint64(le.Uint32(b[20:])) != uint64(len(b)-frameHeader):
+		return ErrFramePDU
+	}
+	*f = Frame{
+		Type: FrameType(b[5]),
+		Src:  wire.VCI(le.Uint16(b[8:])), Dst: wire.VCI(le.Uint16(b[10:])),
+		N: le.Uint32(b[12:]), Errno: le.Uint32(b[16:]),
+		Files: files,
+	}
+	if len(b) > frameHeader {
+		f.PDU = b[frameHeader:]
+	}
+	return f.check()
+}
+
+// check is what must hold of every frame that comes in.
+func (f *Frame) check() error {
+	for _, v := range [2]wire.VCI{f.Src, f.Dst} {
+		if !v.Valid() || v.IsMulticast() {
+			return ErrFrameVCI
+		}
+	}
+	if len(f.Files) > 0 && f.Type != FrameAttach {
+		return ErrFrameFiles
+	}
+	if f.Errno != 0 && f.Type != FrameUnreachable {
+		return ErrFrameErrno
+	}
+	switch f.Type {
+	case FramePDU:
+		return f.checkPDU()
+	case FrameAttach:
+		return f.checkAttach()
+	case FrameDetach:
+		return f.want(len(f.PDU) == 0, ErrFramePDU)
+	case FrameUnreachable:
+		if f.Errno == 0 {
+			return ErrFrameErrno
+		}
+		return f.want(len(f.PDU) <= MaxUnreach, ErrFramePDU)
+	case FrameHello:
+		return f.checkHello()
+	}
+	return ErrFrameType
+}
+
+func (f *Frame) want(ok bool, err error) error {
+	if ok {
+		return nil
+	}
+	return err
+}
+
+func (f *Frame) checkPDU() error {
+	if len(f.PDU) < minPDU || len(f.PDU) > MaxFramePDU {
+		return ErrFramePDU
+	}
+	var t wire.AAL5
+	n := len(f.PDU) - wire.AAL5Len
+	if err := wire.ParseAAL5(f.PDU[n:], &t); err != nil || int(t.Length) != n || t.RxVCI != f.Src {
+		return ErrFrameTrailer
+	}
+	return nil
+}
+
+func (f *Frame) checkAttach() error {
+	switch {
+	case len(f.PDU) != 0:
+		return ErrFramePDU
+	case len(f.Files) == 0 || len(f.Files) > MaxAttach:
+		return ErrFrameFiles
+	case f.Src.IsWellKnown() || f.Dst.IsWellKnown() || f.Src == f.Dst:
+		return ErrFrameVCI // servers have no circuits, and nobody one to itself
+	}
+	return nil
+}
+
+func (f *Frame) checkHello() error {
+	if !f.Src.IsWellKnown() {
+		return ErrFrameVCI
+	}
+	n := len(f.PDU)
+	return f.want(n%helloAddr == 0 && n <= MaxAddrs*helloAddr, ErrFramePDU)
+}
+
+// Packet returns the IP packet of a FramePDU that has been checked.
+func (f *Frame) Packet() []byte { return f.PDU[:len(f.PDU)-wire.AAL5Len] }
+
+// NewPDU returns a frame that carries packet (1 to 65535 octets) from src to
+// dst. The trailer is appended to packet, in place if there is room.
+func NewPDU(src, dst wire.VCI, packet []byte) Frame {
+	t := wire.AAL5{RxVCI: src, Length: uint16(len(packet))}
+	var b [wire.AAL5Len]byte
+	t.Emit(b[:])
+	return Frame{Type: FramePDU, Src: src, Dst: dst, PDU: append(packet, b[:]...)}
+}
+
+// Unreachable returns the answer to a PDU that could not be delivered.
+func (f *Frame) Unreachable(errno unix.Errno) Frame {
+	return Frame{
+		Type: FrameUnreachable, Src: f.Dst, Dst: f.Src, Errno: uint32(errno),
+		PDU: f.PDU[:min(len(f.PDU), MaxUnreach)],
+	}
+}
+
+// hello returns a server's first frame to another.
+func hello(src, dst wire.VCI, addrs []netip.Addr) Frame {
+	f := Frame{Type: FrameHello, Src: src, Dst: dst, N: FrameVersion}
+	for _, a := range addrs {
+		b := wire.AddrFrom(a)
+		f.PDU = append(f.PDU, b[:]...)
+	}
+	return f
+}
+
+// SendFrame sends f with copies of f.Files.
+func SendFrame(ch *message.Channel, f *Frame) error {
+	if err := ch.Send(f.Append(nil), f.Files...); err != nil {
+		return fmt.Errorf("sending a %v frame: %w", f.Type, err)
+	}
+	return nil
+}
+
+// RecvFrame receives a frame into buf, which should have MaxFrame octets. f.PDU
+// aliases buf; f.Files are the caller's. A bad frame is one of the errors above,
+// and the channel still of use; other errors mean that it is not.
+func RecvFrame(ch *message.Channel, buf []byte, f *Frame) error {
+	n, files, err := ch.Recv(buf)
+	if err != nil {
+		return err
+	}
+	if err := DecodeFrame(buf[:n], files, f); err != nil {
+		message.CloseFiles(files)
+		f.Files = nil
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package ring
+
+import (
+	"usertcp/internal/pool"
+	"usertcp/internal/wire"
+)
+
+// Pending implements pool.Driver.
+func (d *Driver) Pending() bool {
+	for _, c := range *d.active.Load() {
+		if c.peerEnd.sent.Load() != c.ownEnd.seen.Load() && c.st.State == circuitUp {
+			return true
+		}
+	}
+	return false
+}
+
+// Receive implements pool.Driver. Circuits have their turn one after the other.
+func (d *Driver) Receive(p *pool.Packet) bool {
+	active := *d.active.Load()
+	if d.next >= len(active) || d.taken >= burst {
+		d.next++
+		d.taken = 0
+		if d.next >= len(active) {
+			d.next = 0
+		}
+	}
+	for range len(active) {
+		c := active[d.next]
+		for d.waiting(c) {
+			d.taken++
+			if d.take(c, p) {
+				return true
+			}
+		}
+		d.taken = 0
+		if d.next++; d.next >= len(active) {
+			d.next = 0
+		}
+	}
+	return false
+}
+
+// waiting reports whether the peer has sent something that was not taken.
+func (d *Driver) waiting(c *circuit) bool {
+	n := c.peerEnd.sent.Load() - c.st.Seen
+	if n == 0 || c.gen != c.st.Gen || c.st.State != circuitUp {
+		return false
+	}
+	if n > Slots {
+		d.broken(c)
+		return false
+	}
+	return true
+}
+
+// take takes the next packet of circuit c; it reports false if it was damaged.
+// The slot is the peer's: it is copied before it is looked at.
+func (d *Driver) take(c *circuit, p *pool.Packet) bool {
+	s := &c.peerSlots[c.st.Seen%Slots]
+	id, total := s.id, s.total
+	header, inline, pieces, flags := int(s.header), int(s.inline), int(s.pieces), s.flags
+	n := header + inline
+	ok := header <= maxHeader && n+wire.AAL5Len <= pool.MaxData && pieces <= pool.MaxPieces &&
+		total <= pool.MaxPDU && (inline == 0 || pieces == 0)
+	if ok {
+		copy(p.Data[:n+wire.AAL5Len], s.data[:n+wire.AAL5Len])
+		copy(p.Pieces[:pieces], s.piece[:pieces])
+	}
+	c.st.Seen++
+	c.st.PacketsIn++
+	d.touch(c)
+	if !ok {
+		d.counters.BadSlot++
+		return false
+	}
+	p.Circuit, p.Region = c.index, pool.RxRegion(c.index)
+	p.Header, p.Inline, p.NPieces = uint16(header), uint16(inline), uint8(pieces)
+	p.Partial = flags&flagPartial != 0
+	p.ID = pool.None
+	return d.hold(c, p, id) && d.accept(c, p, total)
+}
+
+// hold notes the pieces of a packet as held.
+func (d *Driver) hold(c *circuit, p *pool.Packet, id uint32) bool {
+	if p.NPieces == 0 {
+		return true
+	}
+	if id >= PDUs || c.holds[id] != 0 {
+		d.counters.BadSlot++
+		return false
+	}
+	p.ID = id
+	c.holds[id] = uint32(p.NPieces)
+	c.st.Held++
+	return true
+}
+
+// accept checks pieces and trailer.
+func (d *Driver) accept(c *circuit, p *pool.Packet, total uint32) bool {
+	n := int(p.Header + p.Inline)
+	length := uint64(n)
+	bad := &d.counters.BadPiece
+	for _, q := range p.Pieces[:p.NPieces] {
+		length += uint64(q.Len)
+		if uint64(q.Off)+uint64(q.Len) > uint64(len(c.peerOctets)) {
+			return d.refuse(c, p, bad)
+		}
+	}
+	var t wire.AAL5
+	if length != uint64(total) || wire.ParseAAL5(p.Data[n:n+wire.AAL5Len], &t) != nil || uint32(t.Length) != total {
+		return d.refuse(c, p, &d.counters.BadSlot)
+	}
+	p.Payload = total - uint32(p.Header)
+	if uint32(t.RxVCI) != c.st.Remote {
+		return d.refuse(c, p, &d.counters.BadVCI)
+	}
+	if d.crc && c.checksum(p, &t, c.peerOctets) != t.CRC {
+		return d.refuse(c, p, &d.counters.BadCRC)
+	}
+	return true
+}
+
+func (d *Driver) refuse(c *circuit, p *pool.Packet, why *uint64) bool {
+	*why++
+	if p.ID != pool.None {
+		d.Release(c.index, p.ID, int(p.NPieces))
+	}
+	return false
+}
+
+// Release implements pool.Driver.
+func (d *Driver) Release(i uint16, id uint32, n int) {
+	c := d.circuit(i)
+	if c == nil {
+		panic("BUG: release on a circuit that is not mapped")
+	}
+	if c.release(id, n) {
+		c.ownReleases[c.st.Released%PDUs] = id
+		c.st.Released++
+		d.touch(c)
+	}
+}
+
+// release lets go of n pieces of a held packet, and reports whether they were
+// the last.
+func (c *circuit) release(id uint32, n int) bool {
+	if c.holds[id] < uint32(n) {
+		panic("BUG: a piece was released twice")
+	}
+	c.holds[id] -= uint32(n)
+	if c.holds[id] > 0 {
+		return false
+	}
+	c.st.Held--
+	return true
+}
+
+// Crowded reports whether so much of the peer's memory is held on circuit i that
+// payloads had better be copied out of it at once.
+func (d *Driver) Crowded(i uint16) bool {
+	return int(i) < MaxCircuits && d.states[i].Held >= holdLimit
+}
+
+// checksum returns the CRC that a packet's trailer should carry: AAL-5's CRC-32
+// over payload and the first four octets of the trailer (ITU-T I.363.5).
+func (c *circuit) checksum(p *pool.Packet, t *wire.AAL5, octets []byte) uint32 {
+	n := p.Header + p.Inline
+	acc := wire.CRC(0, p.Data[:n])
+	for _, q := range p.Pieces[:p.NPieces] {
+		acc = wire.CRC(acc, octets[q.Off:q.Off+q.Len])
+	}
+	return t.CRCOver(acc)
+}

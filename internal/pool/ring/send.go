@@ -1,0 +1,189 @@
+package ring
+
+import (
+	"usertcp/internal/pool"
+	"usertcp/internal/shm"
+	"usertcp/internal/wire"
+)
+
+// Room implements pool.Driver: free slots, and identifiers for packets whose
+// pieces the peer will hold.
+func (d *Driver) Room(i uint16) int {
+	c := d.circuit(i)
+	if c == nil || c.peer == nil || c.st.State != circuitUp {
+		return 0
+	}
+	free := Slots - d.backlog(c)
+	if int(c.st.IDs.Free) < free {
+		d.reclaim(c)
+	}
+	return max(0, min(free, int(c.st.IDs.Free)))
+}
+
+// Backlog implements pool.Driver.
+func (d *Driver) Backlog(i uint16) int {
+	c := d.circuit(i)
+	if c == nil || c.peer == nil {
+		return 0
+	}
+	return d.backlog(c)
+}
+
+// backlog returns how many packets the peer has not taken out yet. What the
+// peer says is checked: it can't have seen what was not sent.
+func (d *Driver) backlog(c *circuit) int {
+	n := c.st.Sent - c.peerEnd.seen.Load()
+	if n > Slots {
+		d.broken(c)
+		return Slots
+	}
+	return int(n)
+}
+
+// Send implements pool.Driver.
+func (d *Driver) Send(p *pool.Packet) {
+	c := d.circuit(p.Circuit)
+	if c == nil || c.peer == nil {
+		d.counters.Dropped++
+		return
+	}
+	s := &c.ownSlots[c.st.Sent%Slots]
+	s.header, s.inline, s.pieces = uint8(p.Header), uint8(p.Inline), p.NPieces
+	s.total = uint32(p.Header) + p.Payload
+	s.flags = 0
+	if p.Partial {
+		s.flags = flagPartial
+	}
+	n := int(p.Header + p.Inline)
+	copy(s.data[:n], p.Data[:n])
+	copy(s.piece[:p.NPieces], p.Pieces[:p.NPieces])
+	s.id = c.pin(p)
+	trailer := wire.AAL5{RxVCI: d.vci, Length: uint16(s.total)}
+	if d.crc {
+		trailer.CRC = c.checksum(p, &trailer, c.ownOctets)
+	}
+	trailer.Emit(s.data[n:])
+	c.st.Sent++
+	c.st.PacketsOut++
+	d.touch(c)
+}
+
+// pin gives a packet with pieces an identifier, and each of its buffers a
+// reference until the peer has released it.
+func (c *circuit) pin(p *pool.Packet) uint32 {
+	if p.NPieces == 0 {
+		return pool.None
+	}
+	id := c.st.IDs.Alloc(c.pduLinks)
+	if id == shm.None {
+		panic("BUG: packet sent without room")
+	}
+	u := &c.pdus[id]
+	u.n = uint32(p.NPieces)
+	for i, b := range p.Bufs[:p.NPieces] {
+		u.bufs[i] = b
+		c.bufs.Ref(b)
+	}
+	return id
+}
+
+// reclaim takes back what the peer has released.
+func (d *Driver) reclaim(c *circuit) {
+	if c.peer == nil {
+		return
+	}
+	upTo := c.peerEnd.released.Load()
+	if upTo-c.st.Reclaimed > PDUs {
+		d.broken(c)
+		return
+	}
+	for ; c.st.Reclaimed != upTo; c.st.Reclaimed++ {
+		id := c.peerReleases[c.st.Reclaimed%PDUs] // read once, then checked
+		if id >= PDUs || c.pdus[id].n == 0 || c.pdus[id].n > pool.MaxPieces {
+			d.counters.BadRelease++
+			continue
+		}
+		u := &c.pdus[id]
+		for _, b := range u.bufs[:u.n] {
+			c.bufs.Unref(b)
+		}
+		u.n = 0
+		c.st.IDs.Release(c.pduLinks, id)
+	}
+}
+
+// broken closes a circuit whose peer does not keep to the rules.
+func (d *Driver) broken(c *circuit) {
+	d.counters.BadIndex++
+	c.st.State = circuitDead
+}
+
+func (d *Driver) touch(c *circuit) {
+	if !c.dirty {
+		c.dirty = true
+		d.dirty = append(d.dirty, c)
+	}
+}
+
+// Flush implements pool.Driver.
+func (d *Driver) Flush() {
+	for _, c := range d.dirty {
+		c.dirty = false
+		if c.gen == c.st.Gen {
+			d.publish(c)
+		}
+	}
+	d.dirty = d.dirty[:0]
+}
+
+// publish shows the peer what is new, and finds out whom of it to wake: one who
+// sleeps, if there is a packet for him or something happened that he asked for.
+func (d *Driver) publish(c *circuit) {
+	e := c.ownEnd
+	wake := false
+	if e.sent.Load() != c.st.Sent {
+		e.sent.Store(c.st.Sent)
+		wake = true
+	}
+	if old := e.seen.Load(); old != c.st.Seen {
+		e.seen.Store(c.st.Seen)
+		n := c.peerEnd.notifySeen.Load()
+		wake = wake || n&wanted != 0 && int32(c.st.Seen-uint32(n)) >= 0 && int32(old-uint32(n)) < 0
+	}
+	if e.released.Load() != c.st.Released {
+		e.released.Store(c.st.Released)
+		wake = wake || c.peerEnd.notifyReleased.Load() != 0
+	}
+	if !wake {
+		return
+	}
+	if who := c.bell.Ring(&c.st.LastRing); who != shm.Nobody {
+		d.counters.Rings++
+		d.ringing = append(d.ringing, c.doorbells[who-1])
+	}
+}
+
+// Ring implements pool.Driver. The caller of Flush calls it after it has given
+// back the lock.
+func (d *Driver) Ring() {
+	for _, b := range d.ringing {
+		b.Ring()
+	}
+	d.ringing = d.ringing[:0]
+}
+
+// Notify implements pool.Driver.
+func (d *Driver) Notify(i uint16, sent, released bool) {
+	c := d.circuit(i)
+	if c == nil || c.ownEnd == nil {
+		return
+	}
+	if sent {
+		c.ownEnd.notifySeen.Store(wanted | uint64(c.st.Sent))
+	}
+	if released {
+		c.ownEnd.notifyReleased.Store(1)
+	} else {
+		c.ownEnd.notifyReleased.Store(0)
+	}
+}

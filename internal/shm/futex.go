@@ -1,0 +1,47 @@
+package shm
+
+import (
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Yield, if a test has set it, is called before every step that another party
+// could notice, so that a test can try all interleavings. It is nil otherwise.
+var Yield func()
+
+func yield() {
+	if Yield != nil {
+		Yield()
+	}
+}
+
+// futex operations of futex(2), without FUTEX_PRIVATE_FLAG: the waiter and the
+// waker are different processes.
+const (
+	futexWait = 0
+	futexWake = 1
+)
+
+// sleep and wake are variables for the interleaving tests.
+var (
+	sleepOn = futexSleep
+	wakeOne = futexWakeOne
+)
+
+// futexSleep sleeps while *w is v, at most for d (without a bound if d < 0). It
+// may return early; callers look again.
+func futexSleep(w *atomic.Uint32, v uint32, d time.Duration) {
+	var ts *unix.Timespec
+	if d >= 0 {
+		t := unix.NsecToTimespec(int64(d))
+		ts = &t
+	}
+	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexWait, uintptr(v), uintptr(unsafe.Pointer(ts)), 0, 0)
+}
+
+func futexWakeOne(w *atomic.Uint32) {
+	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexWake, 1, 0, 0, 0)
+}
