@@ -135,10 +135,10 @@ func TestOutputKeepsTheNewest(t *testing.T) {
 
 func TestLastLine(t *testing.T) {
 	cases := map[string]string{
-		"":                          "",
-		"\n \n":                     "",
-		"one":                       "one",
-		"one\ntwo\n\n":              "two",
+		"":                           "",
+		"\n \n":                      "",
+		"one":                        "one",
+		"one\ntwo\n\n":               "two",
 		"x\nusertcp: dial tcp: no\n": "dial tcp: no",
 	}
 	for in, want := range cases {

@@ -1,0 +1,59 @@
+package perf
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// kernelStack is the kernel's TCP at its best: buffers that it tunes itself, no
+// delay (Go's default), no multipath, and CUBIC, since a system's default may be
+// BBR, which paces and is less than half as fast over loopback.
+type kernelStack struct{}
+
+func newKernelStack() kernelStack { return kernelStack{} }
+
+func (kernelStack) Name() string { return "kernel" }
+
+func (kernelStack) Helpers() []Helper { return nil }
+
+func (kernelStack) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{Control: chooseCongestionControl}
+	d.SetMultipathTCP(false)
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// Listen: accepted connections inherit the listener's congestion control.
+func (kernelStack) Listen(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: chooseCongestionControl}
+	lc.SetMultipathTCP(false)
+	return lc.Listen(ctx, "tcp", addr)
+}
+
+// kernelCongestionControls in the order of preference. CUBIC may be forbidden to
+// the unprivileged (net.ipv4.tcp_allowed_congestion_control); Reno never is, and
+// on a path without loss it does the same.
+var kernelCongestionControls = []string{"cubic", "reno"}
+
+// chooseCongestionControl is the Control function of dialers and listeners.
+func chooseCongestionControl(_, _ string, raw syscall.RawConn) error {
+	var failure error
+	err := raw.Control(func(fd uintptr) {
+		for _, name := range kernelCongestionControls {
+			failure = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name)
+			if failure == nil {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if failure != nil {
+		return fmt.Errorf("TCP_CONGESTION: %w", failure)
+	}
+	return nil
+}

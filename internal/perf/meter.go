@@ -1,0 +1,146 @@
+package perf
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"usertcp/internal/perf/proc"
+)
+
+// counter counts one worker's octets or transactions. It has a cache line to
+// itself, since its neighbours belong to other workers.
+type counter struct {
+	n atomic.Int64
+	_ [56]byte
+}
+
+// ProcessCPU is the processor time that one process used in the measured time.
+type ProcessCPU struct {
+	Side    string  `json:"side"` // "client" or "server"
+	Role    string  `json:"role"` // "program", "child" or "server"
+	PID     int     `json:"pid"`
+	Seconds float64 `json:"seconds"`
+}
+
+// window is what one side saw in its measured time.
+type window struct {
+	Seconds   float64      `json:"seconds"` // measured time as it turned out
+	Count     int64        `json:"count"`   // octets received, or transactions
+	Processes []ProcessCPU `json:"processes"`
+	Machine   float64      `json:"machine_cpu_seconds"` // of all CPUs of this side's machine
+}
+
+// meter watches a test's counters and the clocks of its processes.
+type meter struct {
+	side      string
+	counters  []counter
+	helpers   func() []Helper
+	recording atomic.Bool // between the two readings: latencies count
+}
+
+// newMeter prepares for n workers.
+func newMeter(side string, n int, st Stack) *meter {
+	return &meter{side: side, counters: make([]counter, n), helpers: st.Helpers}
+}
+
+// measure sleeps through the warm-up, reads everything, sleeps through the
+// measured time, and reads everything again. It ends early when the crew fails.
+func (m *meter) measure(s *Setup, c *crew) window {
+	m.watch(s.Warmup, c)
+	first := m.read()
+	m.recording.Store(true)
+	m.watch(s.Time, c)
+	m.recording.Store(false)
+	return first.until(m.read())
+}
+
+// watch sleeps for d, and looks now and then whether anything is still being
+// counted: the other side may be gone without a word.
+func (m *meter) watch(d time.Duration, c *crew) {
+	for before := m.total(); d > patience; d -= patience {
+		pause(patience, c.failed)
+		now := m.total()
+		if now == before {
+			c.fail(fmt.Errorf("nothing has come or gone for %v", patience))
+		}
+		before = now
+	}
+	pause(d, c.failed)
+}
+
+// pause sleeps for d, less when abort is closed.
+func pause(d time.Duration, abort <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-abort:
+	}
+}
+
+// reading is the state of all counters and clocks at one moment.
+type reading struct {
+	at        time.Time
+	count     int64
+	processes []ProcessCPU // Seconds since the process's start
+	machine   time.Duration
+}
+
+// read reads the clocks of the processes as near as possible to the counters.
+func (m *meter) read() reading {
+	var r reading
+	r.machine, _ = proc.MachineCPU() // 0 both times where /proc is not shown
+	r.processes = m.readProcesses()
+	r.at = time.Now()
+	r.count = m.total()
+	return r
+}
+
+// total returns the sum of the counters.
+func (m *meter) total() int64 {
+	var sum int64
+	for i := range m.counters {
+		sum += m.counters[i].n.Load()
+	}
+	return sum
+}
+
+// readProcesses leaves out processes that are gone.
+func (m *meter) readProcesses() []ProcessCPU {
+	involved := append([]Helper{{Role: "program", PID: os.Getpid()}}, m.helpers()...)
+	var all []ProcessCPU
+	for _, h := range involved {
+		used, err := proc.CPUTime(h.PID)
+		if err != nil {
+			continue
+		}
+		all = append(all, ProcessCPU{Side: m.side, Role: h.Role, PID: h.PID, Seconds: used.Seconds()})
+	}
+	return all
+}
+
+// until returns what happened between two readings.
+func (r reading) until(later reading) window {
+	w := window{
+		Seconds: later.at.Sub(r.at).Seconds(),
+		Count:   later.count - r.count,
+		Machine: (later.machine - r.machine).Seconds(),
+	}
+	for _, p := range later.processes {
+		p.Seconds -= secondsOf(r.processes, p.PID)
+		w.Processes = append(w.Processes, p)
+	}
+	return w
+}
+
+// secondsOf returns 0 for a process that is not listed: it started later.
+func secondsOf(all []ProcessCPU, pid int) float64 {
+	for _, p := range all {
+		if p.PID == pid {
+			return p.Seconds
+		}
+	}
+	return 0
+}

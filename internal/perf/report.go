@@ -1,0 +1,98 @@
+package perf
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Report is the outcome of one measurement.
+type Report struct {
+	Stack     string    `json:"stack"`
+	Test      Test      `json:"test"`
+	Size      int       `json:"size"`
+	Conns     int       `json:"conns"`
+	Seconds   float64   `json:"seconds"`              // measured time, warm-up excluded
+	Count     int64     `json:"count"`                // octets received, or transactions, in that time
+	Rate      float64   `json:"rate"`                 // in Unit
+	Unit      string    `json:"unit"`                 // "Mbit/s" or "transactions/s"
+	Latency   *Latency  `json:"latency_us,omitempty"` // of transactions
+	PortWaits int64     `json:"port_waits,omitempty"` // times that no port was free (crr)
+	CPU       CPUReport `json:"cpu"`
+}
+
+// CPUReport is the processor time used in the measured time, in seconds.
+type CPUReport struct {
+	Processes   []ProcessCPU `json:"processes"`
+	Machine     float64      `json:"machine_seconds"`      // the client's whole machine
+	PeerMachine float64      `json:"peer_machine_seconds"` // the server's: often the same one
+}
+
+// Total is the processor time of all processes involved, in seconds.
+func (c *CPUReport) Total() float64 {
+	var sum float64
+	for _, p := range c.Processes {
+		sum += p.Seconds
+	}
+	return sum
+}
+
+// newReport computes the rate.
+func newReport(stack string, s *Setup, w window) *Report {
+	r := &Report{
+		Stack: stack, Test: s.Test, Size: s.Size, Conns: s.Conns,
+		Seconds: w.Seconds, Count: w.Count, Unit: s.Test.Unit(),
+	}
+	if w.Seconds > 0 {
+		r.Rate = float64(w.Count) / w.Seconds
+	}
+	if s.Test.Bulk() {
+		r.Rate *= 8 / 1e6
+	}
+	return r
+}
+
+// Gigabytes is the data moved, both ways together, in 10^9 octets.
+func (r *Report) Gigabytes() float64 {
+	if r.Test.Bulk() {
+		return float64(r.Count) / 1e9
+	}
+	return 2 * float64(r.Count) * float64(r.Size) / 1e9
+}
+
+// CPUPerGB is processor seconds of all processes for each gigabyte moved.
+func (r *Report) CPUPerGB() float64 {
+	if r.Count == 0 {
+		return 0
+	}
+	return r.CPU.Total() / r.Gigabytes()
+}
+
+// String is the report for people: rate, latency and processor time, a line each.
+func (r *Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, %d-octet messages, %s, %.2f s: %.1f %s\n",
+		r.Stack, r.Test, r.Size, plural(r.Conns, "connection"), r.Seconds, r.Rate, r.Unit)
+	if l := r.Latency; l != nil {
+		fmt.Fprintf(&b, "latency µs: p50 %.1f, p99 %.1f, p99.9 %.1f, max %.1f\n", l.P50, l.P99, l.P999, l.Max)
+	}
+	if r.PortWaits > 0 {
+		fmt.Fprintf(&b, "waited %d times for a port to leave TIME-WAIT\n", r.PortWaits)
+	}
+	fmt.Fprintf(&b, "CPU seconds: %.2f (", r.CPU.Total())
+	for i, p := range r.CPU.Processes {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s's %s %.2f", p.Side, p.Role, p.Seconds)
+	}
+	fmt.Fprintf(&b, "), this whole machine %.2f\n", r.CPU.Machine)
+	return b.String()
+}
+
+// plural writes a count with its noun.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

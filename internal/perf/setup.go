@@ -1,0 +1,90 @@
+package perf
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Test names what the data connections do.
+type Test string
+
+const (
+	Stream Test = "stream" // the client sends as fast as it can
+	Maerts Test = "maerts" // the server sends as fast as it can
+	RR     Test = "rr"     // request and response over connections that stay
+	CRR    Test = "crr"    // connect, request, response, close
+)
+
+// Tests lists all tests.
+var Tests = []Test{Stream, Maerts, RR, CRR}
+
+// Bulk reports whether the test moves data one way as fast as it can; otherwise
+// it counts transactions.
+func (t Test) Bulk() bool { return t == Stream || t == Maerts }
+
+// Unit is that of the test's rate.
+func (t Test) Unit() string {
+	if t.Bulk() {
+		return "Mbit/s"
+	}
+	return "transactions/s"
+}
+
+// Setup describes one measurement.
+type Setup struct {
+	Test   Test          `json:"test"`
+	Size   int           `json:"size"`      // octets of one message: of each Write, request and response
+	Conns  int           `json:"conns"`     // data connections at the same time
+	Time   time.Duration `json:"time_ns"`   // measured time
+	Warmup time.Duration `json:"warmup_ns"` // before it, not counted
+}
+
+// Limits of a Setup: a stranger's must not make the server allocate or wait
+// without a bound.
+const (
+	MaxSize  = 16 << 20
+	MaxConns = 1024
+	MaxTime  = time.Hour
+	minTime  = 10 * time.Millisecond
+)
+
+// DefaultWarmup lets congestion windows, buffers and CPU clocks open up.
+const DefaultWarmup = 200 * time.Millisecond
+
+// Check reports the first thing that is wrong with the setup.
+func (s *Setup) Check() error {
+	switch {
+	case !slices.Contains(Tests, s.Test):
+		return fmt.Errorf("unknown test %q (there are: %s)", s.Test, testNames())
+	case s.Size < 1 || s.Size > MaxSize:
+		return fmt.Errorf("size %d is not between 1 and %d octets", s.Size, MaxSize)
+	case s.Conns < 1 || s.Conns > MaxConns:
+		return fmt.Errorf("%d connections are not between 1 and %d", s.Conns, MaxConns)
+	case s.Time < minTime || s.Time > MaxTime:
+		return fmt.Errorf("time %v is not between %v and %v", s.Time, minTime, MaxTime)
+	case s.Warmup < 0 || s.Warmup > MaxTime:
+		return fmt.Errorf("warm-up time %v is not between 0 and %v", s.Warmup, MaxTime)
+	}
+	return nil
+}
+
+// testNames lists the tests for an error's text.
+func testNames() string {
+	names := make([]string, len(Tests))
+	for i, t := range Tests {
+		names[i] = string(t)
+	}
+	return strings.Join(names, ", ")
+}
+
+// slack is how long a sender goes on after its own measured time, so that the
+// receiver, who started a moment later, is busy to the end of its own.
+const slack = 100 * time.Millisecond
+
+// patience bounds every single wait besides the measurement itself.
+const patience = 10 * time.Second
+
+// duration is how long a sender or requester works at most.
+func (s *Setup) duration() time.Duration { return s.Warmup + s.Time + slack }
