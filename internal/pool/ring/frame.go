@@ -207,8 +207,8 @@ func (f *Frame) checkAttach() error {
 		return ErrFramePDU
 	case len(f.Files) == 0 || len(f.Files) > MaxAttach:
 		return ErrFrameFiles
-	case f.Src.IsWellKnown() || f.Dst.IsWellKnown() || f.Src == f.Dst:
-		return ErrFrameVCI // servers have no circuits, and nobody one to itself
+	case f.Src.IsWellKnown() || f.Dst.IsWellKnown():
+		return ErrFrameVCI // servers have no circuits
 	}
 	return nil
 }
