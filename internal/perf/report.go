@@ -61,10 +61,12 @@ func (r *Report) Gigabytes() float64 {
 
 // CPUPerGB is processor seconds of all processes for each gigabyte moved.
 func (r *Report) CPUPerGB() float64 {
-	if r.Count == 0 {
-		return 0
-	}
-	return r.CPU.Total() / r.Gigabytes()
+	return quotient(r.CPU.Total(), r.Gigabytes())
+}
+
+// CPUPerMillion is processor seconds of all processes for 10^6 transactions.
+func (r *Report) CPUPerMillion() float64 {
+	return quotient(r.CPU.Total()*1e6, float64(r.Count))
 }
 
 // String is the report for people: rate, latency and processor time, a line each.

@@ -1,0 +1,204 @@
+package perf
+
+import (
+	"context"
+	"fmt"
+)
+
+// Comparison says what to compare: user-space with kernel TCP, in turns.
+type Comparison struct {
+	Setup
+	Repeat int // pairs of measurements
+}
+
+// MaxRepeat limits a comparison.
+const MaxRepeat = 1000
+
+// Check reports the first thing that is wrong.
+func (c *Comparison) Check() error {
+	if c.Repeat < 1 || c.Repeat > MaxRepeat {
+		return fmt.Errorf("%d repetitions are not between 1 and %d", c.Repeat, MaxRepeat)
+	}
+	return c.Setup.Check()
+}
+
+// Outcome is what a comparison found. Ratios are user to kernel, pair by pair:
+// above 1 means that user space did better.
+type Outcome struct {
+	Link     string            `json:"link"`
+	Test     Test              `json:"test"`
+	Size     int               `json:"size"`
+	User     Summary           `json:"user"`
+	Kernel   Summary           `json:"kernel"`
+	Ratio    Summary           `json:"ratio"`
+	CPUPerGB PerStack[float64] `json:"cpu_per_gb"` // processor seconds of all processes for 10^9 octets, median
+
+	Conns   int     `json:"conns"`
+	Repeat  int     `json:"repeat"`
+	Seconds float64 `json:"seconds"` // of each measurement
+	Spin    string  `json:"spin"`
+	CPUs    string  `json:"cpus"`
+
+	Latency    *PerStack[*Latency]      `json:"latency_us,omitempty"` // medians; max is the highest
+	CPUPerOps  *PerStack[float64]       `json:"cpu_per_million_transactions,omitempty"`
+	CPUSeconds PerStack[[]ProcessShare] `json:"cpu_seconds"`
+	Machine    PerStack[float64]        `json:"machine_cpu_seconds"` // over all measurements
+	Pairs      []PairRates              `json:"pairs"`
+}
+
+// PerStack holds one value for each stack.
+type PerStack[T any] struct {
+	User   T `json:"user"`
+	Kernel T `json:"kernel"`
+}
+
+// ProcessShare is the processor time of the processes with one part in the
+// measurements, over all of them.
+type ProcessShare struct {
+	Side    string  `json:"side"`
+	Role    string  `json:"role"`
+	Seconds float64 `json:"seconds"`
+}
+
+// PairRates is one turn: a measurement of each stack.
+type PairRates struct {
+	User   float64 `json:"user"`
+	Kernel float64 `json:"kernel"`
+	Ratio  float64 `json:"ratio"`
+}
+
+// measurer is what Compare needs of a Runner.
+type measurer interface {
+	Measure(ctx context.Context, stack string, setup Setup) (*Report, error)
+}
+
+// Compare measures both stacks in turns, so that whatever else the machine does
+// meanwhile falls on both. progress, which may be nil, is called after each
+// measurement.
+func Compare(ctx context.Context, m measurer, c Comparison, progress func(*Report)) (*Outcome, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	var reports PerStack[[]*Report]
+	for range c.Repeat {
+		for _, stack := range StackNames {
+			r, err := m.Measure(ctx, stack, c.Setup)
+			if err != nil {
+				return nil, err
+			}
+			if stack == "user" {
+				reports.User = append(reports.User, r)
+			} else {
+				reports.Kernel = append(reports.Kernel, r)
+			}
+			if progress != nil {
+				progress(r)
+			}
+		}
+	}
+	return outcome(&c, &reports), nil
+}
+
+// outcome computes what the reports say together.
+func outcome(c *Comparison, reports *PerStack[[]*Report]) *Outcome {
+	o := &Outcome{
+		Link: "ring", Test: c.Test, Size: c.Size,
+		Conns: c.Conns, Repeat: c.Repeat, Seconds: c.Time.Seconds(),
+		User:       Summarize(rates(reports.User), c.Test.Unit()),
+		Kernel:     Summarize(rates(reports.Kernel), c.Test.Unit()),
+		CPUPerGB:   both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).CPUPerGB) }),
+		CPUSeconds: both(reports, shares),
+		Machine:    both(reports, machine),
+	}
+	var ratios []float64
+	for i, u := range reports.User {
+		k := reports.Kernel[i]
+		p := PairRates{u.Rate, k.Rate, quotient(u.Rate, k.Rate)}
+		o.Pairs = append(o.Pairs, p)
+		ratios = append(ratios, p.Ratio)
+	}
+	o.Ratio = Summarize(ratios, "")
+	if !c.Test.Bulk() {
+		latency := both(reports, latencies)
+		perOps := both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).CPUPerMillion) })
+		o.Latency, o.CPUPerOps = &latency, &perOps
+	}
+	return o
+}
+
+// How says in a few sentences how the figures of the outcome came about.
+func (o *Outcome) How() string {
+	return fmt.Sprintf("Medians of %s of %v s for each stack, in turns, the same program on both; ratios are user to kernel, "+
+		"pair by pair. CPU seconds are summed over the measured time of all measurements. "+
+		"Placement: %s; spinning: %s. The kernel's TCP runs over loopback with CUBIC and buffers that it tunes itself.\n",
+		plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin)
+}
+
+// both applies f to both stacks' reports.
+func both[T any](reports *PerStack[[]*Report], f func([]*Report) T) PerStack[T] {
+	return PerStack[T]{f(reports.User), f(reports.Kernel)}
+}
+
+func rates(reports []*Report) []float64 {
+	values := make([]float64, len(reports))
+	for i, r := range reports {
+		values[i] = r.Rate
+	}
+	return values
+}
+
+// medianOf returns the median of one figure of the reports.
+func medianOf(reports []*Report, figure func(*Report) float64) float64 {
+	values := make([]float64, len(reports))
+	for i, r := range reports {
+		values[i] = figure(r)
+	}
+	return Median(values)
+}
+
+func machine(reports []*Report) float64 {
+	var sum float64
+	for _, r := range reports {
+		sum += r.CPU.Machine
+	}
+	return sum
+}
+
+// latencies returns nil when a report has none.
+func latencies(reports []*Report) *Latency {
+	var highest float64
+	for _, r := range reports {
+		if r.Latency == nil {
+			return nil
+		}
+		highest = max(highest, r.Latency.Max)
+	}
+	return &Latency{
+		P50:  medianOf(reports, func(r *Report) float64 { return r.Latency.P50 }),
+		P99:  medianOf(reports, func(r *Report) float64 { return r.Latency.P99 }),
+		P999: medianOf(reports, func(r *Report) float64 { return r.Latency.P999 }),
+		Max:  highest,
+	}
+}
+
+// shares adds up the processor time of each part, in the order in which the
+// parts first appear: client and its helpers, server and its helpers.
+func shares(reports []*Report) []ProcessShare {
+	var all []ProcessShare
+	for _, r := range reports {
+		for _, p := range r.CPU.Processes {
+			all = addShare(all, p)
+		}
+	}
+	return all
+}
+
+func addShare(all []ProcessShare, p ProcessCPU) []ProcessShare {
+	for i := range all {
+		if all[i].Side == p.Side && all[i].Role == p.Role {
+			all[i].Seconds += p.Seconds
+			return all
+		}
+	}
+	return append(all, ProcessShare{p.Side, p.Role, p.Seconds})
+}

@@ -1,0 +1,158 @@
+package perf
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"usertcp/internal/perf/proc"
+)
+
+// Commander returns the command that starts this program anew with the given
+// arguments. name is what errors call the process.
+type Commander func(name string, args ...string) proc.Command
+
+// ThisProgram is the Commander of the program that is running.
+func ThisProgram() (Commander, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return func(name string, args ...string) proc.Command {
+		return proc.Command{Name: name, Path: exe, Args: args}
+	}, nil
+}
+
+// listeningOn is what every process of this program that listens says on its
+// standard output when it does; the address follows.
+const listeningOn = "listening on "
+
+// ListeningOn is the line that tells a Runner that a process is ready.
+func ListeningOn(addr string) string { return listeningOn + addr }
+
+// Runner runs measurements between processes of their own: a fresh listening
+// and a fresh dialling program for each, and, for user-space TCP, two connection
+// servers for all of them.
+type Runner struct {
+	command Commander
+	spin    string
+	cpus    sides
+	hosts   *Hosts
+	group   proc.Group
+}
+
+// NewRunner returns a runner whose Close must be called. spin is the value of
+// the programs' -spin flag; empty leaves it out.
+func NewRunner(command Commander, placement Placement, spin string) (*Runner, error) {
+	cpus, err := placement.resolve()
+	if err != nil {
+		return nil, err
+	}
+	return &Runner{command: command, spin: spin, cpus: cpus}, nil
+}
+
+// StartHosts starts the two connection servers that user-space TCP needs.
+func (r *Runner) StartHosts(ctx context.Context) error {
+	hosts, err := startHosts(ctx, &r.group, r.command, r.cpus)
+	r.hosts = hosts
+	return err
+}
+
+// Hosts returns the two hosts, nil before StartHosts.
+func (r *Runner) Hosts() *Hosts { return r.hosts }
+
+// Close ends every process that the runner started and removes its directory.
+func (r *Runner) Close() error {
+	r.group.Stop()
+	if r.hosts == nil {
+		return nil
+	}
+	return os.RemoveAll(r.hosts.dir)
+}
+
+// Measure runs one test over the named stack.
+func (r *Runner) Measure(ctx context.Context, stack string, setup Setup) (*Report, error) {
+	report, err := r.measure(ctx, stack, setup)
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("measuring %s over the %s stack: %w", setup.Test, stack, err)
+	}
+	return report, endOf(ctx, err)
+}
+
+func (r *Runner) measure(ctx context.Context, stack string, setup Setup) (*Report, error) {
+	flags := []string{"-stack", stack}
+	if r.spin != "" && stack == "user" {
+		flags = append(flags, "-spin", r.spin)
+	}
+	listener := append([]string{"perf", "-listen", "-once"}, flags...)
+	client := append([]string{"perf", "-json",
+		"-test", string(setup.Test),
+		"-size", strconv.Itoa(setup.Size),
+		"-conns", strconv.Itoa(setup.Conns),
+		"-time", setup.Time.String(),
+		"-warmup", setup.Warmup.String()}, flags...)
+	out, err := r.Pair(ctx, stack, listener, client, setup.duration()+3*patience)
+	if err != nil {
+		return nil, err
+	}
+	var report Report
+	if err := json.Unmarshal(out, &report); err != nil {
+		return nil, fmt.Errorf("the dialling program's report: %w", err)
+	}
+	return &report, nil
+}
+
+// Pair starts a listening program, which gets its address as last argument, and
+// when it listens a dialling program, which gets the address as -to. It waits
+// for the end of both and returns what the dialling one wrote.
+func (r *Runner) Pair(ctx context.Context, stack string, listener, client []string, limit time.Duration) ([]byte, error) {
+	onServer, onClient, err := r.sides(stack)
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.startOn("the listening program", onServer, r.cpus.server, append(listener, onServer.Addr+":0"))
+	if err != nil {
+		return nil, err
+	}
+	defer l.Stop(time.Second)
+	addr, err := l.WaitLine(ctx, patience, listeningOn)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.startOn("the dialling program", onClient, r.cpus.client, append(client, "-to", addr))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Stop(time.Second)
+	if err := c.Wait(ctx, limit); err != nil {
+		return nil, err
+	}
+	return c.Output(), l.Wait(ctx, patience)
+}
+
+// sides returns where the two programs run.
+func (r *Runner) sides(stack string) (server, client *Host, err error) {
+	if stack != "user" {
+		loopback := &Host{Addr: "127.0.0.1"}
+		return loopback, loopback, nil
+	}
+	if r.hosts == nil {
+		return nil, nil, fmt.Errorf("no connection servers have been started")
+	}
+	return &r.hosts.Server, &r.hosts.Client, nil
+}
+
+// startOn starts a program on a host and on CPUs.
+func (r *Runner) startOn(name string, h *Host, cpus string, args []string) (*proc.Process, error) {
+	if cpus != "" {
+		args = append(args, "-cpus", cpus)
+	}
+	c := r.command(name, args...)
+	if h.Socket != "" {
+		c.Env = append(c.Env, h.env()...)
+	}
+	return r.group.Start(c)
+}
