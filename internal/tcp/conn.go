@@ -60,7 +60,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 0
+const reserve = 48
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -78,7 +78,6 @@ const (
 	flagSynResent                      // our SYN was sent more than once
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
-	flagInteractive                    // data has been answered by data soon: acknowledgements can wait for it
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
 )
 
@@ -137,8 +136,7 @@ type sender struct {
 	probes     uint8 // probes in a row without an answer
 	probeShift uint8 // back-off of the persist timer
 	keepProbes uint8 // keep-alive probes in a row without an answer
-	_          uint8
-	advertised uint16 // the peer's MSS option, or the default
+	_          [3]uint8
 }
 
 // receiver is the receive sequence space (RFC 9293 figure 4).
@@ -205,7 +203,7 @@ type timers struct {
 }
 
 // oooRanges is how many separate out-of-order ranges a connection can hold.
-const oooRanges = 16
+const oooRanges = 14
 
 // oooRange is a run of octets behind a gap.
 type oooRange struct {
@@ -216,10 +214,9 @@ type oooRange struct {
 // reassembly holds what came out of order: n ranges, in order, with a gap before each.
 type reassembly struct {
 	ranges [oooRanges]oooRange
-	bytes  uint32
 	n      uint8
 	recent uint8 // index of the range that changed last, for the first SACK block
-	_      uint16
+	_      [6]uint8
 }
 
 // Stats counts what a connection did.

@@ -1,0 +1,192 @@
+package tcp
+
+import (
+	"errors"
+	"strconv"
+
+	"usertcp/internal/seq"
+)
+
+// CheckInvariants returns an error that names the first thing found that cannot
+// be in a connection between two steps. It walks all queues: it is for tests, the
+// simulator and the repair of a segment, not for the hot path.
+func (c *Conn) CheckInvariants(m *Memory) error {
+	for _, check := range [...]func(*Memory) error{
+		c.checkState, c.checkSender, c.checkReceiver, c.checkRanges, c.checkTimers,
+	} {
+		if err := check(m); err != nil {
+			return errors.New("in " + c.State.String() + ": " + err.Error())
+		}
+	}
+	return nil
+}
+
+// claim is something that must hold, and its name.
+type claim struct {
+	holds bool
+	name  string
+}
+
+func firstBroken(claims ...claim) error {
+	for _, x := range claims {
+		if !x.holds {
+			return errors.New("broken: " + x.name)
+		}
+	}
+	return nil
+}
+
+func (c *Conn) checkState(*Memory) error {
+	fin := c.has(flagFinQueued)
+	received := c.has(flagFinReceived)
+	switch c.State {
+	case Closed:
+		return firstBroken(
+			claim{c.timers.next == 0, "no timer runs"},
+			claim{c.SndQ.Count == 0, "nothing is left to send"},
+			claim{c.pending&^pendReset == 0, "nothing but RST is owed"})
+	case Established:
+		return firstBroken(claim{!fin && !received, "no FIN either way"})
+	case FinWait1:
+		return firstBroken(claim{fin && !received && !c.finAcked(), "our FIN is not acknowledged, the peer's has not come"})
+	case FinWait2:
+		return firstBroken(claim{fin && !received && c.finAcked(), "our FIN is acknowledged, the peer's has not come"})
+	case CloseWait:
+		return firstBroken(claim{!fin && received, "the peer's FIN has come, ours not gone"})
+	case Closing, LastAck:
+		return firstBroken(claim{fin && received && !c.finAcked(), "both FINs, ours not acknowledged"})
+	case TimeWait:
+		return firstBroken(
+			claim{fin && received && c.finAcked(), "both FINs, ours acknowledged"},
+			claim{c.armed(timerLife), "the 2 MSL timer runs"})
+	}
+	return nil
+}
+
+func (c *Conn) checkSender(m *Memory) error {
+	s := &c.snd
+	if c.State < Established {
+		return nil
+	}
+	last := s.end
+	if c.has(flagFinQueued) {
+		last = last.Add(1)
+	}
+	unacked := uint32(0)
+	if s.una.Before(s.end) {
+		unacked = uint32(s.end.From(s.una))
+	}
+	if err := firstBroken(
+		claim{s.una.AtOrBefore(s.nxt), "una =< nxt"},
+		claim{s.nxt.AtOrBefore(last), "nxt =< end, or end+1 with FIN"},
+		claim{c.SndQ.Bytes-s.head == unacked, "SndQ holds una to end"},
+		claim{s.una == s.nxt || c.armed(timerResend), "what is in flight is watched by the timer"},
+		claim{s.mss > 0 && s.mss <= uint32(c.Opt.MSS), "0 < mss =< our own"},
+		claim{c.cc.cwnd >= s.mss, "cwnd >= mss"},
+		claim{c.loss.phase <= phaseLoss, "a known phase"},
+		claim{c.loss.phase == phaseOpen || s.una.Before(c.loss.recover), "recovery ends when una reaches recover"},
+	); err != nil {
+		return err
+	}
+	return c.checkSendQueue(m)
+}
+
+func (c *Conn) checkSendQueue(m *Memory) error {
+	s := &c.snd
+	if c.SndQ.Count == 0 {
+		return firstBroken(claim{s.head == 0 && s.next.chunk == None, "the cursors of an empty queue"})
+	}
+	first := m.Chunks[c.SndQ.Head]
+	if err := firstBroken(
+		claim{first.Seq.Add(seq.Size(s.head)) == s.una, "head is where una is"},
+		claim{s.head < first.Len, "the head chunk is needed"},
+		claim{m.Chunks[s.next.chunk].Seq.Add(seq.Size(s.next.off)) == seq.Min(s.nxt, s.end), "the cursor is where nxt is"},
+	); err != nil {
+		return err
+	}
+	return checkQueue(m, &c.SndQ, first.Seq, "SndQ")
+}
+
+// checkQueue walks a queue whose first octet must be s.
+func checkQueue(m *Memory, q *Queue, s seq.Number, name string) error {
+	if q.Count == 0 {
+		return firstBroken(claim{q.Bytes == 0, name + " without chunks has no octets"})
+	}
+	i, n := q.Head, uint32(0)
+	for k := range q.Count {
+		if i >= uint32(len(m.Chunks)) {
+			return errors.New(name + ": no such chunk: " + strconv.Itoa(int(i)))
+		}
+		ch := &m.Chunks[i]
+		if ch.Seq != s.Add(seq.Size(n)) || ch.Len == 0 {
+			return errors.New(name + ": chunk " + strconv.Itoa(int(k)) + " does not follow the one before it")
+		}
+		n += ch.Len
+		if k == q.Count-1 && i != q.Tail {
+			return errors.New(name + ": the last chunk is not the tail")
+		}
+		i = ch.Next
+	}
+	return firstBroken(claim{n == q.Bytes, name + ".Bytes is the sum of its chunks"})
+}
+
+func (c *Conn) checkReceiver(m *Memory) error {
+	r := &c.rcv
+	if c.State < SynReceived && c.State != Closed {
+		return nil
+	}
+	over := c.Opt.RcvBuf/8 + 1<<r.scale
+	if err := firstBroken(
+		claim{r.nxt.AtOrBefore(r.edge), "nxt =< edge"},
+		claim{r.acked.AtOrBefore(r.nxt), "acked =< nxt"},
+		claim{c.RcvHead <= c.RcvQ.Bytes, "not more read than was there"},
+		claim{r.edge.From(r.nxt) <= seq.Size(c.Opt.RcvBuf)+65535+seq.Size(over), "the window is no larger than the buffer"},
+	); err != nil {
+		return err
+	}
+	if c.RcvQ.Count == 0 {
+		return firstBroken(claim{c.RcvQ.Bytes == 0 && c.RcvHead == 0, "an empty RcvQ is empty"})
+	}
+	first := m.Chunks[c.RcvQ.Head]
+	end := first.Seq.Add(seq.Size(c.RcvQ.Bytes))
+	if c.has(flagFinReceived) {
+		end = end.Add(1)
+	}
+	if err := firstBroken(
+		claim{c.RcvHead < first.Len, "the first chunk of RcvQ is needed"},
+		claim{end == r.nxt, "RcvQ ends at rcv.nxt"},
+	); err != nil {
+		return err
+	}
+	return checkQueue(m, &c.RcvQ, first.Seq, "RcvQ")
+}
+
+func (c *Conn) checkRanges(m *Memory) error {
+	o := &c.ooo
+	if int(o.n) > oooRanges || o.n > 0 && o.recent >= o.n {
+		return errors.New("broken: the number of ranges")
+	}
+	before := c.rcv.nxt
+	for i := range int(o.n) {
+		r := &o.ranges[i]
+		if err := firstBroken(
+			claim{r.start.After(before), "a gap before each range"},
+			claim{r.end.After(r.start), "no range is empty"},
+			claim{r.end.AtOrBefore(c.rcv.edge), "no range beyond the edge"},
+		); err != nil {
+			return err
+		}
+		q := r.queue()
+		if err := checkQueue(m, &q, r.start, "range"); err != nil {
+			return err
+		}
+		before = r.end
+	}
+	return nil
+}
+
+func (c *Conn) checkTimers(*Memory) error {
+	t := c.timers
+	t.findNext()
+	return firstBroken(claim{t.next == c.timers.next, "the deadline is the earliest timer"})
+}

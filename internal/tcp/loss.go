@@ -1,0 +1,175 @@
+package tcp
+
+// recovered handles what a new acknowledgement of acked octets means for loss
+// recovery; flight was in flight before it.
+func (c *Conn) recovered(now Time, acked, flight uint32) {
+	l := &c.loss
+	full := c.snd.una.AtOrAfter(l.recover)
+	restart := true
+	switch l.phase {
+	case phaseOpen:
+		l.dupAcks = 0
+		c.controller().acked(c, now, acked, flight)
+	case phaseRecovery:
+		if full {
+			c.endRecovery()
+		} else {
+			// "For the first partial ACK that arrives during fast recovery, also reset
+			// the retransmit timer" (RFC 6582 section 3.2, step 3)
+			restart = !c.has(flagPartialAcked)
+			c.partialAck(acked)
+		}
+	case phaseLoss:
+		l.dupAcks = 0
+		if c.snd.againSeq.Before(c.snd.una) {
+			c.restartAgain()
+		}
+		// Slow start by segments: what is acknowledged now may have arrived long ago.
+		c.controller().acked(c, now, min(acked, c.snd.mss), flight)
+		if full {
+			l.phase = phaseOpen
+		}
+	}
+	if restart {
+		// "When an ACK is received that acknowledges new data, restart the
+		// retransmission timer" (RFC 6298 (5.3))
+		c.armResend(now)
+	}
+}
+
+// dupAck counts a duplicate acknowledgement (RFC 5681 section 3.2, RFC 6582).
+func (c *Conn) dupAck(now Time) {
+	l := &c.loss
+	c.Stats.DupAcks++
+	if l.dupAcks < 1<<15 {
+		l.dupAcks++
+	}
+	switch l.phase {
+	case phaseRecovery:
+		// "For each additional duplicate ACK received (after the third), cwnd MUST be
+		// incremented by SMSS": a segment has left the network.
+		c.cc.cwnd = min(c.cc.cwnd+c.snd.mss, maxBuffer)
+	case phaseOpen:
+		// "If the Cumulative Acknowledgment field covers more than recover", these
+		// are not the echo of what was sent twice.
+		if l.dupAcks == dupThreshold && c.snd.una.After(l.recover) {
+			c.fastRetransmit(now)
+		}
+	}
+}
+
+// fastRetransmit enters fast recovery.
+func (c *Conn) fastRetransmit(now Time) {
+	c.controller().lost(c, now, c.flight())
+	// "The lost segment starting at SND.UNA MUST be retransmitted and cwnd set to
+	// ssthresh plus 3*SMSS."
+	c.cc.cwnd = c.cc.ssthresh + dupThreshold*c.snd.mss
+	c.loss.phase = phaseRecovery
+	c.loss.recover = c.snd.nxt
+	c.clear(flagPartialAcked)
+	c.pending |= pendResend
+	c.armResend(now)
+	c.Stats.FastRetransmits++
+}
+
+// partialAck handles an acknowledgement that does not end fast recovery: the
+// next hole begins where it ends.
+func (c *Conn) partialAck(acked uint32) {
+	// "Deflate the congestion window by the amount of new data acknowledged … If
+	// the partial ACK acknowledges at least one SMSS of new data, then add back
+	// SMSS octets to the congestion window."
+	cc := &c.cc
+	cc.cwnd -= min(acked, cc.cwnd)
+	if acked >= c.snd.mss {
+		cc.cwnd += c.snd.mss
+	}
+	cc.cwnd = max(cc.cwnd, c.snd.mss)
+	c.pending |= pendResend
+	c.set(flagPartialAcked)
+}
+
+// endRecovery ends fast recovery: "Set cwnd to … min (ssthresh, max(FlightSize,
+// SMSS) + SMSS)".
+func (c *Conn) endRecovery() {
+	c.cc.cwnd = min(c.cc.ssthresh, max(c.flight(), c.snd.mss)+c.snd.mss)
+	c.loss.phase = phaseOpen
+	c.loss.dupAcks = 0
+	c.pending &^= pendResend
+}
+
+// resendTimeout is the expiry of the retransmission timer (RFC 6298 section 5).
+func (c *Conn) resendTimeout(m *Memory, now Time) {
+	s := &c.snd
+	if s.retries >= c.patience() || c.userTimeout(now) {
+		c.end(m, now, ErrTimeout)
+		return
+	}
+	c.Stats.Timeouts++
+	if c.State == SynSent || c.State == SynReceived {
+		c.pending |= pendSyn
+	} else {
+		c.startLoss(now)
+	}
+	s.retries++
+	c.clear(flagTiming)
+	// "The host MUST set RTO <- RTO * 2 ('back off the timer')" (5.5)
+	if c.rtt.timeout() < maxRTO {
+		c.rtt.shift++
+	}
+	c.armResend(now)
+}
+
+// startLoss believes everything in flight lost, and begins again at una.
+func (c *Conn) startLoss(now Time) {
+	if c.snd.retries == 0 {
+		c.controller().timedOut(c, now, c.flight())
+	} else {
+		// "When … a given segment … has already been retransmitted by way of the
+		// retransmission timer at least once, the value of ssthresh is held constant"
+		c.cc.cwnd = c.snd.mss
+	}
+	c.loss.phase = phaseLoss
+	c.loss.recover = c.snd.nxt
+	c.loss.dupAcks = 0
+	c.pending &^= pendResend
+	c.restartAgain()
+}
+
+// restartAgain puts the cursor of what is sent again to una.
+func (c *Conn) restartAgain() {
+	c.snd.againSeq = c.snd.una
+	c.snd.again = cursor{chunk: None}
+	if c.SndQ.Count > 0 {
+		c.snd.again = cursor{c.SndQ.Head, c.snd.head}
+	}
+}
+
+// armResend sets the retransmission timer, which must not outlast the user
+// timeout.
+func (c *Conn) armResend(now Time) {
+	at := now + c.rtt.timeout()
+	if u := c.Opt.UserTimeout; u != 0 {
+		at = max(min(at, c.snd.since+Time(u)*Millisecond), now+Millisecond)
+	}
+	c.arm(timerResend, at)
+}
+
+// userTimeout reports whether sent data has waited for longer than the program
+// allows (RFC 9293 section 3.8.3, RFC 5482).
+func (c *Conn) userTimeout(now Time) bool {
+	u := c.Opt.UserTimeout
+	return u != 0 && now-c.snd.since >= Time(u)*Millisecond
+}
+
+// patience returns how many timeouts in a row are too many.
+func (c *Conn) patience() uint8 {
+	switch {
+	case c.State == SynSent, c.State == SynReceived && !c.has(flagPassive):
+		return c.Opt.SynRetries
+	case c.State == SynReceived:
+		return c.Opt.SynAckTries
+	case c.has(flagOrphan):
+		return min(orphanTries, c.Opt.DataRetries)
+	}
+	return c.Opt.DataRetries
+}

@@ -1,0 +1,237 @@
+package tcp
+
+import (
+	"usertcp/internal/seq"
+	"usertcp/internal/wire"
+)
+
+// HasOutput reports whether NextSegment may have something. It errs on the side
+// of true.
+func (c *Conn) HasOutput() bool {
+	return c.pending != 0 || c.State >= Established &&
+		(c.unsent() > 0 || c.has(flagFinQueued) && !c.finSent() || c.loss.phase == phaseLoss)
+}
+
+// NextSegment makes out the segment that is to be sent next. When it returns
+// true, the state is that after sending. The caller calls it until it returns
+// false, at the latest before it lets go of the connection.
+func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
+	if c.pending&pendReset != 0 {
+		return c.emitReset(out)
+	}
+	switch c.State {
+	case Closed, Listen:
+		return false
+	case SynSent, SynReceived:
+		return c.nextHandshake(now, out)
+	}
+	switch {
+	case c.sendAgain(m, now, out), c.sendNew(m, now, out):
+	case c.pending&pendProbe != 0:
+		c.emitProbe(now, out)
+	case c.pending&pendAck != 0:
+		c.emit(now, out, c.snd.nxt, 0)
+	default:
+		c.watchWindow(now)
+		return false
+	}
+	return true
+}
+
+// nextHandshake makes out the SYN or SYN-ACK, or in SYN-RECEIVED the
+// acknowledgement of something else.
+func (c *Conn) nextHandshake(now Time, out *Segment) bool {
+	switch {
+	case c.pending&pendSyn != 0:
+		c.emitSyn(now, out)
+	case c.pending&pendAck != 0 && c.State == SynReceived:
+		c.emit(now, out, c.snd.nxt, 0)
+	default:
+		return false
+	}
+	return true
+}
+
+// emitSyn makes out our SYN, with the acknowledgement of the peer's if it has
+// come.
+func (c *Conn) emitSyn(now Time, out *Segment) {
+	s := &c.snd
+	c.pending &^= pendSyn
+	c.Stats.SegsOut++
+	*out = Segment{Seq: s.iss, Flags: wire.SYN}
+	o := &out.Options
+	o.Present = wire.HasMSS
+	o.MSS = c.Opt.MSS
+	ours := c.State == SynSent
+	if ours && c.Opt.SACK != 0 || c.has(flagSACK) {
+		o.Present |= wire.HasSACKPermitted
+	}
+	if ours && c.Opt.WindowScaling != 0 || c.has(flagScaling) {
+		o.Present |= wire.HasWindowScale
+		o.WindowScale = c.rcv.scale
+	}
+	if ours && c.Opt.Timestamps != 0 || c.has(flagTimestamps) {
+		c.timestamps(now, o)
+	}
+	if ours {
+		out.Window = c.offerSyn()
+	} else {
+		out.Flags |= wire.ACK
+		out.Window = c.offerSyn()
+		out.Ack = c.rcv.nxt
+		c.ackSent()
+	}
+	switch {
+	case s.nxt == s.iss:
+		s.nxt = s.iss.Add(1)
+		s.since = now
+		c.startTiming(now, s.nxt)
+	case c.State == SynSent || s.retries > 0:
+		c.set(flagSynResent)
+		c.clear(flagTiming)
+		c.Stats.Resent++
+	}
+	if !c.armed(timerResend) {
+		c.armResend(now)
+	}
+}
+
+// emit makes out a segment without payload.
+func (c *Conn) emit(now Time, out *Segment, s seq.Number, flags wire.Flags) {
+	*out = Segment{Seq: s, Ack: c.rcv.nxt, Flags: flags | wire.ACK, Window: c.offer()}
+	if c.has(flagTimestamps) {
+		c.timestamps(now, &out.Options)
+	}
+	if c.ooo.n > 0 {
+		c.sack(&out.Options)
+	}
+	c.ackSent()
+	c.Stats.SegsOut++
+}
+
+// timestamps fills in the timestamps option (RFC 7323 section 3.2).
+func (c *Conn) timestamps(now Time, o *wire.Options) {
+	o.Present |= wire.HasTimestamps
+	o.TSVal = c.tsNow(now)
+	o.TSEcr = c.rcv.tsRecent
+}
+
+// ackSent remembers that the peer is told of all that is here.
+func (c *Conn) ackSent() {
+	c.rcv.acked = c.rcv.nxt
+	c.pending &^= pendAck
+	c.stop(timerAck)
+}
+
+// mostData returns the largest payload of a segment that leaves now: "Eff.snd.MSS
+// … is … the MSS value less the size of the options" (RFC 9293 section 3.7.1).
+func (c *Conn) mostData() uint32 {
+	if n := c.sackRoom(); n > 0 {
+		return c.snd.mss - uint32(sackHeadLen+n*sackBlockLen)
+	}
+	return c.snd.mss
+}
+
+// sendNew makes out a segment of new data, or the FIN.
+func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
+	s := &c.snd
+	if s.nxt.After(s.end) {
+		return false
+	}
+	c.restartIdle(now)
+	most := c.mostData()
+	n, fin := c.sendable(most)
+	if n == 0 && !fin {
+		return false
+	}
+	c.emitData(m, now, out, s.nxt, s.next, n, fin)
+	if c.flight() == 0 {
+		s.since = now
+	}
+	if n > 0 {
+		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
+		c.noteData(now)
+	}
+	s.nxt = s.nxt.Add(out.span())
+	if n > 0 && n < most {
+		s.small = s.nxt
+	}
+	c.clear(flagOverride)
+	s.probeShift = 0
+	c.stop(timerPersist)
+	c.startTiming(now, s.nxt)
+	if !c.armed(timerResend) {
+		// "Every time a packet containing data is sent … if the timer is not running,
+		// start it running" (RFC 6298 (5.1))
+		c.armResend(now)
+	}
+	return true
+}
+
+// noteData remembers that data leaves. If it answers data, the program converses,
+// and acknowledgements can travel with its answers.
+func (c *Conn) noteData(now Time) {
+	c.snd.lastData = now
+	if c.rcv.quick > 0 && c.rcv.lastData != 0 && now-c.rcv.lastData < delayedAck {
+		c.rcv.quick = 0
+	}
+}
+
+// emitData makes out a segment of n octets of SndQ from place p on.
+func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p cursor, n uint32, fin bool) {
+	var flags wire.Flags
+	if fin {
+		flags = wire.FIN
+	}
+	if n > 0 && s.Add(seq.Size(n)) == c.snd.end {
+		// "When there is no buffered data, or the PUSH flag" … "the last segment" of
+		// what the program wrote is pushed (RFC 9293 section 3.9.1, MUST-60)
+		flags |= wire.PSH
+	}
+	c.emit(now, out, s, flags)
+	if n > 0 {
+		p = c.SndQ.forward(m, p, 0)
+		out.First, out.Skip, out.Len = p.chunk, p.off, n
+	}
+}
+
+// sendAgain makes out a segment that was sent before.
+func (c *Conn) sendAgain(m *Memory, now Time, out *Segment) bool {
+	s := &c.snd
+	switch {
+	case c.pending&pendResend != 0:
+		c.pending &^= pendResend
+		c.restartAgain()
+		c.emitAgain(m, now, out)
+		return true
+	case c.loss.phase != phaseLoss || s.againSeq.AtOrAfter(c.loss.recover):
+		return false
+	}
+	// After a timeout only what was sent since then is believed in flight.
+	flight := uint32(s.againSeq.From(s.una))
+	if flight > 0 && flight+c.snd.mss > c.cc.cwnd {
+		return false
+	}
+	c.emitAgain(m, now, out)
+	return true
+}
+
+// emitAgain makes out a segment from againSeq on, and moves it behind.
+func (c *Conn) emitAgain(m *Memory, now Time, out *Segment) {
+	s := &c.snd
+	var n uint32
+	if stop := seq.Min(s.nxt, s.end); s.againSeq.Before(stop) {
+		n = min(uint32(stop.From(s.againSeq)), c.mostData())
+	}
+	fin := c.finSent() && s.againSeq.Add(seq.Size(n)) == s.end
+	c.emitData(m, now, out, s.againSeq, s.again, n, fin)
+	if n > 0 {
+		s.again = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
+	}
+	s.againSeq = s.againSeq.Add(out.span())
+	c.clear(flagTiming)
+	c.Stats.Resent++
+	if !c.armed(timerResend) {
+		c.armResend(now)
+	}
+}

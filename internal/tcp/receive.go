@@ -1,0 +1,101 @@
+package tcp
+
+import "usertcp/internal/seq"
+
+// Readable returns how many octets the program can read, and whether the peer's
+// FIN follows them.
+func (c *Conn) Readable() (n uint32, fin bool) {
+	return c.RcvQ.Bytes - c.RcvHead, c.has(flagFinReceived)
+}
+
+// Consume is the RECEIVE call: the program has read n octets from the front of
+// RcvQ.
+func (c *Conn) Consume(m *Memory, now Time, n uint32) {
+	c.begin()
+	if have, _ := c.Readable(); n > have {
+		panic("BUG: more was read than was there")
+	}
+	head := c.RcvHead + n
+	for c.RcvQ.Count > 0 {
+		size := m.Chunks[c.RcvQ.Head].Len
+		if head < size {
+			break
+		}
+		head -= size
+		c.RcvQ.shed(m, &c.Freed[freedRead])
+	}
+	c.RcvHead = head
+	if c.receives() && c.worthUpdate() {
+		c.pending |= pendAck
+	}
+}
+
+// receives reports whether more can come from the peer.
+func (c *Conn) receives() bool {
+	switch c.State {
+	case Established, FinWait1, FinWait2:
+		return true
+	}
+	return false
+}
+
+// room returns how large a window the receive buffer allows, in what the window
+// field can say.
+func (c *Conn) room() uint32 {
+	unread := c.RcvQ.Bytes - c.RcvHead
+	if unread >= c.Opt.RcvBuf {
+		return 0
+	}
+	free := min(c.Opt.RcvBuf-unread, 65535<<c.rcv.scale)
+	return free >> c.rcv.scale << c.rcv.scale
+}
+
+// worthMoving reports whether the edge should move to the end of a window of
+// size wnd: "the receiver … keeps RCV.NXT+RCV.WND fixed until … RCV.BUFF -
+// RCV.USER - RCV.WND >= min( Fr * RCV.BUFF, Eff.snd.MSS )", Fr being 1/2 (RFC
+// 9293 section 3.8.6.2.2).
+func (c *Conn) worthMoving(wnd uint32) bool {
+	gain := int32(c.rcv.nxt.Add(seq.Size(wnd)) - c.rcv.edge)
+	return gain > 0 && uint32(gain) >= min(c.Opt.RcvBuf/2, uint32(c.Opt.MSS))
+}
+
+// worthUpdate reports whether the window has opened so far that the peer should
+// hear of it at once. Like Linux: it is twice what the peer knows of.
+func (c *Conn) worthUpdate() bool {
+	wnd := c.room()
+	return c.worthMoving(wnd) && wnd/2 >= uint32(c.rcv.edge.From(c.rcv.nxt))
+}
+
+// offer returns the window field of a segment that leaves now, and remembers the
+// promise in it: rcv.edge never moves back.
+//
+// Where the edge is not a multiple of the field's unit away, the field is
+// rounded up, as rounding down would take back what was promised. Data in
+// pieces smaller than a unit could so drag the edge on without end; an eighth of
+// the buffer is where that ends, and the field is rounded down (RFC 7323 section
+// 2.4), though what is sent up to the edge is still taken.
+func (c *Conn) offer() uint16 {
+	r := &c.rcv
+	if wnd := c.room(); c.worthMoving(wnd) {
+		r.edge = r.nxt.Add(seq.Size(wnd))
+	}
+	unit := uint32(1) << r.scale
+	wnd := uint32(r.edge.From(r.nxt))
+	up := (wnd + unit - 1) >> r.scale
+	if c.RcvQ.Bytes-c.RcvHead+up<<r.scale > c.Opt.RcvBuf+c.Opt.RcvBuf/8 {
+		return uint16(wnd >> r.scale)
+	}
+	r.edge = r.nxt.Add(seq.Size(up << r.scale))
+	return uint16(up)
+}
+
+// offerSyn returns the window field of a SYN: never scaled, and like Linux's a
+// multiple of the MSS.
+func (c *Conn) offerSyn() uint16 {
+	wnd := min(c.Opt.RcvBuf, 65535)
+	if mss := uint32(c.Opt.MSS); wnd > mss {
+		wnd -= wnd % mss
+	}
+	c.rcv.edge = c.rcv.nxt.Add(seq.Size(wnd))
+	return uint16(wnd)
+}

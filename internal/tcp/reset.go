@@ -1,0 +1,96 @@
+package tcp
+
+import (
+	"usertcp/internal/seq"
+	"usertcp/internal/wire"
+)
+
+// span returns how much sequence space a segment takes: SEG.LEN of RFC 9293.
+func (s *Segment) span() seq.Size {
+	n := seq.Size(s.Len)
+	if s.Flags&wire.SYN != 0 {
+		n++
+	}
+	if s.Flags&wire.FIN != 0 {
+		n++
+	}
+	return n
+}
+
+// ResetFor makes out the answer to a segment that no connection owns (RFC 9293
+// section 3.10.7.1). It returns false if there is none.
+func ResetFor(seg *Segment, out *Segment) bool {
+	// "An incoming segment containing a RST is discarded."
+	if seg.Flags&wire.RST != 0 {
+		return false
+	}
+	if seg.Flags&wire.ACK != 0 {
+		// "<SEQ=SEG.ACK><CTL=RST>"
+		*out = Segment{Seq: seg.Ack, Flags: wire.RST}
+		return true
+	}
+	// "<SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>"
+	*out = Segment{Ack: seg.Seq.Add(seg.span()), Flags: wire.RST | wire.ACK}
+	return true
+}
+
+// refuse owes the RST for an acknowledgement of something that was never sent:
+// "<SEQ=SEG.ACK><CTL=RST>".
+func (c *Conn) refuse(seg *Segment) {
+	c.Stats.DropAck++
+	if seg.Flags&wire.RST != 0 {
+		return
+	}
+	c.snd.reset = seg.Ack
+	c.pending |= pendReset
+}
+
+// reset owes the RST of an abort. Its number must be one that the peer accepts,
+// so not beyond the window.
+func (c *Conn) reset() {
+	s := &c.snd
+	s.reset = s.nxt
+	if edge := s.una.Add(seq.Size(s.wnd)); s.nxt.After(edge) {
+		s.reset = edge
+	}
+	c.pending |= pendReset
+}
+
+// emitReset emits the RST that is owed.
+func (c *Conn) emitReset(out *Segment) bool {
+	c.pending &^= pendReset
+	c.Stats.Resets++
+	c.Stats.SegsOut++
+	*out = Segment{Seq: c.snd.reset, Flags: wire.RST}
+	if c.State == Closed {
+		out.Flags |= wire.ACK
+		out.Ack = c.rcv.nxt
+	}
+	return true
+}
+
+// arriveReset handles an RST. In a synchronized state it is believed only if it
+// hits rcv.nxt, and asked about elsewhere in the window (RFC 5961 section 3.2).
+func (c *Conn) arriveReset(m *Memory, now Time, seg *Segment) {
+	if seg.Seq != c.rcv.nxt {
+		c.challenge(now)
+		return
+	}
+	c.Stats.Resets++
+	c.end(m, now, c.resetError())
+}
+
+// resetError returns what the program is told when the peer resets.
+func (c *Conn) resetError() Error {
+	switch c.State {
+	case SynReceived:
+		if c.has(flagPassive) {
+			return ErrReset
+		}
+		return ErrRefused
+	case Closing, LastAck, TimeWait:
+		// Both sides have closed: "enter the CLOSED state, delete the TCB" and no more.
+		return ErrNone
+	}
+	return ErrReset
+}

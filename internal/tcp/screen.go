@@ -1,0 +1,135 @@
+package tcp
+
+import (
+	"usertcp/internal/seq"
+	"usertcp/internal/wire"
+)
+
+// screen makes the checks that RFC 9293 section 3.10.7.4 orders for all states
+// from SYN-RECEIVED on, before the acknowledgement is looked at. It returns
+// false if nothing is left to be done with the segment.
+func (c *Conn) screen(m *Memory, now Time, seg *Segment) bool {
+	if c.has(flagTimestamps) && seg.Flags&wire.RST == 0 && !c.paws(now, seg) {
+		return false
+	}
+	if !c.acceptable(seg) {
+		c.Stats.DropWindow++
+		c.answerUnacceptable(now, seg)
+		return false
+	}
+	switch {
+	case seg.Flags&wire.RST != 0:
+		c.arriveReset(m, now, seg)
+		return false
+	case seg.Flags&wire.SYN != 0:
+		// "TCP endpoints MUST send a 'challenge ACK' to the remote peer" (RFC 9293
+		// section 3.10.7.4, from RFC 5961)
+		c.challenge(now)
+		return false
+	case seg.Flags&wire.ACK == 0:
+		// "if the ACK bit is off, drop the segment and return"
+		c.Stats.DropAck++
+		return false
+	}
+	c.keepTimestamp(now, seg)
+	return true
+}
+
+// acceptable makes the test of the sequence number. Like Linux's it lets pass
+// what begins right at the edge, so that an acknowledgement from a peer that has
+// filled the window counts while some of its data is missing.
+func (c *Conn) acceptable(seg *Segment) bool {
+	n := seg.span()
+	if n > 0 && seg.Seq.Add(n-1).Before(c.rcv.nxt) {
+		return false
+	}
+	if n == 0 && seg.Seq.Before(c.rcv.nxt) {
+		return false
+	}
+	return seg.Seq.AtOrBefore(c.rcv.edge)
+}
+
+// answerUnacceptable answers a segment outside the window: "If an incoming
+// segment is not acceptable, an acknowledgment should be sent in reply (unless
+// the RST bit is set …)".
+func (c *Conn) answerUnacceptable(now Time, seg *Segment) {
+	if seg.Flags&wire.RST != 0 {
+		return
+	}
+	if c.State == TimeWait && seg.Flags&wire.FIN != 0 {
+		// "Acknowledge it, and restart the 2 MSL timeout."
+		c.arm(timerLife, now+timeWait)
+	}
+	if seg.Len > 0 || seg.Flags&wire.FIN != 0 {
+		c.Stats.DropDuplicate++
+		c.pending |= pendAck
+		return
+	}
+	c.challenge(now)
+}
+
+// challenge owes an acknowledgement for an odd segment, but not more often than
+// each oddPause: "implementations MUST include an ACK throttling mechanism" (RFC
+// 5961 section 7), which also ends a dialogue of two confused peers.
+func (c *Conn) challenge(now Time) {
+	if c.rcv.lastOdd != 0 && now-c.rcv.lastOdd < oddPause {
+		return
+	}
+	c.rcv.lastOdd = max(now, 1)
+	c.Stats.Challenges++
+	c.pending |= pendAck
+}
+
+// paws protects against wrapped sequence numbers (RFC 7323 section 5). It
+// returns false if the segment is to be dropped.
+func (c *Conn) paws(now Time, seg *Segment) bool {
+	o := &seg.Options
+	if !o.Has(wire.HasTimestamps) {
+		// "If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently
+		// drop the segment" (RFC 7323 section 3.2)
+		c.Stats.DropPAWS++
+		return false
+	}
+	// "R1) If there is a Timestamps option in the arriving segment, SEG.TSval <
+	// TS.Recent … then treat the arriving segment as not acceptable"
+	if int32(o.TSVal-c.rcv.tsRecent) >= 0 || now-c.rcv.tsRecentAt > pawsAge {
+		return true
+	}
+	c.Stats.DropPAWS++
+	if seg.Len > 0 {
+		c.pending |= pendAck
+	} else {
+		c.challenge(now)
+	}
+	return false
+}
+
+// keepTimestamp remembers the timestamp to be echoed: "If SEG.TSval >= TS.Recent
+// and SEG.SEQ <= Last.ACK.sent, then TS.Recent is updated" (RFC 7323 section 4.3).
+func (c *Conn) keepTimestamp(now Time, seg *Segment) {
+	if !c.has(flagTimestamps) || seg.Seq.After(c.rcv.acked) {
+		return
+	}
+	c.rcv.tsRecent = seg.Options.TSVal
+	c.rcv.tsRecentAt = now
+}
+
+// MayReopen reports whether a SYN that arrives in TIME-WAIT may open the
+// connection anew (RFC 6191 section 2, RFC 9293 section 3.6.1): its number or
+// timestamp must show that it is younger than all that was. The caller then
+// aborts this connection and gives the SYN to its listener.
+func (c *Conn) MayReopen(syn *Segment) bool {
+	if c.State != TimeWait || syn.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN {
+		return false
+	}
+	o := &syn.Options
+	if c.has(flagTimestamps) && o.Has(wire.HasTimestamps) {
+		if younger := int32(o.TSVal - c.rcv.tsRecent); younger != 0 {
+			return younger > 0
+		}
+	}
+	return syn.Seq.After(c.rcv.nxt)
+}
+
+// sndEdge returns the number behind the last one that the peer lets us send.
+func (c *Conn) sndEdge() seq.Number { return c.snd.una.Add(seq.Size(c.snd.wnd)) }

@@ -1,0 +1,116 @@
+package tcp
+
+import "usertcp/internal/seq"
+
+// SendSpace returns how many octets Append and Extend may add now: zero if the
+// connection is not established or the program has closed it.
+func (c *Conn) SendSpace() uint32 {
+	if !c.sends() {
+		return 0
+	}
+	if queued := c.SndQ.Bytes - c.snd.head; queued < c.Opt.SndBuf {
+		return c.Opt.SndBuf - queued
+	}
+	return 0
+}
+
+// sends reports whether the program may send.
+func (c *Conn) sends() bool {
+	return (c.State == Established || c.State == CloseWait) && !c.has(flagFinQueued)
+}
+
+// Append is the SEND call: fresh chunks, filled and linked, go to the end of
+// SndQ. If the connection sends no more they come back in Freed.
+func (c *Conn) Append(m *Memory, now Time, chunks Queue) {
+	c.begin()
+	if chunks.Count == 0 {
+		return
+	}
+	if !c.sends() {
+		c.Freed[freedRest].join(m, chunks)
+		return
+	}
+	s := &c.snd
+	chunks.number(m, s.end)
+	if c.SndQ.Count == 0 {
+		s.next = cursor{chunk: chunks.Head}
+		s.head = 0
+	}
+	c.SndQ.join(m, chunks)
+	s.end = s.end.Add(seq.Size(chunks.Bytes))
+}
+
+// Extend is the SEND call for n octets that were copied behind those of SndQ's
+// tail chunk, in its buffer. It must not be called if Append would refuse.
+func (c *Conn) Extend(m *Memory, now Time, n uint32) {
+	c.begin()
+	if !c.sends() || c.SndQ.Count == 0 {
+		panic("BUG: nothing to extend")
+	}
+	m.Chunks[c.SndQ.Tail].Len += n
+	c.SndQ.Bytes += n
+	c.snd.end = c.snd.end.Add(seq.Size(n))
+}
+
+// sendable decides how many octets of new data leave now, in a segment of at
+// most most octets, and whether the FIN goes with them.
+func (c *Conn) sendable(most uint32) (n uint32, fin bool) {
+	s := &c.snd
+	unsent := c.unsent()
+	fin = c.has(flagFinQueued) && !c.finSent()
+	if unsent == 0 && !fin {
+		return 0, false
+	}
+	edge := c.sndEdge()
+	if edge.AtOrBefore(s.nxt) {
+		return 0, false
+	}
+	room := uint32(edge.From(s.nxt))
+	n = min(unsent, most, room)
+	last := n == unsent
+	fin = fin && last && room > n
+	if n == 0 || fin && c.mayFly(n) {
+		return n, fin
+	}
+	if n < most && !c.maySendSmall(n, last) || !c.mayFly(n) {
+		return 0, false
+	}
+	return n, false
+}
+
+// maySendSmall decides whether a segment that is less than full-sized may leave,
+// with n octets, which are the last ones or all that the window allows. This is
+// Nagle's algorithm and the avoidance of silly windows (RFC 9293 sections 3.7.4
+// and 3.8.6.2.1).
+func (c *Conn) maySendSmall(n uint32, last bool) bool {
+	s := &c.snd
+	switch {
+	case c.has(flagOverride):
+		return true
+	case !last:
+		// "if the window is at least some fraction Fs of the maximum": 1/2.
+		return n >= s.maxWnd/2
+	case c.Opt.NoDelay != 0 && c.Opt.Cork == 0, c.has(flagFinQueued):
+		return true
+	case c.Opt.Cork != 0:
+		return false
+	}
+	// Nagle as Minshall refined it, and Linux does it: only a small segment in
+	// flight holds back a small one.
+	return !s.small.After(s.una)
+}
+
+// mayFly decides whether congestion control lets n more octets leave.
+func (c *Conn) mayFly(n uint32) bool {
+	flight := c.flight()
+	if flight == 0 {
+		return true
+	}
+	cwnd := c.cc.cwnd
+	if c.loss.phase == phaseOpen {
+		// Limited transmit: a new segment for each of the first two duplicate
+		// acknowledgements (RFC 3042).
+		cwnd += uint32(min(c.loss.dupAcks, dupThreshold-1)) * c.snd.mss
+	}
+	return flight+n <= cwnd
+}
