@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"usertcp/internal/perf"
+)
+
+// compareFlags are those of compare.
+type compareFlags struct {
+	setup      setupFlags
+	repeat     int
+	link, spin string
+	cpus       string
+	json       bool
+}
+
+func newCompare() *cobra.Command {
+	var f compareFlags
+	cmd := &cobra.Command{
+		Use:   "compare [flags]",
+		Short: "measure user-space TCP and the kernel's in turns",
+		Long: `Measure user-space TCP and the kernel's in turns.
+
+It starts two connection servers on a private ring, and for each measurement a
+listening and a connecting program; the kernel's TCP runs over loopback, with CUBIC.
+Ratios are user space to kernel, pair by pair: above 1, user space did better.
+
+Placement (-cpus): same puts both sides on one CPU, split each on a CPU of its own,
+free leaves it to the scheduler; it is the same for both stacks.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	f.setup.add(flags, 2*time.Second)
+	flags.IntVar(&f.repeat, "repeat", 5, "`NUMBER` of measurements of each stack")
+	flags.StringVar(&f.link, "link", "ring", "`KIND` of link between the hosts: ring")
+	addSpin(flags, &f.spin)
+	flags.StringVar(&f.cpus, "cpus", "free", "`PLACEMENT`: same, split or free")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object")
+	return cmd
+}
+
+func (f *compareFlags) run(cmd *cobra.Command) error {
+	setup, err := f.setup.get()
+	if err != nil {
+		return err
+	}
+	if f.link != "ring" {
+		return fmt.Errorf("link %q is not supported in this version (there is: ring)", f.link)
+	}
+	comparison := perf.Comparison{Setup: setup, Repeat: f.repeat}
+	if err := comparison.Check(); err != nil {
+		return err
+	}
+	progress := progressOf(cmd)
+	done := 0
+	outcome, err := f.compare(cmd.Context(), comparison, func(r *perf.Report) {
+		done++
+		progress.Step(done, 2*f.repeat, fmt.Sprintf("%s: %.0f %s", r.Stack, r.Rate, r.Unit))
+	})
+	progress.Done()
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), outcome)
+	}
+	printOutcome(cmd.OutOrStdout(), outcome)
+	return nil
+}
+
+// compare starts and ends what a comparison needs.
+func (f *compareFlags) compare(ctx context.Context, c perf.Comparison, progress func(*perf.Report)) (o *perf.Outcome, err error) {
+	if err := checkSpin(f.spin); err != nil {
+		return nil, err
+	}
+	command, err := perf.ThisProgram()
+	if err != nil {
+		return nil, err
+	}
+	runner, err := perf.NewRunner(command, perf.Placement(f.cpus), f.spin)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := runner.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	if err := runner.StartHosts(ctx); err != nil {
+		return nil, err
+	}
+	o, err = perf.Compare(ctx, runner, c, progress)
+	if err != nil {
+		return nil, err
+	}
+	o.Spin, o.CPUs = f.spin, f.cpus
+	return o, nil
+}
+
+// printOutcome prints a comparison for people.
+func printOutcome(w io.Writer, o *perf.Outcome) {
+	fmt.Fprintf(w, "%s, %d-octet messages, connections: %d, link: %s\n\n", o.Test, o.Size, o.Conns, o.Link)
+	fmt.Fprintf(w, "%-22s %12s %12s %12s\n", "", "min", "median", "max")
+	row := func(name string, s perf.Summary, format string) {
+		fmt.Fprintf(w, "%-22s "+strings.Repeat(" "+format, 3)[1:]+"\n", name, s.Min, s.Median, s.Max)
+	}
+	row("user, "+o.User.Unit, o.User, "%12.0f")
+	row("kernel, "+o.Kernel.Unit, o.Kernel, "%12.0f")
+	row("ratio", o.Ratio, "%12.2f")
+	fmt.Fprintln(w)
+	if l := o.Latency; l != nil {
+		fmt.Fprintf(w, "%-22s %12s %12s %12s %12s\n", "latency, µs", "p50", "p99", "p99.9", "max")
+		fmt.Fprintf(w, "%-22s %12.1f %12.1f %12.1f %12.1f\n", "user", l.User.P50, l.User.P99, l.User.P999, l.User.Max)
+		fmt.Fprintf(w, "%-22s %12.1f %12.1f %12.1f %12.1f\n\n", "kernel", l.Kernel.P50, l.Kernel.P99, l.Kernel.P999, l.Kernel.Max)
+		fmt.Fprintf(w, "CPU seconds for 10^6 transactions: user %.2f, kernel %.2f\n", o.CPUPerOps.User, o.CPUPerOps.Kernel)
+	} else {
+		fmt.Fprintf(w, "CPU seconds for each GB: user %.3f, kernel %.3f\n", o.CPUPerGB.User, o.CPUPerGB.Kernel)
+	}
+	fmt.Fprint(w, o.How())
+}
+
+// thisStderr is the standard error when it is what cmd writes errors to.
+func thisStderr(cmd *cobra.Command) *os.File {
+	f, _ := cmd.ErrOrStderr().(*os.File)
+	return f
+}

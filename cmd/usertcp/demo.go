@@ -1,0 +1,53 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/perf"
+	"usertcp/internal/perf/demo"
+)
+
+func newDemo() *cobra.Command {
+	c := demo.Config{Sizes: demo.Sizes}
+	var cpus string
+	cmd := &cobra.Command{
+		Use:   "demo [flags]",
+		Short: "show user-space TCP at work, in under a minute",
+		Long: `Show user-space TCP at work, in under a minute and without privileges.
+
+It starts two hosts on a private ring, sends a file from one to the other and checks
+its SHA-256 there, then measures throughput at several message sizes, in turns with
+the kernel's TCP over loopback. It prints a table, and writes a figure and a report.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkSpin(c.Spin); err != nil {
+				return err
+			}
+			c.CPUs = perf.Placement(cpus)
+			c.Stdout, c.Progress = cmd.OutOrStdout(), progressOf(cmd)
+			return demo.Run(cmd.Context(), c)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&c.File, "file", "", "`PATH` of the file to send (default: this program itself)")
+	flags.StringVar(&c.Out, "out", "usertcp-demo", "`DIR` for figure and report, made if missing")
+	flags.DurationVar(&c.Time, "time", 500*time.Millisecond, "`DURATION` of each measurement")
+	flags.IntVar(&c.Repeat, "repeat", 3, "`NUMBER` of measurements of each stack at each size")
+	addSpin(flags, &c.Spin)
+	flags.StringVar(&cpus, "cpus", "free", "`PLACEMENT` of the two sides: same, split or free")
+	return cmd
+}
+
+// progressOf writes to the standard error, on a terminal in one line.
+func progressOf(cmd *cobra.Command) *demo.Progress {
+	width := 0
+	if f := thisStderr(cmd); f != nil {
+		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
+			width = max(int(ws.Col), 2)
+		}
+	}
+	return demo.NewProgress(cmd.ErrOrStderr(), width)
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"usertcp/internal/perf"
+	"usertcp/internal/perf/proc"
+)
+
+// defaultPerfAddr has netperf's port.
+const defaultPerfAddr = ":12865"
+
+// stackFlags are those of every command that uses a stack.
+type stackFlags struct {
+	stack, spin, cpus string
+}
+
+func (f *stackFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.stack, "stack", "user", "`NAME` of the TCP: user or kernel")
+	addSpin(flags, &f.spin)
+	flags.StringVar(&f.cpus, "cpus", "", "run on these CPUs only (`LIST` such as 0 or 0,2 or 0-3)")
+}
+
+func addSpin(flags *pflag.FlagSet, spin *string) {
+	flags.StringVar(spin, "spin", "default", "spin before sleeping, in user-space TCP (`WHEN` is off, default or on)")
+}
+
+// spinEnv is where the library looks for it.
+const spinEnv = "USERTCP_SPIN"
+
+func checkSpin(spin string) error {
+	if !slices.Contains([]string{"off", "default", "on"}, spin) {
+		return fmt.Errorf("unknown value %q of -spin (there are: off, default, on)", spin)
+	}
+	return nil
+}
+
+// open pins the process and returns the stack.
+func (f *stackFlags) open() (perf.Stack, error) {
+	if err := checkSpin(f.spin); err != nil {
+		return nil, err
+	}
+	st, err := perf.NewStack(f.stack)
+	if err != nil {
+		return nil, err
+	}
+	if err := pin(f.cpus); err != nil {
+		return nil, err
+	}
+	return st, os.Setenv(spinEnv, f.spin)
+}
+
+// pin starts the program anew on the CPUs of the list, unless it is there.
+func pin(list string) error {
+	if list == "" {
+		return nil
+	}
+	cpus, err := proc.ParseCPUs(list)
+	if err != nil {
+		return err
+	}
+	return proc.Pin(cpus)
+}
+
+// perfFlags are those of perf.
+type perfFlags struct {
+	stackFlags
+	setup        setupFlags
+	listen, once bool
+	to           string
+	json         bool
+}
+
+// setupFlags describe a measurement.
+type setupFlags struct {
+	test  string
+	setup perf.Setup
+	flags *pflag.FlagSet
+}
+
+// bulkSize is the default size of messages, octets.
+const bulkSize = 65536
+
+func (f *setupFlags) add(flags *pflag.FlagSet, duration time.Duration) {
+	f.flags = flags
+	flags.StringVar(&f.test, "test", "stream", "`NAME` of what to measure: stream, maerts, rr or crr")
+	flags.IntVar(&f.setup.Size, "size", bulkSize, "size of messages in `OCTETS`; of requests and responses 1 if not given")
+	flags.IntVar(&f.setup.Conns, "conns", 1, "`NUMBER` of connections at the same time")
+	flags.DurationVar(&f.setup.Time, "time", duration, "`DURATION` of a measurement")
+	flags.DurationVar(&f.setup.Warmup, "warmup", perf.DefaultWarmup, "`DURATION` before it that does not count")
+}
+
+// get returns the measurement that the flags describe.
+func (f *setupFlags) get() (perf.Setup, error) {
+	f.setup.Test = perf.Test(f.test)
+	if !f.setup.Test.Bulk() && !f.flags.Changed("size") {
+		f.setup.Size = 1
+	}
+	return f.setup, f.setup.Check()
+}
+
+func newPerf() *cobra.Command {
+	var f perfFlags
+	cmd := &cobra.Command{
+		Use:   "perf -listen [ADDR] | -to ADDR [flags]",
+		Short: "measure throughput and latency between two programs",
+		Long: `Measure throughput and latency between two programs.
+
+One program listens: usertcp perf -listen [ADDR] (` + defaultPerfAddr + ` if none is given).
+The other connects to it and measures: usertcp perf -to ADDR -test TEST, where TEST is
+  stream  it sends as fast as it can
+  maerts  the listening program sends as fast as it can
+  rr      request and response over a connection that stays
+  crr     connect, request, response, close
+
+Both need the same -stack. User-space TCP needs a connection server: see usertcp server.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
+	}
+	flags := cmd.Flags()
+	f.stackFlags.add(flags)
+	f.setup.add(flags, 5*time.Second)
+	flags.BoolVar(&f.listen, "listen", false, "listen for programs that measure")
+	flags.BoolVar(&f.once, "once", false, "with -listen: end after one test")
+	flags.StringVar(&f.to, "to", "", "`ADDR` of the program that listens")
+	flags.BoolVar(&f.json, "json", false, "print the report as one JSON object")
+	return cmd
+}
+
+func (f *perfFlags) run(cmd *cobra.Command, args []string) error {
+	if f.listen == (f.to != "") {
+		return errors.New("perf needs one of -listen and -to ADDR")
+	}
+	if !f.listen && len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q", args[0])
+	}
+	setup, err := f.setup.get()
+	if err != nil {
+		return err
+	}
+	st, err := f.open()
+	if err != nil {
+		return err
+	}
+	if f.listen {
+		return f.serve(cmd, st, args)
+	}
+	report, err := (&perf.Client{Stack: st}).Run(cmd.Context(), f.to, setup)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), report)
+	}
+	_, err = fmt.Fprint(cmd.OutOrStdout(), report)
+	return err
+}
+
+// serve listens and says so in the line that a Runner waits for.
+func (f *perfFlags) serve(cmd *cobra.Command, st perf.Stack, args []string) error {
+	addr := defaultPerfAddr
+	if len(args) > 0 {
+		addr = args[0]
+	}
+	l, err := listenAndSay(cmd, st, addr)
+	if err != nil {
+		return err
+	}
+	s := &perf.Server{Stack: st, Once: f.once, Log: func(line string) {
+		fmt.Fprintln(cmd.ErrOrStderr(), line)
+	}}
+	return s.Serve(cmd.Context(), l)
+}
+
+// listenAndSay listens and prints the address.
+func listenAndSay(cmd *cobra.Command, st perf.Stack, addr string) (net.Listener, error) {
+	l, err := st.Listen(cmd.Context(), addr)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), perf.ListeningOn(l.Addr().String()))
+	return l, nil
+}
+
+// printJSON writes one object in one line.
+func printJSON(w io.Writer, v any) error {
+	return json.NewEncoder(w).Encode(v)
+}
