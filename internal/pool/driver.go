@@ -1,5 +1,7 @@
 package pool
 
+import "usertcp/internal/shm"
+
 // Regions number the memories in which octets of packets lie. Region 0 is the
 // pool's own buffers. A circuit (a direct way to a peer's pool) adds two: the
 // buffers that we write and the peer reads, and the ones it writes and we read.
@@ -64,9 +66,15 @@ type Driver interface {
 	// it had. When all are back the sender may use the buffers again.
 	Release(circuit uint16, id uint32, n int)
 
-	// Mapped reports whether this process can use circuit: reach its memory, send
-	// on it, and release what came by it.
+	// Changed reports whether circuits came or went since the last call.
+	Changed() bool
+
+	// Mapped reports whether this process can reach circuit's memory, and so
+	// release what came by it.
 	Mapped(circuit uint16) bool
+
+	// Usable reports whether, besides, circuit leads to a peer who is there.
+	Usable(circuit uint16) bool
 
 	// Crowded reports whether so many packets of circuit's peer are held that
 	// payloads had better be copied out and released at once.
@@ -86,20 +94,21 @@ type Driver interface {
 	Send(p *Packet)
 
 	// Flush makes everything visible to the peers that was sent, received and
-	// released since the last time, and notes whom to wake.
-	Flush()
-
-	// Ring wakes those that Flush has noted. It makes system calls; it is
-	// called without the lock, by whoever called Flush.
-	Ring()
+	// released since the last time, and adds to r whom to wake. The caller wakes
+	// them when he has given back the lock.
+	Flush(r *shm.Rings)
 
 	// Pending reports whether Receive would find something. It may be called
 	// without the lock.
 	Pending() bool
 
-	// Notify asks for a wake-up when circuit has room for more and all that was
-	// sent has been looked at (sent), and when buffers are released (released).
+	// Notify asks for a wake-up when all that was sent on circuit has been looked
+	// at (sent), and when buffers are released (released). Pending reports true
+	// when that has come about, until Notice has been called.
 	Notify(circuit uint16, sent, released bool)
+
+	// Notice takes note of what Notify has asked for and what has come about.
+	Notice()
 
 	// Alloc takes a buffer for sending on circuit; it returns None if there is
 	// none or the Tx limit has been reached. off is where it begins in
@@ -111,6 +120,11 @@ type Driver interface {
 	// it was part of.
 	Ref(region uint16, buf uint32)
 	Unref(region uint16, buf uint32)
+
+	// Rebuild counts anew what is in use, after the death of the lock's holder: tx
+	// says how often chunks refer to a buffer for sending, held how often to a
+	// packet received.
+	Rebuild(tx, held func(region uint16, id uint32) uint32)
 
 	// BufferSize returns the octets in a buffer for sending.
 	BufferSize() int

@@ -56,3 +56,28 @@ func (d Doorbell) Close() error {
 	}
 	return unix.Close(d.fd)
 }
+
+// Rings are doorbells to be rung when a lock has been given back: ringing is a
+// system call. The zero Rings is empty.
+type Rings struct {
+	n    int
+	list [8]Doorbell
+}
+
+// Add notes a doorbell. If there are very many it rings at once.
+func (r *Rings) Add(d Doorbell) {
+	if r.n == len(r.list) {
+		d.Ring()
+		return
+	}
+	r.list[r.n] = d
+	r.n++
+}
+
+// Ring rings all doorbells noted, and forgets them.
+func (r *Rings) Ring() {
+	for _, d := range r.list[:r.n] {
+		d.Ring()
+	}
+	r.n = 0
+}

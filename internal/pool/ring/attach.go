@@ -43,8 +43,8 @@ func (d *Driver) NewMemory(remote wire.VCI) (*shm.Segment, error) {
 func (d *Driver) Find(remote wire.VCI) (i uint16, up, ok bool) {
 	for i := range d.states {
 		st := &d.states[i]
-		if st.Remote == uint32(remote) && (st.State == circuitUp || st.State == circuitOffered) {
-			return uint16(i), st.State == circuitUp, true
+		if st.Remote == uint32(remote) && (st.State.Load() == circuitUp || st.State.Load() == circuitOffered) {
+			return uint16(i), st.State.Load() == circuitUp, true
 		}
 	}
 	return pool.NoCircuit, false, false
@@ -54,18 +54,19 @@ func (d *Driver) Find(remote wire.VCI) (i uint16, up, ok bool) {
 // over.
 func (d *Driver) Offer(remote wire.VCI, mem *shm.Segment) (uint16, error) {
 	for i := range d.states {
-		if d.states[i].State != circuitFree {
+		if d.states[i].State.Load() != circuitFree {
 			continue
 		}
 		st := &d.states[i]
-		*st = circuitState{State: circuitOffered, Gen: st.Gen + 1, Remote: uint32(remote)}
+		*st = circuitState{Gen: st.Gen + 1, Remote: uint32(remote)}
+		st.State.Store(circuitOffered)
 		c := d.newCircuit(uint16(i))
 		c.st.IDs.Reset(PDUs)
 		c.bufs.Reset(Buffers)
 		clear(c.pdus)
 		clear(c.holds)
 		if err := c.mapOwn(mem); err != nil {
-			st.State = circuitFree
+			st.State.Store(circuitFree)
 			mem.Close()
 			return pool.NoCircuit, err
 		}
@@ -80,7 +81,7 @@ func (d *Driver) Offer(remote wire.VCI, mem *shm.Segment) (uint16, error) {
 // over; the circuit is up.
 func (d *Driver) Complete(i uint16, p Peer) error {
 	old := d.circuit(i)
-	if old == nil || old.st.State != circuitOffered {
+	if old == nil || old.st.State.Load() != circuitOffered {
 		p.Close()
 		return fmt.Errorf("circuit %d was not offered", i)
 	}
@@ -91,7 +92,7 @@ func (d *Driver) Complete(i uint16, p Peer) error {
 		c.unmap()
 		return err
 	}
-	c.st.State = circuitUp
+	c.st.State.Store(circuitUp)
 	d.install(i, c)
 	d.control.changes.Add(1)
 	return nil
@@ -137,15 +138,13 @@ func (d *Driver) Map(i uint16, files []int) error {
 // lock.
 func (d *Driver) Changed() bool {
 	n := d.control.changes.Load()
-	old := d.known
-	d.known = n
-	return n != old
+	return d.known.Swap(n) != n
 }
 
 // Missing appends to dst the circuits that are up but not mapped here.
 func (d *Driver) Missing(dst []uint16) []uint16 {
 	for i := range d.states {
-		if st := &d.states[i]; st.State == circuitUp && !d.Mapped(uint16(i)) {
+		if st := &d.states[i]; st.State.Load() == circuitUp && !d.Mapped(uint16(i)) {
 			dst = append(dst, uint16(i))
 		}
 	}
@@ -156,6 +155,12 @@ func (d *Driver) Missing(dst []uint16) []uint16 {
 func (d *Driver) Mapped(i uint16) bool {
 	c := d.circuit(i)
 	return c != nil && c.peer != nil
+}
+
+// Usable implements pool.Driver.
+func (d *Driver) Usable(i uint16) bool {
+	c := d.circuit(i)
+	return c != nil && c.peer != nil && c.st.State.Load() == circuitUp
 }
 
 // Use implements pool.Driver.
@@ -169,7 +174,7 @@ func (d *Driver) Use(i uint16, n int) {
 // connections find out by the answer of the peer's connection server.
 func (d *Driver) Close(remote wire.VCI) {
 	if i, _, ok := d.Find(remote); ok {
-		d.states[i].State = circuitDead
+		d.states[i].State.Store(circuitDead)
 		d.control.changes.Add(1)
 	}
 }
@@ -177,9 +182,9 @@ func (d *Driver) Close(remote wire.VCI) {
 // Collect frees dead circuits that no connection uses any more.
 func (d *Driver) Collect() {
 	for i := range d.states {
-		if st := &d.states[i]; st.State == circuitDead && st.Users == 0 {
+		if st := &d.states[i]; st.State.Load() == circuitDead && st.Users == 0 {
 			st.Gen++
-			st.State = circuitFree
+			st.State.Store(circuitFree)
 			d.control.changes.Add(1)
 		}
 	}
@@ -200,7 +205,7 @@ func (d *Driver) Prune() {
 func (d *Driver) Up() []wire.VCI {
 	var up []wire.VCI
 	for i := range d.states {
-		if d.states[i].State == circuitUp {
+		if d.states[i].State.Load() == circuitUp {
 			up = append(up, wire.VCI(d.states[i].Remote))
 		}
 	}

@@ -28,7 +28,7 @@ type Driver struct {
 	holds    []uint32
 	counters *Counters
 	control  *control
-	known    uint32 // control.changes when Missing and Prune last looked
+	known    atomic.Uint32 // control.changes when the process last looked
 
 	// circuits are those mapped in this process, by index; copied on change, so
 	// that Pending and Octets need no lock.
@@ -36,11 +36,9 @@ type Driver struct {
 	active   atomic.Pointer[[]*circuit]
 	change   sync.Mutex
 
-	next    int // circuit that Receive looks at first
-	taken   int // packets taken from it in a row
-	dirty   []*circuit
-	ringing []shm.Doorbell
-	own     [2]shm.Doorbell
+	next  int // circuit that Receive looks at first
+	taken int // packets taken from it in a row
+	dirty []*circuit
 }
 
 var _ pool.Driver = (*Driver)(nil)

@@ -111,7 +111,7 @@ const (
 
 // circuitState is what both halves know of a circuit.
 type circuitState struct {
-	State      uint32
+	State      atomic.Uint32
 	Gen        uint32 // of this use of the slot
 	Remote     uint32 // the peer's VCI
 	Sent       uint32 // packets put into slots

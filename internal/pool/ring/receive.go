@@ -7,8 +7,14 @@ import (
 
 // Pending implements pool.Driver.
 func (d *Driver) Pending() bool {
+	if d.control.changes.Load() != d.known.Load() {
+		return true
+	}
 	for _, c := range *d.active.Load() {
-		if c.peerEnd.sent.Load() != c.ownEnd.seen.Load() && c.st.State == circuitUp {
+		if c.st.State.Load() != circuitUp {
+			continue
+		}
+		if c.peerEnd.sent.Load() != c.ownEnd.seen.Load() || c.seenEnough() || c.hasReleased() {
 			return true
 		}
 	}
@@ -44,7 +50,7 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 // waiting reports whether the peer has sent something that was not taken.
 func (d *Driver) waiting(c *circuit) bool {
 	n := c.peerEnd.sent.Load() - c.st.Seen
-	if n == 0 || c.gen != c.st.Gen || c.st.State != circuitUp {
+	if n == 0 || c.gen != c.st.Gen || c.st.State.Load() != circuitUp {
 		return false
 	}
 	if n > Slots {

@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"sync/atomic"
+
 	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/wire"
@@ -10,7 +12,7 @@ import (
 // pieces the peer will hold.
 func (d *Driver) Room(i uint16) int {
 	c := d.circuit(i)
-	if c == nil || c.peer == nil || c.st.State != circuitUp {
+	if c == nil || c.peer == nil || c.st.State.Load() != circuitUp {
 		return 0
 	}
 	free := Slots - d.backlog(c)
@@ -97,7 +99,7 @@ func (d *Driver) reclaim(c *circuit) {
 		d.broken(c)
 		return
 	}
-	for ; c.st.Reclaimed != upTo; c.st.Reclaimed++ {
+	for ; c.st.Reclaimed != upTo; atomic.AddUint32(&c.st.Reclaimed, 1) {
 		id := c.peerReleases[c.st.Reclaimed%PDUs] // read once, then checked
 		if id >= PDUs || c.pdus[id].n == 0 || c.pdus[id].n > pool.MaxPieces {
 			d.counters.BadRelease++
@@ -115,7 +117,7 @@ func (d *Driver) reclaim(c *circuit) {
 // broken closes a circuit whose peer does not keep to the rules.
 func (d *Driver) broken(c *circuit) {
 	d.counters.BadIndex++
-	c.st.State = circuitDead
+	c.st.State.Store(circuitDead)
 }
 
 func (d *Driver) touch(c *circuit) {
@@ -126,11 +128,11 @@ func (d *Driver) touch(c *circuit) {
 }
 
 // Flush implements pool.Driver.
-func (d *Driver) Flush() {
+func (d *Driver) Flush(r *shm.Rings) {
 	for _, c := range d.dirty {
 		c.dirty = false
-		if c.gen == c.st.Gen {
-			d.publish(c)
+		if c.gen == c.st.Gen && c.peer != nil {
+			d.publish(c, r)
 		}
 	}
 	d.dirty = d.dirty[:0]
@@ -138,7 +140,7 @@ func (d *Driver) Flush() {
 
 // publish shows the peer what is new, and finds out whom of it to wake: one who
 // sleeps, if there is a packet for him or something happened that he asked for.
-func (d *Driver) publish(c *circuit) {
+func (d *Driver) publish(c *circuit, r *shm.Rings) {
 	e := c.ownEnd
 	wake := false
 	if e.sent.Load() != c.st.Sent {
@@ -159,23 +161,14 @@ func (d *Driver) publish(c *circuit) {
 	}
 	if who := c.bell.Ring(&c.st.LastRing); who != shm.Nobody {
 		d.counters.Rings++
-		d.ringing = append(d.ringing, c.doorbells[who-1])
+		r.Add(c.doorbells[who-1])
 	}
-}
-
-// Ring implements pool.Driver. The caller of Flush calls it after it has given
-// back the lock.
-func (d *Driver) Ring() {
-	for _, b := range d.ringing {
-		b.Ring()
-	}
-	d.ringing = d.ringing[:0]
 }
 
 // Notify implements pool.Driver.
 func (d *Driver) Notify(i uint16, sent, released bool) {
 	c := d.circuit(i)
-	if c == nil || c.ownEnd == nil {
+	if c == nil || c.peer == nil {
 		return
 	}
 	if sent {
@@ -183,7 +176,34 @@ func (d *Driver) Notify(i uint16, sent, released bool) {
 	}
 	if released {
 		c.ownEnd.notifyReleased.Store(1)
-	} else {
-		c.ownEnd.notifyReleased.Store(0)
 	}
+}
+
+// Notice implements pool.Driver.
+func (d *Driver) Notice() {
+	for _, c := range *d.active.Load() {
+		if c.gen != c.st.Gen {
+			continue
+		}
+		if c.seenEnough() {
+			c.ownEnd.notifySeen.Store(0)
+		}
+		if c.hasReleased() {
+			c.ownEnd.notifyReleased.Store(0)
+			d.reclaim(c)
+		}
+	}
+}
+
+// seenEnough reports whether the peer has looked at as many packets as Notify
+// asked for.
+func (c *circuit) seenEnough() bool {
+	n := c.ownEnd.notifySeen.Load()
+	return n&wanted != 0 && int32(c.peerEnd.seen.Load()-uint32(n)) >= 0
+}
+
+// hasReleased reports whether the peer has released something since Notify asked
+// for it.
+func (c *circuit) hasReleased() bool {
+	return c.ownEnd.notifyReleased.Load() != 0 && c.peerEnd.released.Load() != atomic.LoadUint32(&c.st.Reclaimed)
 }

@@ -1,0 +1,243 @@
+package half
+
+import (
+	"sync"
+	"time"
+
+	"usertcp/internal/shm"
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+// Tick is how often the bottom half looks whether the application comes.
+const Tick = 10 * time.Millisecond
+
+// lockBound is how long the bottom half waits for a lock that the application
+// has: no process waits without a bound for an application.
+const lockBound = 5 * time.Millisecond
+
+// Outside is what the bottom half needs of the world. Its functions are called
+// without the lock.
+type Outside interface {
+	// Send sends an IP packet through the connection server.
+	Send(ip []byte)
+	// Gone tells the connection server that a connection, or a listener (then
+	// Remote is zero), is no more.
+	Gone(flow wire.Flow)
+}
+
+// Bottom is the bottom half: it does what has to go on when the application does
+// not come, because it is stopped, starved, in a long pause or dead, and what
+// only the child can do.
+type Bottom struct {
+	Half
+
+	mu     sync.Mutex
+	out    Outside
+	frames [][]byte    // to be sent when the lock has been given back
+	gone   []wire.Flow // to be told the server
+
+	drives  uint32 // of the top half at the last tick
+	pending bool   // something lay there at the last tick
+	absent  bool   // the application did not come for it: we drive
+	ended   bool   // the application is no more
+}
+
+// NewBottom returns the bottom half of a segment.
+func NewBottom(cfg Config, out Outside) (*Bottom, error) {
+	b := &Bottom{out: out}
+	if err := b.init(cfg, shm.BottomHalf); err != nil {
+		return nil, err
+	}
+	b.slow = func(ip []byte) { b.frames = append(b.frames, ip) }
+	return b, nil
+}
+
+// enter takes the lock; it reports false if the application has it for too long.
+func (b *Bottom) enter() bool {
+	b.mu.Lock()
+	if !b.lock.Lock(lockBound) {
+		b.mu.Unlock()
+		return false
+	}
+	b.now = b.clock()
+	return true
+}
+
+// insist takes the lock however long it takes, up to d.
+func (b *Bottom) insist(d time.Duration) bool {
+	for end := time.Now().Add(d); ; {
+		if b.enter() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+func (b *Bottom) leave() {
+	b.settle()
+	b.work()
+	b.flush()
+	rings := b.takeRings()
+	frames, gone := b.frames, b.gone
+	b.frames, b.gone = nil, nil
+	b.lock.Unlock()
+	b.mu.Unlock()
+	rings.Ring()
+	for _, f := range frames {
+		b.out.Send(f)
+	}
+	for _, f := range gone {
+		b.out.Gone(f)
+	}
+}
+
+// work does what the top half has left, or the engine, for the bottom half.
+func (b *Bottom) work() {
+	for {
+		i := b.delist(listBottom)
+		if i == none {
+			return
+		}
+		if b.aux[i].use != useDone {
+			b.output(i)
+			continue
+		}
+		if b.aux[i].registered != 0 {
+			b.gone = append(b.gone, b.conns[i].Flow)
+		}
+		b.reap(i)
+	}
+}
+
+// Look is called at each tick, and when the child's doorbell rings.
+func (b *Bottom) Look(tick bool) {
+	if !b.enter() {
+		return
+	}
+	defer b.leave()
+	drives := b.ctl.drives.Load()
+	came := drives != b.drives
+	pending := b.drv.Pending() || b.wheel.deadline() <= b.now
+	switch {
+	case b.ended:
+	case came:
+		b.absent = false
+	case tick && pending && b.pending && !b.absent:
+		b.absent = true
+		b.rings.Add(b.doorbells[0]) // in case it can come again
+	}
+	if tick {
+		b.drives, b.pending = drives, pending
+	}
+	if b.ended || b.absent {
+		b.stand()
+	}
+}
+
+// stand does the top half's work.
+func (b *Bottom) stand() {
+	b.drv.Changed()
+	for range 64 {
+		for b.turn() {
+			b.ctl.Counters.BottomDrives++
+		}
+		b.bell.Sleep(shm.BottomHalf)
+		if !b.drv.Pending() {
+			return
+		}
+	}
+}
+
+// Deadline returns in how long a timer is due that the bottom half has to see
+// to, or a negative time if there is none. While the application lives ticks
+// are enough.
+func (b *Bottom) Deadline() time.Duration {
+	if !b.ended || !b.enter() {
+		return -1
+	}
+	defer b.leave()
+	if t := b.wheel.deadline(); t != tcp.Never {
+		return time.Duration(max(0, t-b.now))
+	}
+	return -1
+}
+
+// Live returns the number of connections and listeners that there are.
+func (b *Bottom) Live() int {
+	if !b.enter() {
+		return 1
+	}
+	defer b.leave()
+	return int(b.ctl.live)
+}
+
+// Connect begins the active open of socket i, which the program has made.
+// circuit is the way to the peer if there is one already.
+func (b *Bottom) Connect(i uint32, flow wire.Flow, circuit uint16) bool {
+	if !b.insist(time.Second) {
+		return false
+	}
+	defer b.leave()
+	if i >= MaxConns || b.aux[i].use != useProgram || b.conns[i].State != tcp.Closed || b.aux[i].hashed != 0 || b.lookup(&flow) != none {
+		return false
+	}
+	b.connect(i, flow, circuit)
+	b.aux[i].registered = 1
+	return true
+}
+
+// Arrive takes an IP packet that came through the connection server. circuit is
+// the one to the pool that it came from, or pool.NoCircuit.
+func (b *Bottom) Arrive(ip []byte, circuit uint16) {
+	if b.insist(time.Second) {
+		b.arriveSlow(ip, circuit)
+		b.leave()
+	}
+}
+
+// Fail ends the connection with the given flow: its peer can't be reached.
+func (b *Bottom) Fail(flow wire.Flow, e tcp.Error) {
+	if !b.insist(time.Second) {
+		return
+	}
+	defer b.leave()
+	if i := b.lookup(&flow); i != none && b.conns[i].State == tcp.SynSent {
+		b.fail(i, e)
+	}
+}
+
+// Change runs f with the lock: for the driver's changes of circuits.
+func (b *Bottom) Change(f func()) bool {
+	if !b.insist(time.Second) {
+		return false
+	}
+	defer b.leave()
+	f()
+	return true
+}
+
+// ProgramEnded closes all that the application had open: it has exited, or been
+// killed. dead reports whether its process is no more; if it died with the lock,
+// the step in progress is undone.
+func (b *Bottom) ProgramEnded(dead func() bool) {
+	b.mu.Lock()
+	for !b.lock.Lock(lockBound) {
+		if dead() && b.lock.Seize() {
+			b.repair()
+			break
+		}
+	}
+	b.ended = true
+	b.ctl.programEnd = 1
+	b.now = b.clock()
+	for i := range b.ctl.conns.Fresh {
+		if b.aux[i].use == useProgram {
+			b.closeSocket(i)
+		}
+	}
+	b.stand()
+	b.leave()
+}

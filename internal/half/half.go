@@ -1,0 +1,251 @@
+package half
+
+import (
+	"crypto/rand"
+	"sync/atomic"
+	"time"
+
+	"usertcp/internal/pool"
+	"usertcp/internal/shm"
+	"usertcp/internal/tcp"
+)
+
+// Config is what both halves need.
+type Config struct {
+	Segment   *shm.Segment
+	Driver    pool.Driver
+	Bell      *shm.Bell       // of the pool: tells peers whom to wake
+	Doorbells [2]shm.Doorbell // of the top half and of the bottom half
+	Clock     func() tcp.Time // the same for both halves
+}
+
+// Half is one process's use of a segment. Its methods are called with the
+// segment's lock held, between enter and leave, unless they say otherwise.
+type Half struct {
+	views
+	party     shm.Party
+	lock      *shm.Adaptive
+	seg       *shm.Segment
+	drv       pool.Driver
+	bell      *shm.Bell
+	doorbells [2]shm.Doorbell
+	clock     func() tcp.Time
+	rx        pool.Buffers
+	mem       tcp.Memory
+
+	now   tcp.Time // of the present turn
+	pkt   pool.Packet
+	arr   tcp.Segment // arriving
+	out   tcp.Segment // departing
+	rings shm.Rings   // to be rung when the lock has been given back
+
+	// deliver tells the program of events; the top half wakes goroutines, the
+	// bottom half leaves a note.
+	deliver func(i uint32, ev tcp.Event)
+	// slow sends a packet to a peer to whom there is no circuit. Only the bottom
+	// half can: nil otherwise.
+	slow func(ip []byte)
+}
+
+// Initialise prepares a fresh segment.
+func Initialise(s *shm.Segment, mtu int) error {
+	var v views
+	if err := v.attach(s); err != nil {
+		return err
+	}
+	c := v.ctl
+	if _, err := rand.Read(c.secret[:]); err != nil {
+		return err
+	}
+	c.conns.Reset(MaxConns)
+	c.chunks.Reset(maxChunks)
+	c.mtu = uint32(mtu)
+	c.packing = pool.None
+	rx := pool.NewBuffers(&c.rx, v.rxRefs, v.rxLinks, rxSize, 0)
+	rx.Reset(rxBuffers)
+	return nil
+}
+
+func (h *Half) init(cfg Config, party shm.Party) error {
+	if err := h.attach(cfg.Segment); err != nil {
+		return err
+	}
+	h.party = party
+	h.lock = shm.NewAdaptive(h.lockWord, party)
+	h.seg, h.drv, h.bell, h.doorbells = cfg.Segment, cfg.Driver, cfg.Bell, cfg.Doorbells
+	h.clock = cfg.Clock
+	if h.clock == nil {
+		h.clock = Clock()
+	}
+	h.rx = pool.NewBuffers(&h.ctl.rx, h.rxRefs, h.rxLinks, rxSize, 0)
+	h.mem = tcp.Memory{Chunks: h.chunks}
+	return nil
+}
+
+// begin starts a step on connection i: what the engine changes from here on is
+// undone if this process dies before commit.
+func (h *Half) begin(i uint32) *tcp.Conn {
+	c := &h.conns[i]
+	j := h.journal
+	j.before = *c
+	j.index = i
+	atomic.StoreUint32(&j.active, 1)
+	return c
+}
+
+// commit ends the step: its state is complete. Then the chunks that it gave up
+// are free, and the connection will be looked at before the turn ends.
+func (h *Half) commit(i uint32) {
+	atomic.StoreUint32(&h.journal.active, 0)
+	c := &h.conns[i]
+	for q := range c.Freed {
+		if c.Freed[q].Count > 0 {
+			h.freeChunks(&c.Freed[q])
+		}
+	}
+	h.enlist(listTouched, i)
+}
+
+// turn does whatever there is to do: packets that have arrived, timers that are
+// due, connections for which there is room again. It reports whether there was
+// anything.
+func (h *Half) turn() bool {
+	h.now = h.clock()
+	h.drv.Notice()
+	did := false
+	for n := 0; n < turnPackets && h.drv.Receive(&h.pkt); n++ {
+		h.arrive(&h.pkt)
+		did = true
+	}
+	if h.runTimers() {
+		did = true
+	}
+	h.unblock()
+	h.feed()
+	h.settle()
+	return did
+}
+
+// feed tells writers that found no buffer when there are some again.
+func (h *Half) feed() {
+	q := &h.ctl.lists[listStarved]
+	last := q.tail
+	for q.head != 0 {
+		i := h.delist(listStarved)
+		h.conns[i].Events |= tcp.EventWritable
+		h.enlist(listTouched, i)
+		if i+1 == last {
+			return
+		}
+	}
+}
+
+// starve notes that a writer on i waits for a buffer.
+func (h *Half) starve(i uint32) {
+	h.enlist(listStarved, i)
+	h.drv.Notify(h.aux[i].circuit, false, true)
+}
+
+// turnPackets bounds a turn, so that the lock is not held for long.
+const turnPackets = 16
+
+// runTimers handles what is due.
+func (h *Half) runTimers() bool {
+	did := false
+	for range 1000 {
+		i := h.wheel.due(h.aux, h.now)
+		if i == none {
+			return did
+		}
+		if h.conns[i].Deadline() <= h.now {
+			c := h.begin(i)
+			c.Timeout(&h.mem, h.now)
+			h.commit(i)
+			did = true
+		} else {
+			h.rearm(i)
+		}
+	}
+	return did
+}
+
+func (h *Half) rearm(i uint32) {
+	if t := h.conns[i].Deadline(); t != tcp.Never {
+		h.wheel.arm(h.aux, i, t)
+	}
+}
+
+// settle looks at every connection that was touched in this turn: sends what it
+// wants to send, sets its timer, tells the program what happened.
+func (h *Half) settle() {
+	for {
+		i := h.delist(listTouched)
+		if i == none {
+			return
+		}
+		h.output(i)
+		h.rearm(i)
+		h.events(i)
+	}
+}
+
+// unblock tries connections again that had found no room.
+func (h *Half) unblock() {
+	q := &h.ctl.lists[listBlocked]
+	last := q.tail
+	for q.head != 0 {
+		i := h.delist(listBlocked)
+		h.output(i)
+		if i+1 == last {
+			return
+		}
+	}
+}
+
+// flush shows the peers what is new and wakes the other half if there is
+// something for it. The doorbells in h.rings are to be rung when the lock has
+// been given back.
+func (h *Half) flush() {
+	r := &h.rings
+	h.drv.Flush(r)
+	other := listBottom
+	if h.party == shm.BottomHalf {
+		other = listTop
+	}
+	if h.ctl.lists[other].head == 0 {
+		return
+	}
+	if other == listBottom {
+		r.Add(h.doorbells[shm.BottomHalf-1])
+	} else if h.bell.Sleeper() == shm.TopHalf || h.ctl.leader.Load() != 0 {
+		r.Add(h.doorbells[shm.TopHalf-1])
+	}
+}
+
+// takeRings returns the doorbells that flush has noted.
+func (h *Half) takeRings() shm.Rings {
+	r := h.rings
+	h.rings = shm.Rings{}
+	return r
+}
+
+// clockTries is how often Clock compares the two clocks, to find out their
+// distance as exactly as it can.
+const clockTries = 16
+
+// Clock returns a function that reads CLOCK_MONOTONIC, which all processes of a
+// host share. It costs no system call.
+func Clock() func() tcp.Time {
+	var offset, best int64
+	base := time.Now()
+	for i := range clockTries {
+		before := time.Since(base)
+		raw := monotonic()
+		after := time.Since(base)
+		if d := int64(after - before); i == 0 || d < best {
+			best = d
+			offset = raw - int64(before) - d/2
+		}
+	}
+	return func() tcp.Time { return tcp.Time(int64(time.Since(base)) + offset) }
+}

@@ -1,0 +1,211 @@
+package half
+
+import (
+	"usertcp/internal/pool"
+	"usertcp/internal/seq"
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+type tcpSeq = seq.Number
+
+const protoTCP = 6
+
+// packet is a packet that has been parsed: addresses as this host sees them.
+type packet struct {
+	ip   wire.IP
+	tcp  wire.TCP
+	flow wire.Flow
+}
+
+// arrive takes a packet from the pool.
+func (h *Half) arrive(p *pool.Packet) {
+	h.ctl.Counters.PacketsIn++
+	var k packet
+	if !h.parse(p.Data[:p.Header], int(p.Header)+int(p.Payload), &k) || !p.Partial && !h.intact(p, &k) {
+		h.release(p)
+		return
+	}
+	i := h.owner(&k, p.Circuit)
+	if i == none {
+		h.release(p)
+		return
+	}
+	if !h.take(p, &h.arr) {
+		return
+	}
+	h.input(i)
+}
+
+// parse reads the headers in b of a packet of total octets, and counts what is
+// wrong with it.
+func (h *Half) parse(b []byte, total int, k *packet) bool {
+	if wire.ParseIP(b, &k.ip) != nil || k.ip.TotalLen != total || k.ip.Proto != protoTCP || k.ip.IsFragment() {
+		h.ctl.Counters.BadIP++
+		return false
+	}
+	n, err := wire.ParseTCP(b[k.ip.HeaderLen:], &k.tcp)
+	if err != nil || k.ip.HeaderLen+n != len(b) {
+		h.ctl.Counters.BadTCP++
+		return false
+	}
+	k.flow = wire.Flow{
+		Local:  wire.Endpoint{Addr: k.ip.Dst, Port: k.tcp.DstPort},
+		Remote: wire.Endpoint{Addr: k.ip.Src, Port: k.tcp.SrcPort},
+	}
+	t := &k.tcp
+	h.arr = tcp.Segment{
+		Seq: t.Seq, Ack: t.Ack, Flags: t.Flags, Window: t.Window, Urgent: t.Urgent, Options: t.Options,
+		Len:     uint32(total - len(b)),
+		Payload: tcp.Queue{Head: none, Tail: none},
+	}
+	return true
+}
+
+// intact verifies the TCP checksum.
+func (h *Half) intact(p *pool.Packet, k *packet) bool {
+	var pieces [pool.MaxPieces + 1][]byte
+	n := 0
+	if p.Inline > 0 {
+		pieces[n] = p.Data[p.Header : p.Header+p.Inline]
+		n++
+	}
+	for _, q := range p.Pieces[:p.NPieces] {
+		pieces[n] = h.drv.Octets(p.Region)[q.Off : q.Off+q.Len]
+		n++
+	}
+	if wire.TCPChecksumOK(&k.ip.Src, &k.ip.Dst, p.Data[k.ip.HeaderLen:p.Header], pieces[:n]) {
+		return true
+	}
+	h.ctl.Counters.BadSum++
+	return false
+}
+
+// arriveSlow takes a packet, whole in b, that came without a circuit: from the
+// connection server, for a peer's first segments and for those of a peer whose
+// circuit is gone. circuit is the one to answer by, if there is one.
+func (h *Half) arriveSlow(b []byte, circuit uint16) {
+	h.ctl.Counters.PacketsIn++
+	var k packet
+	n := headerLen(b)
+	if n > len(b) || !h.parse(b[:n], len(b), &k) {
+		return
+	}
+	if !wire.TCPChecksumOK(&k.ip.Src, &k.ip.Dst, b[k.ip.HeaderLen:n], [][]byte{b[n:]}) {
+		h.ctl.Counters.BadSum++
+		return
+	}
+	i := h.owner(&k, circuit)
+	if i == none || !h.copyIn(&h.arr, b[n:]) {
+		return
+	}
+	h.input(i)
+}
+
+// headerLen returns how many octets of b are headers, as far as it can tell;
+// parse checks.
+func headerLen(b []byte) int {
+	var ip wire.IP
+	if wire.ParseIP(b, &ip) != nil || ip.HeaderLen+13 > len(b) {
+		return len(b)
+	}
+	return min(len(b), ip.HeaderLen+int(b[ip.HeaderLen+12]>>4)*4)
+}
+
+// input gives the segment in h.arr to connection i.
+func (h *Half) input(i uint32) {
+	c := h.begin(i)
+	c.Input(&h.mem, h.now, &h.arr)
+	h.commit(i)
+	if h.arr.Payload.Count > 0 {
+		h.freeChunks(&h.arr.Payload)
+	}
+}
+
+// owner returns the connection that the segment in h.arr is for. A SYN to a
+// listener makes one; what belongs to nobody is answered with RST.
+func (h *Half) owner(k *packet, circuit uint16) uint32 {
+	i := h.lookup(&k.flow)
+	if i != none && h.conns[i].State == tcp.TimeWait && h.conns[i].MayReopen(&h.arr) && h.listener(k.flow.Local) != none {
+		h.reopen(i)
+		i = none
+	}
+	if i != none {
+		if h.belongs(i, circuit) {
+			return i
+		}
+		h.ctl.Counters.WrongCircuit++
+		return none
+	}
+	if l := h.listener(k.flow.Local); l != none && h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
+		h.passiveOpen(l, k, circuit)
+		return none
+	}
+	h.ctl.Counters.NoConn++
+	h.reset(k, circuit)
+	return none
+}
+
+// belongs reports whether a packet of connection i may come by circuit. The
+// first circuit by which one comes is the connection's from then on; another one
+// can take its place only when it has gone.
+func (h *Half) belongs(i uint32, circuit uint16) bool {
+	a := &h.aux[i]
+	if circuit == pool.NoCircuit || a.circuit == circuit {
+		return true
+	}
+	if a.circuit == pool.NoCircuit {
+		h.setCircuit(i, circuit)
+		return true
+	}
+	return false
+}
+
+// passiveOpen makes a connection of the SYN in h.arr for listener l.
+func (h *Half) passiveOpen(l uint32, k *packet, circuit uint16) {
+	la := &h.aux[l]
+	if la.acceptCount+la.embryos > la.backlog {
+		h.ctl.Counters.ListenFull++
+		return
+	}
+	i := h.allocConn(useEmbryo)
+	if i == none {
+		return
+	}
+	a := &h.aux[i]
+	a.parent = l
+	la.embryos++
+	h.setCircuit(i, circuit)
+	opt := h.conns[l].Opt
+	opt.MSS = h.mss(&k.flow)
+	c := h.begin(i)
+	c.OpenPassive(&h.mem, h.now, k.flow, tcp.ISN(h.now, &k.flow, &h.ctl.secret), &opt, &h.arr)
+	h.insert(i)
+	h.commit(i)
+}
+
+// mss returns the largest segment that a packet of the network's MTU carries.
+func (h *Half) mss(f *wire.Flow) uint16 {
+	if f.Remote.Addr.Is4() {
+		return uint16(h.ctl.mtu - 40)
+	}
+	return uint16(h.ctl.mtu - 60)
+}
+
+// reopen ends a connection in TIME-WAIT for the sake of a new SYN.
+func (h *Half) reopen(i uint32) {
+	c := h.begin(i)
+	c.Fail(&h.mem, h.now, tcp.ErrNone)
+	h.commit(i)
+	h.unhash(i)
+}
+
+// reset answers the segment in h.arr, which belongs to nobody.
+func (h *Half) reset(k *packet, circuit uint16) {
+	if !tcp.ResetFor(&h.arr, &h.out) {
+		return
+	}
+	var p pool.Packet
+	h.header(&p, &k.flow, &h.out, 64, 0)
+	h.emit(&p, circuit)
+}

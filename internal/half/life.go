@@ -1,0 +1,149 @@
+package half
+
+import (
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+// open makes a socket: a CLOSED connection that the program has. It returns none
+// if there are too many.
+func (h *Half) open() uint32 { return h.allocConn(useProgram) }
+
+// listen makes socket i a listener.
+func (h *Half) listen(i uint32, local wire.Endpoint, backlog uint32) {
+	c := h.begin(i)
+	c.OpenListen(local)
+	h.insert(i)
+	h.aux[i].backlog = backlog
+	h.commit(i)
+}
+
+// connect begins an active open on socket i.
+func (h *Half) connect(i uint32, flow wire.Flow, circuit uint16) {
+	c := h.begin(i)
+	c.Opt.MSS = h.mss(&flow)
+	c.OpenActive(&h.mem, h.now, flow, tcp.ISN(h.now, &flow, &h.ctl.secret))
+	h.insert(i)
+	h.setCircuit(i, circuit)
+	h.commit(i)
+}
+
+// accept takes the first connection that waits at listener l, or none.
+func (h *Half) accept(l uint32) uint32 {
+	la := &h.aux[l]
+	if la.acceptHead == 0 {
+		return none
+	}
+	i := la.acceptHead - 1
+	a := &h.aux[i]
+	la.acceptHead = a.acceptNext
+	la.acceptCount--
+	a.parent, a.use = none, useProgram
+	return i
+}
+
+// acceptable puts connection i, whose handshake is complete, behind those that
+// wait at its listener.
+func (h *Half) acceptable(i uint32) {
+	a := &h.aux[i]
+	la := &h.aux[a.parent]
+	a.acceptNext = 0
+	if la.acceptHead == 0 {
+		la.acceptHead = i + 1
+	} else {
+		h.aux[la.acceptTail-1].acceptNext = i + 1
+	}
+	la.acceptTail = i + 1
+	la.acceptCount++
+	la.embryos--
+	a.accepted = 1
+	h.conns[a.parent].Events |= tcp.EventReadable
+	h.tell(a.parent)
+}
+
+// closed sees to a connection that has reached CLOSED.
+func (h *Half) closed(i uint32) {
+	a := &h.aux[i]
+	h.unhash(i)
+	switch a.use {
+	case useEmbryo:
+		if a.accepted == 0 { // nobody will ever see it
+			h.aux[a.parent].embryos--
+			h.finish(i)
+		}
+	case useOrphan:
+		h.finish(i)
+	}
+}
+
+// finish hands i over to the bottom half, which tells the connection server that
+// it is no more.
+func (h *Half) finish(i uint32) {
+	h.aux[i].use = useDone
+	h.enlist(listBottom, i)
+}
+
+// closeSocket is the program's last use of socket i. The connection goes on as an
+// orphan until all is said.
+func (h *Half) closeSocket(i uint32) {
+	if h.conns[i].State == tcp.Listen {
+		h.closeListener(i)
+		return
+	}
+	h.aux[i].use = useOrphan
+	c := h.begin(i)
+	c.Close(&h.mem, h.now)
+	h.commit(i)
+	if c.State == tcp.Closed {
+		h.unhash(i)
+		h.finish(i)
+	}
+}
+
+// abort closes socket i with RST.
+func (h *Half) abort(i uint32) {
+	h.aux[i].use = useOrphan
+	c := h.begin(i)
+	c.Abort(&h.mem, h.now)
+	c.Close(&h.mem, h.now)
+	h.commit(i)
+	if c.State == tcp.Closed {
+		h.unhash(i)
+	}
+}
+
+// closeListener ends listener l, and with RST the connections that nobody will
+// accept any more.
+func (h *Half) closeListener(l uint32) {
+	for i := range h.ctl.conns.Fresh {
+		if a := &h.aux[i]; a.use == useEmbryo && a.parent == l {
+			a.parent = none
+			h.abort(i)
+		}
+	}
+	h.unhash(l)
+	c := h.begin(l)
+	c.State = tcp.Closed
+	h.commit(l)
+	h.aux[l].acceptHead = 0
+	h.aux[l].use = useOrphan
+	h.finish(l)
+}
+
+// fail ends connection i with an error.
+func (h *Half) fail(i uint32, e tcp.Error) {
+	c := h.begin(i)
+	c.Fail(&h.mem, h.now, e)
+	h.commit(i)
+}
+
+// reap gives socket i, which is done, back. Only the bottom half calls it.
+func (h *Half) reap(i uint32) {
+	c := &h.conns[i]
+	for _, q := range []*tcp.Queue{&c.SndQ, &c.RcvQ} {
+		if q.Count > 0 {
+			h.freeChunks(q)
+		}
+	}
+	h.freeConn(i)
+}

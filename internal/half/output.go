@@ -1,0 +1,195 @@
+package half
+
+import (
+	"usertcp/internal/pool"
+	"usertcp/internal/shm"
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+// corkBacklog is how many packets a peer may not have looked at yet before
+// segments that are not full wait and grow: there is no hurry to add to a queue.
+const corkBacklog = 4
+
+// output sends what connection i wants to send, as far as there is room. Each
+// segment is sent when the state that says so is complete: "commit, then emit".
+func (h *Half) output(i uint32) {
+	c := &h.conns[i]
+	a := &h.aux[i]
+	for c.HasOutput() {
+		fast := h.drv.Usable(a.circuit)
+		if fast && !h.room(i) {
+			return
+		}
+		if !fast && h.slow == nil && c.State != tcp.Closed {
+			h.enlist(listBottom, i)
+			return
+		}
+		h.begin(i)
+		ok := c.NextSegment(&h.mem, h.now, &h.out)
+		h.commit(i)
+		if !ok {
+			return
+		}
+		h.transmit(i)
+	}
+}
+
+// room reports whether i's circuit takes another packet; if not, i will be tried
+// again when it does.
+func (h *Half) room(i uint32) bool {
+	circuit := h.aux[i].circuit
+	if h.drv.Room(circuit) > 0 && (h.drv.Backlog(circuit) < corkBacklog || !h.conns[i].Corkable()) {
+		return true
+	}
+	h.enlist(listBlocked, i)
+	h.drv.Notify(circuit, true, false)
+	return false
+}
+
+// transmit puts the segment in h.out into a packet of connection i.
+func (h *Half) transmit(i uint32) {
+	c := &h.conns[i]
+	p := &h.pkt
+	h.header(p, &c.Flow, &h.out, c.Opt.TTL, c.Opt.TOS)
+	circuit := h.aux[i].circuit
+	if h.out.Len > 0 && !h.gather(p, circuit) {
+		h.transmitSlow(p)
+		return
+	}
+	h.emit(p, circuit)
+}
+
+// header writes the headers of a segment into a packet that has no payload yet.
+// The checksum is left out: on a circuit it is never needed, and elsewhere
+// computed when the packet is put together.
+func (h *Half) header(p *pool.Packet, f *wire.Flow, s *tcp.Segment, ttl, tos uint8) {
+	ip := wire.IP{Src: f.Local.Addr, Dst: f.Remote.Addr, Proto: protoTCP, TTL: ttl, TOS: tos, DontFragment: true}
+	t := wire.TCP{
+		SrcPort: f.Local.Port, DstPort: f.Remote.Port, Seq: s.Seq, Ack: s.Ack,
+		Flags: s.Flags, Window: s.Window, Urgent: s.Urgent, Options: s.Options,
+	}
+	tl := t.Len()
+	n := ip.Emit(p.Data[:], tl+int(s.Len))
+	t.Emit(p.Data[n:])
+	p.Header = uint16(n + tl)
+	p.Inline, p.NPieces, p.Payload = 0, 0, s.Len
+	p.Partial = true
+	p.ID = pool.None
+}
+
+// gather puts the payload of the segment in h.out into a packet for circuit:
+// inline if it is short, as pieces of our buffers on that circuit otherwise. It
+// reports false if the payload lies elsewhere.
+func (h *Half) gather(p *pool.Packet, circuit uint16) bool {
+	if p.Payload <= uint32(pool.MaxData-wire.AAL5Len-int(p.Header)) {
+		h.copyOut(p.Data[p.Header:p.Header:pool.MaxData])
+		p.Inline = uint16(p.Payload)
+		return true
+	}
+	if circuit == pool.NoCircuit {
+		return false
+	}
+	p.Region = pool.TxRegion(circuit)
+	at, skip, left := h.out.First, h.out.Skip, h.out.Len
+	for left > 0 {
+		c := &h.chunks[at]
+		if c.Region != p.Region || p.NPieces == pool.MaxPieces {
+			p.NPieces = 0
+			return false
+		}
+		if n := min(c.Len-skip, left); n > 0 {
+			p.Pieces[p.NPieces] = pool.Piece{Off: c.Off + skip, Len: n}
+			p.Bufs[p.NPieces] = c.Buf
+			p.NPieces++
+			left -= n
+		}
+		at, skip = c.Next, 0
+	}
+	return true
+}
+
+// copyOut appends the payload of the segment in h.out to b.
+func (h *Half) copyOut(b []byte) []byte {
+	at, skip, left := h.out.First, h.out.Skip, h.out.Len
+	for left > 0 {
+		c := &h.chunks[at]
+		n := min(c.Len-skip, left)
+		b = append(b, h.octets(c, skip, n)...)
+		left -= n
+		at, skip = c.Next, 0
+	}
+	return b
+}
+
+// emit sends a packet by circuit, or through the connection server if there is
+// none.
+func (h *Half) emit(p *pool.Packet, circuit uint16) {
+	if circuit == pool.NoCircuit || h.drv.Room(circuit) == 0 {
+		h.transmitSlow(p)
+		return
+	}
+	p.Circuit = circuit
+	h.ctl.Counters.PacketsOut++
+	h.drv.Send(p)
+}
+
+// transmitSlow sends a packet whose payload is that of h.out through the
+// connection server, with a checksum, since it is copied on its way. Where that
+// can't be done it is lost, as a packet may be.
+func (h *Half) transmitSlow(p *pool.Packet) {
+	if h.slow == nil {
+		h.ctl.Counters.NoRoute++
+		return
+	}
+	b := make([]byte, 0, int(p.Header)+int(p.Payload))
+	b = append(b, p.Data[:p.Header]...)
+	if p.Payload > 0 {
+		b = h.copyOut(b)
+	}
+	var ip wire.IP
+	if err := wire.ParseIP(b, &ip); err != nil {
+		panic("BUG: packet of our own: " + err.Error())
+	}
+	t := b[ip.HeaderLen:]
+	header := int(p.Header) - ip.HeaderLen
+	sum := wire.TCPChecksum(&ip.Src, &ip.Dst, t[:header], [][]byte{t[header:]})
+	t[16], t[17] = byte(sum>>8), byte(sum)
+	h.ctl.Counters.PacketsOut++
+	h.slow(b)
+}
+
+// events tells the program what happened on connection i, and sees to what has
+// to be done when a connection begins or ends.
+func (h *Half) events(i uint32) {
+	c := &h.conns[i]
+	ev := c.Events
+	if ev == 0 {
+		return
+	}
+	a := &h.aux[i]
+	if ev&tcp.EventEstablished != 0 && a.parent != none && a.use == useEmbryo {
+		h.acceptable(i)
+	}
+	if ev&tcp.EventClosed != 0 {
+		h.closed(i)
+	}
+	switch a.use {
+	case useProgram:
+		h.tell(i)
+	default:
+		c.Events = 0
+	}
+}
+
+// tell passes i's events on to the program: at once in its own process, through
+// a list that it will look at otherwise.
+func (h *Half) tell(i uint32) {
+	if h.party == shm.BottomHalf {
+		h.enlist(listTop, i)
+		return
+	}
+	ev := h.conns[i].Events
+	h.conns[i].Events = 0
+	h.deliver(i, ev)
+}

@@ -1,0 +1,364 @@
+package half
+
+import (
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+// Socket is a connection or a listener as the application's goroutines use it.
+// Its methods may be called by any number of them; errors are errno values,
+// io.EOF, os.ErrClosed and os.ErrDeadlineExceeded.
+type Socket struct {
+	t       *Top
+	i       uint32
+	rd, wr  waiter
+	rmu     sync.Mutex // one reader at a time
+	wmu     sync.Mutex // one writer at a time
+	closing bool       // guarded by the top half's lock
+	done    sync.Once
+}
+
+// Open makes a socket.
+func (t *Top) Open() (*Socket, error) {
+	t.enter()
+	defer t.leave()
+	if t.closed {
+		return nil, os.ErrClosed
+	}
+	i := t.open()
+	if i == none {
+		return nil, ErrNoSockets
+	}
+	return t.socket(i), nil
+}
+
+func (t *Top) socket(i uint32) *Socket {
+	s := &Socket{t: t, i: i}
+	s.rd.init(s)
+	s.wr.init(s)
+	for int(i) >= len(t.sockets) {
+		t.sockets = append(t.sockets, nil)
+	}
+	t.sockets[i] = s
+	return s
+}
+
+// Index returns the connection's index in the segment.
+func (s *Socket) Index() uint32 { return s.i }
+
+// Options changes the socket's options.
+func (s *Socket) Options(change func(*tcp.ConnOptions)) error {
+	t := s.t
+	t.enter()
+	defer t.leave()
+	if s.closing {
+		return os.ErrClosed
+	}
+	t.now = t.clock()
+	c := t.begin(s.i)
+	change(&c.Opt)
+	c.OptionsChanged(t.now)
+	t.commit(s.i)
+	t.settle()
+	return nil
+}
+
+// Flow returns both ends of the connection.
+func (s *Socket) Flow() wire.Flow {
+	s.t.enter()
+	defer s.t.leave()
+	return s.t.conns[s.i].Flow
+}
+
+// Listen makes the socket a listener; the connection server has been told.
+func (s *Socket) Listen(local wire.Endpoint, backlog int) {
+	s.t.enter()
+	s.t.listen(s.i, local, uint32(backlog))
+	s.t.aux[s.i].registered = 1
+	s.t.settle()
+	s.t.leave()
+}
+
+// Connected waits until the active open that the bottom half has begun is
+// complete, or has failed.
+func (s *Socket) Connected() error {
+	t := s.t
+	t.enter()
+	defer t.leave()
+	t.drive()
+	c := &t.conns[s.i]
+	err := t.wait(&s.wr, func() bool { return c.State >= tcp.Established || c.State == tcp.Closed })
+	if err != nil {
+		return err
+	}
+	return s.failure()
+}
+
+// failure returns why the connection has ended, if it has.
+func (s *Socket) failure() error {
+	switch s.t.conns[s.i].Error {
+	case tcp.ErrNone:
+		return nil
+	case tcp.ErrRefused:
+		return syscall.ECONNREFUSED
+	case tcp.ErrReset:
+		return syscall.ECONNRESET
+	case tcp.ErrTimeout:
+		return syscall.ETIMEDOUT
+	case tcp.ErrAborted:
+		return syscall.ECONNABORTED
+	case tcp.ErrUnreachable:
+		return syscall.EHOSTUNREACH
+	}
+	return syscall.EIO
+}
+
+// Accept waits for a connection.
+func (s *Socket) Accept() (*Socket, error) {
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	t := s.t
+	t.enter()
+	defer t.leave()
+	t.drive()
+	la := &t.aux[s.i]
+	if err := t.wait(&s.rd, func() bool { return la.acceptHead != 0 }); err != nil {
+		return nil, err
+	}
+	return t.socket(t.accept(s.i)), nil
+}
+
+// small is the length up to which octets are copied under the lock: to give it
+// back and take it again would cost more.
+const small = 2048
+
+// Read reads what has arrived, at least one octet unless p is empty.
+func (s *Socket) Read(p []byte) (int, error) {
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	t := s.t
+	t.enter()
+	t.ensure(s.i)
+	t.drive()
+	c := &t.conns[s.i]
+	var have uint32
+	var fin bool
+	err := t.wait(&s.rd, func() bool {
+		have, fin = c.Readable()
+		return have > 0 || fin || c.State == tcp.Closed
+	})
+	if err != nil || have == 0 || len(p) == 0 {
+		if err == nil && have == 0 {
+			err = s.end(fin)
+		}
+		t.leave()
+		return 0, err
+	}
+	t.ensure(s.i)
+	return s.read(p), nil
+}
+
+// end is what Read returns when there is nothing left to read.
+func (s *Socket) end(fin bool) error {
+	if err := s.failure(); err != nil && !fin {
+		return err
+	}
+	return io.EOF
+}
+
+// read copies from the receive queue. It is called with the lock and gives it
+// back.
+func (s *Socket) read(p []byte) int {
+	t := s.t
+	var spans [16][]byte
+	k, n := t.peek(s.i, len(p), spans[:])
+	if n > small {
+		t.leave()
+	}
+	at := 0
+	for _, b := range spans[:k] {
+		at += copy(p[at:], b)
+	}
+	if n > small {
+		t.enter()
+	}
+	t.consume(s.i, n)
+	t.settle()
+	t.leave()
+	return n
+}
+
+// Write sends p: when it returns, all of it lies in the segment.
+func (s *Socket) Write(p []byte) (int, error) {
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	done := 0
+	for {
+		n, err := s.write(p[done:])
+		if done += n; err != nil || done == len(p) {
+			return done, err
+		}
+	}
+}
+
+// writeMax bounds what is copied in before it is sent, so that the peer can
+// begin while we go on.
+const writeMax = 64 << 10
+
+// write sends the first part of p.
+func (s *Socket) write(p []byte) (int, error) {
+	t := s.t
+	c := &t.conns[s.i]
+	var r reservation
+	t.enter()
+	t.ensure(s.i)
+	t.drive()
+	if s.closing {
+		t.leave()
+		return 0, os.ErrClosed
+	}
+	if s.wr.expired() {
+		t.leave()
+		return 0, os.ErrDeadlineExceeded
+	}
+	want := min(len(p), writeMax)
+	if err := s.writable(); err != nil || want == 0 {
+		t.leave()
+		return 0, err
+	}
+	if t.reserve(s.i, want, &r) == 0 {
+		err := t.wait(&s.wr, func() bool {
+			if s.writable() != nil || t.reserve(s.i, want, &r) > 0 {
+				return true
+			}
+			if c.SendSpace() > 0 {
+				t.starve(s.i)
+			}
+			return false
+		})
+		if err == nil && r.n == 0 {
+			err = s.writable()
+		}
+		if err != nil {
+			t.leave()
+			return 0, err
+		}
+	}
+	if r.bytes > small {
+		t.leave()
+		r.fill(p)
+		t.enter()
+	} else {
+		r.fill(p)
+	}
+	ok := t.send(s.i, &r)
+	t.settle()
+	t.leave()
+	if !ok {
+		return 0, nil // the next round finds out why
+	}
+	return r.bytes, nil
+}
+
+// writable returns why the connection takes no data, for good.
+func (s *Socket) writable() error {
+	c := &s.t.conns[s.i]
+	if err := s.failure(); err != nil {
+		return err
+	}
+	switch c.State {
+	case tcp.Established, tcp.CloseWait:
+		return nil
+	}
+	return syscall.EPIPE
+}
+
+// CloseWrite ends the stream that we send; reading goes on.
+func (s *Socket) CloseWrite() error {
+	t := s.t
+	t.enter()
+	defer t.leave()
+	if s.closing {
+		return os.ErrClosed
+	}
+	if err := s.writable(); err != nil {
+		return syscall.ENOTCONN
+	}
+	c := t.begin(s.i)
+	c.Shutdown(&t.mem, t.clock())
+	t.commit(s.i)
+	t.settle()
+	return nil
+}
+
+// CloseRead ends reading: what comes is acknowledged and dropped.
+func (s *Socket) CloseRead() error {
+	t := s.t
+	t.enter()
+	defer t.leave()
+	if s.closing {
+		return os.ErrClosed
+	}
+	c := t.begin(s.i)
+	c.CloseRead(&t.mem, t.clock())
+	t.commit(s.i)
+	t.settle()
+	return nil
+}
+
+// Close closes the socket. Goroutines that wait in its calls are told; the
+// connection itself goes on until all that was written has arrived.
+func (s *Socket) Close() error {
+	err := os.ErrClosed
+	s.done.Do(func() { err = s.close() })
+	return err
+}
+
+func (s *Socket) close() error {
+	t := s.t
+	t.enter()
+	s.closing = true
+	t.signal(&s.rd)
+	t.signal(&s.wr)
+	t.leave()
+	// Whoever is in a call notices and comes out.
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	t.enter()
+	s.rd.setDeadline(t, time.Time{})
+	s.wr.setDeadline(t, time.Time{})
+	t.sockets[s.i] = nil
+	t.now = t.clock()
+	t.closeSocket(s.i)
+	t.settle()
+	if !t.leading && t.followers.first() == nil {
+		t.unattended()
+	}
+	t.leave()
+	return nil
+}
+
+// SetDeadline sets the deadlines of reading (and accepting) and of writing.
+func (s *Socket) SetDeadline(read, write bool, d time.Time) error {
+	t := s.t
+	t.enter()
+	defer t.leave()
+	if s.closing {
+		return os.ErrClosed
+	}
+	if read {
+		s.rd.setDeadline(t, d)
+	}
+	if write {
+		s.wr.setDeadline(t, d)
+	}
+	return nil
+}

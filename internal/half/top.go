@@ -1,0 +1,412 @@
+package half
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/pool"
+	"usertcp/internal/shm"
+	"usertcp/internal/tcp"
+)
+
+// Top is the top half: the engine as the application's goroutines use it.
+//
+// Of the goroutines that wait one is the leader: it takes packets from the pool
+// for all of them, and when there are none it parks on the pool's doorbell, so
+// that a packet wakes the thread that wants it and nothing else. The others, the
+// followers, wait for the leader to tell them. When the leader has what it
+// waited for it hands over to a follower; if there is none the segment is
+// unattended for a moment, since most programs come back at once. If this one
+// does not, a watchdog leads until it does.
+type Top struct {
+	Half
+
+	mu        sync.Mutex // goroutines of this process queue here, and the winner takes the lock
+	leading   bool
+	leader    *waiter // nil if the watchdog leads
+	followers waiters // circular list of those who wait
+	sockets   []*Socket
+	closed    bool
+
+	doorbell  syscall.RawConn
+	file      *os.File
+	awake     func(uintptr) bool // awaken, made once
+	parked    bool               // the leader's: it has looked a last time
+	poked     atomic.Bool        // somebody in this process wants the leader to look
+	yieldCPU  bool               // one CPU only: spinning must let others run
+	spin      Spin
+	spinBusy  time.Duration // how long the next wait spins
+	calls     uint32        // of the program
+	watched   uint32        // calls when the watchdog last looked
+	watch     *time.Timer
+	watching  bool
+	alarm     *time.Timer // for the timers of the engine
+	alarmAt   tcp.Time
+	fetch     func() error // maps circuits that came up; nil if there are none to map
+	fetchLock sync.Mutex
+}
+
+// Spin says how long a leader looks for packets before it parks.
+type Spin int
+
+// The ways to spin.
+const (
+	SpinDefault Spin = iota // a bounded time, if packets have come soon of late
+	SpinOff
+	SpinOn // until a packet comes
+)
+
+// Times of the top half.
+const (
+	watchPeriod = time.Millisecond
+	spinMax     = 50 * time.Microsecond
+)
+
+// NewTop returns the top half of a segment. The doorbell of the top half is its
+// own from then on. fetch is called, without the lock, when the driver has
+// changed.
+func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
+	t := &Top{spin: spin, fetch: fetch, alarmAt: tcp.Never, spinBusy: spinMax}
+	if err := t.init(cfg, shm.TopHalf); err != nil {
+		return nil, err
+	}
+	t.deliver = t.deliverEvent
+	t.awake = t.awaken
+	t.followers.init()
+	var cpus unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &cpus); err == nil && cpus.Count() == 1 {
+		t.yieldCPU = true
+	}
+	fd, err := unix.FcntlInt(uintptr(t.doorbells[0].Fd()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	t.file = os.NewFile(uintptr(fd), "doorbell")
+	if t.doorbell, err = t.file.SyscallConn(); err != nil {
+		return nil, err
+	}
+	t.watch = time.AfterFunc(time.Hour, t.watchdog)
+	t.watch.Stop()
+	t.alarm = time.AfterFunc(time.Hour, t.alarmed)
+	t.alarm.Stop()
+	return t, nil
+}
+
+// enter takes the segment's lock for a goroutine of this process.
+func (t *Top) enter() {
+	t.mu.Lock()
+	t.lock.Lock(-1)
+}
+
+// leave gives it back, and wakes those for whom there is something.
+func (t *Top) leave() {
+	t.flush()
+	r := t.takeRings()
+	t.setAlarm()
+	t.lock.Unlock()
+	t.mu.Unlock()
+	r.Ring()
+}
+
+// drive does what there is to do, unless somebody else is at it.
+func (t *Top) drive() {
+	t.calls++
+	if t.leading {
+		t.now = t.clock()
+	} else {
+		t.step()
+	}
+}
+
+// step is one turn of the top half.
+func (t *Top) step() bool {
+	t.ctl.drives.Add(1)
+	did := t.turn()
+	for {
+		i := t.delist(listTop)
+		if i == none {
+			break
+		}
+		did = true
+		if t.aux[i].use == useProgram {
+			t.tell(i)
+		}
+	}
+	if did {
+		t.ctl.Counters.TopDrives++
+	}
+	return did
+}
+
+// deliverEvent wakes the goroutines that wait for what has happened.
+func (t *Top) deliverEvent(i uint32, ev tcp.Event) {
+	if int(i) >= len(t.sockets) || t.sockets[i] == nil {
+		return
+	}
+	s := t.sockets[i]
+	const both = tcp.EventError | tcp.EventClosed | tcp.EventEstablished
+	if ev&(tcp.EventReadable|both) != 0 {
+		t.signal(&s.rd)
+	}
+	if ev&(tcp.EventWritable|both) != 0 {
+		t.signal(&s.wr)
+	}
+}
+
+// signal wakes who waits at w, if anybody does.
+func (t *Top) signal(w *waiter) {
+	switch {
+	case t.leader == w && t.leading:
+		t.poke()
+	case w.waiting:
+		w.notify()
+	}
+}
+
+// poke makes the leader look, even if it is parked.
+func (t *Top) poke() {
+	if !t.poked.Swap(true) {
+		t.doorbells[0].Ring()
+	}
+}
+
+// wait waits until ready says so, the deadline of w has passed or the socket is
+// closed. It is called with the lock, which it gives back while it waits, and
+// returns with it.
+func (t *Top) wait(w *waiter, ready func() bool) error {
+	for {
+		switch {
+		case ready():
+			return nil
+		case w.socket.closing:
+			return os.ErrClosed
+		case w.expired():
+			return os.ErrDeadlineExceeded
+		}
+		if t.leading {
+			t.follow(w)
+		} else {
+			t.lead(w, func() bool { return ready() || w.socket.closing || w.expired() })
+		}
+	}
+}
+
+// follow waits for the leader to wake w.
+func (t *Top) follow(w *waiter) {
+	t.followers.add(w)
+	if t.leader == nil {
+		t.poke() // the watchdog gives the lead to whoever waits
+	}
+	t.leave()
+	<-w.wake
+	t.enter()
+	t.followers.remove(w)
+}
+
+// lead drives for all until done.
+func (t *Top) lead(w *waiter, done func() bool) {
+	t.leading, t.leader = true, w
+	t.ctl.leader.Store(1)
+	for {
+		t.poked.Store(false)
+		t.bell.Awake()
+		t.fetchCircuits()
+		for t.step() && !done() {
+		}
+		if done() {
+			break
+		}
+		if !t.idle() {
+			t.park()
+		}
+	}
+	t.leading, t.leader = false, nil
+	t.ctl.leader.Store(0)
+	if f := t.followers.first(); f != nil {
+		f.notify()
+	} else {
+		t.unattended()
+	}
+}
+
+// idle spins for a while, without the lock, and reports whether something came.
+func (t *Top) idle() bool {
+	if t.spin == SpinOff || t.spin == SpinDefault && (t.yieldCPU || t.spinBusy == 0) {
+		return false
+	}
+	limit := t.spinBusy
+	t.leave()
+	came := t.look(limit)
+	t.enter()
+	if t.spin == SpinDefault {
+		t.adapt(came)
+	}
+	return came
+}
+
+// adapt makes the spin longer if it was of use, and shorter if not.
+func (t *Top) adapt(came bool) {
+	if came {
+		t.spinBusy = min(spinMax, t.spinBusy*2)
+	} else {
+		t.spinBusy = max(spinMax/16, t.spinBusy/2)
+	}
+}
+
+// look looks for packets until some come, or limit has passed.
+func (t *Top) look(limit time.Duration) bool {
+	var start time.Time
+	for n := 1; ; n++ {
+		if t.drv.Pending() || t.poked.Load() || t.left(listTop) {
+			return true
+		}
+		if n%64 != 0 {
+			continue
+		}
+		if t.yieldCPU {
+			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		}
+		if t.spin == SpinOn {
+			runtime.Gosched()
+			if n%4096 == 0 && t.alarmDue() {
+				return false
+			}
+			continue
+		}
+		if start.IsZero() {
+			start = time.Now()
+		} else if time.Since(start) > limit {
+			return false
+		}
+	}
+}
+
+// left reports, without the lock, whether list l has somebody in it.
+func (t *Top) left(l int) bool { return atomic.LoadUint32(&t.ctl.lists[l].head) != 0 }
+
+// park sleeps on the doorbell until a peer, the other half, or somebody in this
+// process rings it. The bell says that we sleep before we look a last time.
+func (t *Top) park() {
+	t.bell.Sleep(shm.TopHalf)
+	if t.drv.Pending() {
+		return
+	}
+	t.leave()
+	t.parked = false
+	t.doorbell.Read(t.awake)
+	t.enter()
+}
+
+// awaken tells the poller whether the leader need not park (any longer). The
+// poller forgets what came before the call of its Read, so that this looks again
+// the first time.
+func (t *Top) awaken(uintptr) bool {
+	if t.parked {
+		return true
+	}
+	t.parked = true
+	return t.drv.Pending() || t.poked.Load() || t.left(listTop)
+}
+
+// unattended starts the watchdog: nobody waits, and nobody takes packets.
+func (t *Top) unattended() {
+	t.bell.Awake()
+	if !t.watching && t.ctl.live > 0 {
+		t.watching = true
+		t.watched = t.calls
+		t.watch.Reset(watchPeriod)
+	}
+}
+
+// watchdog looks after a segment that the program has left unattended for a
+// whole period: it leads until somebody waits again.
+func (t *Top) watchdog() {
+	t.enter()
+	defer t.leave()
+	switch {
+	case t.closed || t.leading || t.ctl.live == 0:
+		t.watching = false
+	case t.calls != t.watched:
+		t.watched = t.calls
+		t.watch.Reset(watchPeriod)
+	default:
+		t.watching = false
+		t.lead(nil, func() bool { return t.closed || t.ctl.live == 0 || t.followers.first() != nil })
+	}
+}
+
+// setAlarm sees to it that the engine's timers are looked at in time, even if
+// nobody drives. An alarm that comes too early does no harm, so that it is set
+// again only when it has to come sooner.
+func (t *Top) setAlarm() {
+	if at := t.wheel.deadline(); at < t.alarmAt {
+		t.alarmAt = at
+		t.alarm.Reset(time.Duration(at - t.clock()))
+	}
+}
+
+func (t *Top) alarmDue() bool { return t.clock() >= t.alarmAt }
+
+func (t *Top) alarmed() {
+	t.enter()
+	t.alarmAt = tcp.Never
+	if !t.closed {
+		t.step()
+	}
+	t.leave()
+}
+
+// fetchCircuits maps circuits that came up since the last time. It gives the
+// lock back meanwhile.
+func (t *Top) fetchCircuits() {
+	if t.fetch != nil && t.drv.Changed() {
+		t.doFetch()
+	}
+}
+
+// ensure sees to it that the circuit of connection i is mapped here.
+func (t *Top) ensure(i uint32) {
+	if c := t.aux[i].circuit; c != pool.NoCircuit && !t.drv.Mapped(c) && t.fetch != nil {
+		t.doFetch()
+	}
+}
+
+func (t *Top) doFetch() {
+	t.leave()
+	t.fetchLock.Lock()
+	err := t.fetch()
+	t.fetchLock.Unlock()
+	t.enter()
+	if err != nil {
+		t.ctl.Counters.NoRoute++
+	}
+}
+
+// Close ends the use of the segment: goroutines that wait are told that their
+// sockets are closed. The mappings stay, since they may be in use.
+func (t *Top) Close() error {
+	t.enter()
+	t.closed = true
+	for _, s := range t.sockets {
+		if s != nil {
+			s.closing = true
+			t.signal(&s.rd)
+			t.signal(&s.wr)
+		}
+	}
+	t.poke()
+	t.leave()
+	t.watch.Stop()
+	t.alarm.Stop()
+	return t.file.Close()
+}
+
+// ErrNoSockets is why a socket can't be made.
+var ErrNoSockets = errors.New("too many sockets")

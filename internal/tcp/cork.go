@@ -1,0 +1,11 @@
+package tcp
+
+// Corkable reports whether what NextSegment would send is just new data that
+// does not fill a segment. A half whose peer has not yet looked at what was sent
+// before may let it wait and grow: no acknowledgement, FIN or retransmission is
+// held back by that.
+func (c *Conn) Corkable() bool {
+	unsent := c.snd.end.From(c.snd.nxt)
+	return c.pending == 0 && c.loss.phase == phaseOpen && !c.has(flagFinQueued) &&
+		c.State >= Established && unsent > 0 && uint32(unsent) < c.snd.mss
+}
