@@ -92,11 +92,11 @@ type form struct {
 
 // table documents the messages, and is what Decode checks against.
 var table = [numTypes + 1]form{
-	Listen:       {"Listen", Child, Server, false, 0, "Op, Local, Socket, N=backlog: bind, listen on or give back a port; General_Reply"},
+	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=1 for SO_REUSEADDR, Op=listen, Op=close: the port (and its dummy kernel socket) is the server's to give; General_Reply with Local"},
 	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local"},
-	Divert:       {"Divert", Child, Server, false, 0, "ID of a Syn, Errno: the SYN was taken, or why not"},
-	Syn:          {"Syn", Server, Child, true, 0, "PDU, VCI=connector's RxVCI: a SYN came for a port of this child; Divert"},
-	Spawn:        {"Spawn", User, Server, false, 1, "N=version, Files: the child's end of a new channel; the server forks a child, which sends Init_Reply"},
+	Divert:       {"Divert", Child, Server, false, 0, "ID of a Syn, Errno: 0 if it was taken; EAGAIN, ENOBUFS, ENOMEM: dropped; else answered with RST"},
+	Syn:          {"Syn", Server, Child, true, 0, "PDU, VCI=connector's RxVCI, Socket listens, Local, Remote: a SYN came for a port of this child; Divert"},
+	Spawn:        {"Spawn", User, Server, false, 1, "N=version, Files: the child's end of a new channel; the server forks a child, which sends Init_Reply; General_Reply with VCI"},
 	NewSocket:    {"New_Socket", User, Child, false, 0, "Socket made, or Op=link, N=link whose descriptors are wanted; General_Reply with Files"},
 	Bind:         {"Bind", User, Child, false, 0, "Socket, Local, N=1 for SO_REUSEADDR: Bind_Reply"},
 	ListenChild:  {"Listen_Child", User, Child, false, 0, "Socket, N=backlog: General_Reply"},

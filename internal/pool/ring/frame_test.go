@@ -164,14 +164,14 @@ func TestFramesPassWithDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = RecvFrame(b, buf, &got)
-	if !errors.Is(err, ErrFrameFiles) || !isBadFrame(err) {
+	if !errors.Is(err, ErrFrameFiles) || !IsBadFrame(err) {
 		t.Errorf("%v, want %v", err, ErrFrameFiles)
 	}
 	if after := openFiles(t); after != before {
 		t.Errorf("%d descriptors open, %d before", after, before)
 	}
 	a.Close()
-	if err := RecvFrame(b, buf, &got); err == nil || isBadFrame(err) {
+	if err := RecvFrame(b, buf, &got); err == nil || IsBadFrame(err) {
 		t.Errorf("the end of the channel is taken for a bad frame: %v", err)
 	}
 }

@@ -49,7 +49,7 @@ func (s *Station) serve(ch *message.Channel) {
 		switch {
 		case err == nil:
 			s.take(id, f)
-		case isBadFrame(err):
+		case IsBadFrame(err):
 			s.counters.badFrame.Add(1)
 		default:
 			return
@@ -111,8 +111,9 @@ func (s *Station) take(id int, f Frame) {
 	message.CloseFiles(f.Files)
 }
 
-// isBadFrame reports whether err is about one frame, and the channel of further use.
-func isBadFrame(err error) bool {
+// IsBadFrame reports whether an error of RecvFrame is about one frame only, and
+// the channel of further use.
+func IsBadFrame(err error) bool {
 	return !errors.Is(err, io.EOF) && (errors.Is(err, message.ErrTruncated) || isFrameError(err))
 }
 
