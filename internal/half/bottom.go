@@ -21,9 +21,24 @@ const lockBound = 5 * time.Millisecond
 type Outside interface {
 	// Send sends an IP packet through the connection server.
 	Send(ip []byte)
-	// Gone tells the connection server that a connection, or a listener (then
-	// Remote is zero), is no more.
-	Gone(flow wire.Flow)
+	// Gone tells the connection server that a socket is no more; what is what it
+	// knows of it.
+	Gone(socket uint32, what Registered, flow wire.Flow)
+}
+
+// Registered is what the connection server knows of a socket.
+type Registered uint8
+
+// What the server can know.
+const (
+	RegisteredBind Registered = 1 << iota // a local address
+	RegisteredFlow                        // a connection
+)
+
+type departed struct {
+	socket uint32
+	what   Registered
+	flow   wire.Flow
 }
 
 // Bottom is the bottom half: it does what has to go on when the application does
@@ -34,8 +49,8 @@ type Bottom struct {
 
 	mu     sync.Mutex
 	out    Outside
-	frames [][]byte    // to be sent when the lock has been given back
-	gone   []wire.Flow // to be told the server
+	frames [][]byte   // to be sent when the lock has been given back
+	gone   []departed // to be told the server
 
 	drives  uint32 // of the top half at the last tick
 	pending bool   // something lay there at the last tick
@@ -90,7 +105,7 @@ func (b *Bottom) leave() {
 		b.out.Send(f)
 	}
 	for _, f := range gone {
-		b.out.Gone(f)
+		b.out.Gone(f.socket, f.what, f.flow)
 	}
 }
 
@@ -105,8 +120,8 @@ func (b *Bottom) work() {
 			b.output(i)
 			continue
 		}
-		if b.aux[i].registered != 0 {
-			b.gone = append(b.gone, b.conns[i].Flow)
+		if w := Registered(b.aux[i].registered); w != 0 {
+			b.gone = append(b.gone, departed{i, w, b.conns[i].Flow})
 		}
 		b.reap(i)
 	}
@@ -185,8 +200,19 @@ func (b *Bottom) Connect(i uint32, flow wire.Flow, circuit uint16) bool {
 		return false
 	}
 	b.connect(i, flow, circuit)
-	b.aux[i].registered = 1
 	return true
+}
+
+// Register notes that the connection server knows more of socket i, which the
+// program must have. It reports false if it has not.
+func (b *Bottom) Register(i uint32, what Registered) bool {
+	ok := false
+	b.Change(func() {
+		if ok = i < MaxConns && b.aux[i].use == useProgram; ok {
+			b.aux[i].registered |= uint8(what)
+		}
+	})
+	return ok
 }
 
 // Arrive takes an IP packet that came through the connection server. circuit is
@@ -241,3 +267,7 @@ func (b *Bottom) ProgramEnded(dead func() bool) {
 	b.stand()
 	b.leave()
 }
+
+// SetRxLimit changes how many of the pool's own buffers may be in use. It is
+// called by Change.
+func (b *Bottom) SetRxLimit(n int) { b.rx.SetLimit(n) }

@@ -80,7 +80,6 @@ func (s *Socket) Flow() wire.Flow {
 func (s *Socket) Listen(local wire.Endpoint, backlog int) {
 	s.t.enter()
 	s.t.listen(s.i, local, uint32(backlog))
-	s.t.aux[s.i].registered = 1
 	s.t.settle()
 	s.t.leave()
 }

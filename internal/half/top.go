@@ -410,3 +410,10 @@ func (t *Top) Close() error {
 
 // ErrNoSockets is why a socket can't be made.
 var ErrNoSockets = errors.New("too many sockets")
+
+// Change runs f with the lock: for the driver's changes of circuits.
+func (t *Top) Change(f func()) {
+	t.enter()
+	f()
+	t.leave()
+}

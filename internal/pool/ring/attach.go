@@ -62,7 +62,7 @@ func (d *Driver) Offer(remote wire.VCI, mem *shm.Segment) (uint16, error) {
 		st.State.Store(circuitOffered)
 		c := d.newCircuit(uint16(i))
 		c.st.IDs.Reset(PDUs)
-		c.bufs.Reset(Buffers)
+		c.bufs.Reset(int(d.control.txLimit))
 		clear(c.pdus)
 		clear(c.holds)
 		if err := c.mapOwn(mem); err != nil {
@@ -210,4 +210,15 @@ func (d *Driver) Up() []wire.VCI {
 		}
 	}
 	return up
+}
+
+// SetTxLimit changes how many buffers for sending each circuit may have in use.
+func (d *Driver) SetTxLimit(n int) {
+	n = min(n, Buffers)
+	d.control.txLimit = uint32(n)
+	for i := range d.states {
+		if d.states[i].State.Load() != circuitFree {
+			d.newCircuit(uint16(i)).bufs.SetLimit(n)
+		}
+	}
 }

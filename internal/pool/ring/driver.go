@@ -19,7 +19,6 @@ import (
 // otherwise.
 type Driver struct {
 	vci      wire.VCI
-	crc      bool
 	states   []circuitState
 	refs     []uint32
 	links    []uint32
@@ -43,10 +42,24 @@ type Driver struct {
 
 var _ pool.Driver = (*Driver)(nil)
 
+// Initialise prepares the driver's part of a fresh segment. With crc every PDU
+// carries AAL-5's CRC-32 and is checked.
+func Initialise(seg *shm.Segment, crc bool) error {
+	c, err := shm.One[control](seg, secControl)
+	if err != nil {
+		return err
+	}
+	c.txLimit = Buffers
+	if crc {
+		c.crc = 1
+	}
+	return nil
+}
+
 // NewDriver returns a driver for the pool with the given VCI, whose state lies
-// in seg. With crc every PDU carries AAL-5's CRC-32 and is checked.
-func NewDriver(seg *shm.Segment, vci wire.VCI, crc bool) (*Driver, error) {
-	d := &Driver{vci: vci, crc: crc}
+// in seg.
+func NewDriver(seg *shm.Segment, vci wire.VCI) (*Driver, error) {
+	d := &Driver{vci: vci}
 	var errs [6]error
 	d.states, errs[0] = shm.Slice[circuitState](seg, secCircuits)
 	d.refs, errs[1] = shm.Slice[uint32](seg, secTxRefs)

@@ -140,10 +140,12 @@ type pdu struct {
 
 var _ [36]byte = [unsafe.Sizeof(pdu{})]byte{}
 
-// control tells the two halves that circuits came or went.
+// control is what both halves know of the driver as a whole.
 type control struct {
-	changes atomic.Uint32
-	_       [60]byte
+	changes atomic.Uint32 // of circuits: they came or went
+	crc     uint32        // 1: every PDU carries AAL-5's CRC-32
+	txLimit uint32        // buffers for sending that a circuit may have in use
+	_       [52]byte
 }
 
 var _ [64]byte = [unsafe.Sizeof(control{})]byte{}

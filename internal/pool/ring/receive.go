@@ -121,7 +121,7 @@ func (d *Driver) accept(c *circuit, p *pool.Packet, total uint32) bool {
 	if uint32(t.RxVCI) != c.st.Remote {
 		return d.refuse(c, p, &d.counters.BadVCI)
 	}
-	if d.crc && c.checksum(p, &t, c.peerOctets) != t.CRC {
+	if d.control.crc != 0 && c.checksum(p, &t, c.peerOctets) != t.CRC {
 		return d.refuse(c, p, &d.counters.BadCRC)
 	}
 	return true

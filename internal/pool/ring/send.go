@@ -61,7 +61,7 @@ func (d *Driver) Send(p *pool.Packet) {
 	copy(s.piece[:p.NPieces], p.Pieces[:p.NPieces])
 	s.id = c.pin(p)
 	trailer := wire.AAL5{RxVCI: d.vci, Length: uint16(s.total)}
-	if d.crc {
+	if d.control.crc != 0 {
 		trailer.CRC = c.checksum(p, &trailer, c.ownOctets)
 	}
 	trailer.Emit(s.data[n:])

@@ -1,0 +1,152 @@
+package usertcp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"usertcp/internal/tcp"
+	"usertcp/internal/user"
+	"usertcp/internal/wire"
+)
+
+// Dial connects to address, like net.Dial. The network is "tcp", "tcp4" or
+// "tcp6". Errors are *net.OpError; errors.Is finds ECONNREFUSED, EHOSTUNREACH,
+// ETIMEDOUT and the like in them.
+func Dial(network, address string) (net.Conn, error) {
+	var d Dialer
+	return d.Dial(network, address)
+}
+
+// DialTimeout is Dial with a timeout.
+func DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	d := Dialer{Timeout: timeout}
+	return d.Dial(network, address)
+}
+
+// Dialer has the options of Dial. The zero value means none.
+type Dialer struct {
+	Timeout   time.Duration // of a whole Dial; 0: that of TCP
+	Deadline  time.Time     // the same as a moment
+	LocalAddr net.Addr      // a *net.TCPAddr, or nil for any
+
+	// KeepAlive is the time without a segment before the first keep-alive probe
+	// and between two probes: 0 for 15 s, as in package net; negative for none.
+	KeepAlive time.Duration
+}
+
+// Dial connects to address.
+func (d *Dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+// DialContext connects to address. Once connected, the context's end has no
+// effect on the connection.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := d.bound(ctx)
+	defer cancel()
+	fail := func(to net.Addr, err error) error {
+		return &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: to, Err: dialError(err)}
+	}
+	local, err := d.local()
+	if err != nil {
+		return nil, fail(nil, err)
+	}
+	ends, err := resolve(ctx, network, address)
+	if err != nil {
+		return nil, fail(nil, err)
+	}
+	s, err := stack(ctx)
+	if err != nil {
+		return nil, fail(nil, err)
+	}
+	var first error
+	for _, e := range ends {
+		c, err := d.dial(ctx, s, local, e)
+		if err == nil {
+			return c, nil
+		}
+		if first == nil {
+			first = fail(tcpAddr(e), err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, first
+}
+
+func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline := d.Deadline
+	if d.Timeout > 0 {
+		if t := time.Now().Add(d.Timeout); deadline.IsZero() || t.Before(deadline) {
+			deadline = t
+		}
+	}
+	if deadline.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline)
+}
+
+func (d *Dialer) local() (wire.Endpoint, error) {
+	switch a := d.LocalAddr.(type) {
+	case nil:
+		return wire.Endpoint{}, nil
+	case *net.TCPAddr:
+		ap := a.AddrPort()
+		return wire.Endpoint{Addr: wire.AddrFrom(ap.Addr().Unmap()), Port: ap.Port()}, nil
+	default:
+		return wire.Endpoint{}, &net.AddrError{Err: "mismatched local address type", Addr: a.String()}
+	}
+}
+
+func (d *Dialer) dial(ctx context.Context, s *user.Stack, local, remote wire.Endpoint) (net.Conn, error) {
+	if remote.Addr.IsZero() || remote.Port == 0 {
+		return nil, syscall.ECONNREFUSED // nobody can listen there
+	}
+	sock, err := s.Connect(ctx, local, remote)
+	if err != nil {
+		return nil, err
+	}
+	c := newConn(sock)
+	idle := d.KeepAlive
+	if idle == 0 {
+		idle = defaultKeepAlive
+	}
+	return c, sock.Options(func(o *tcp.ConnOptions) {
+		o.NoDelay = 1
+		setKeepAlive(o, idle)
+	})
+}
+
+// dialError gives an error of the stack the form that package net has for it.
+func dialError(err error) error {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return errTimeout{err}
+	case errors.As(err, &errno) && err == error(errno):
+		return os.NewSyscallError("connect", err)
+	}
+	return err
+}
+
+// errTimeout is a timeout as package net reports it, with what was waited for.
+type errTimeout struct{ err error }
+
+func (e errTimeout) Error() string {
+	if e.err == context.DeadlineExceeded || e.err == os.ErrDeadlineExceeded {
+		return "i/o timeout"
+	}
+	return "i/o timeout: " + e.err.Error()
+}
+func (e errTimeout) Timeout() bool   { return true }
+func (e errTimeout) Temporary() bool { return true }
+func (e errTimeout) Unwrap() error   { return e.err }
+func (e errTimeout) Is(target error) bool {
+	return target == os.ErrDeadlineExceeded || target == context.DeadlineExceeded
+}

@@ -1,0 +1,205 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/half"
+	"usertcp/internal/message"
+	"usertcp/internal/pool"
+	"usertcp/internal/pool/ring"
+	"usertcp/internal/shm"
+	"usertcp/internal/wire"
+)
+
+// mtu is the longest packet that the ring takes: a PDU.
+const mtu = pool.MaxPDU
+
+// child is the state of the process.
+type child struct {
+	cfg     config
+	control *message.Caller
+	frames  *message.Channel
+	user    *message.Channel
+	userPid int
+
+	seg    *shm.Segment
+	bell   *shm.Segment
+	doors  [2]shm.Doorbell
+	driver *ring.Driver
+	bottom *half.Bottom
+
+	circuits  sync.Mutex                // one change of circuits at a time
+	waiting   map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
+	points    bindPoints
+	sent      uint64
+	requests  chan struct{} // room for requests in progress
+	kick      chan struct{} // there may be live connections
+	ended     chan struct{} // closed when the application has gone
+	lostFrame error
+}
+
+// maxRequests is how many of the application's requests are worked on at once.
+const maxRequests = 64
+
+func newChild(cfg config, control, frames, user *message.Channel) (*child, error) {
+	c := &child{
+		cfg: cfg, frames: frames, user: user,
+		waiting:  map[wire.VCI][]waitingSyn{},
+		requests: make(chan struct{}, maxRequests),
+		kick:     make(chan struct{}, 1),
+		ended:    make(chan struct{}),
+	}
+	if err := c.makeSegment(); err != nil {
+		return nil, err
+	}
+	if pid, _, _, err := user.Peer(); err == nil {
+		c.userPid = pid
+	}
+	c.control = message.NewCaller(control, message.Child, message.Server, c.fromServer)
+	return c, nil
+}
+
+// makeSegment makes all that the application will share with its child.
+func (c *child) makeSegment() error {
+	var err error
+	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(ring.Specs())...); err != nil {
+		return err
+	}
+	if err := errors.Join(half.Initialise(c.seg, mtu), ring.Initialise(c.seg, c.cfg.crc)); err != nil {
+		return err
+	}
+	if c.bell, err = ring.NewBellPage(); err != nil {
+		return err
+	}
+	for i := range c.doors {
+		if c.doors[i], err = shm.NewDoorbell(); err != nil {
+			return err
+		}
+	}
+	bell, err := shm.One[shm.Bell](c.bell, ring.SectionBell)
+	if err != nil {
+		return err
+	}
+	if c.driver, err = ring.NewDriver(c.seg, c.cfg.vci); err != nil {
+		return err
+	}
+	c.bottom, err = half.NewBottom(half.Config{
+		Segment: c.seg, Driver: c.driver, Bell: bell, Doorbells: c.doors,
+	}, outside{c})
+	return err
+}
+
+// serve works until the application has gone and all its connections have ended.
+func (c *child) serve() error {
+	hello := message.Message{
+		Type: message.InitReply, N: message.Version, VCI: c.cfg.vci,
+		Files: []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()},
+	}
+	if err := c.user.SendMessage(&hello); err != nil {
+		return fmt.Errorf("application %d: %w", c.userPid, err)
+	}
+	go c.receiveFrames()
+	go c.receiveRequests()
+	go c.hear()
+	return c.tick()
+}
+
+// hear looks when the child's doorbell rings.
+func (c *child) hear() {
+	fd, err := unix.FcntlInt(uintptr(c.doors[1].Fd()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return // ticks do, more slowly
+	}
+	bell := os.NewFile(uintptr(fd), "doorbell")
+	var b [8]byte
+	for {
+		if _, err := bell.Read(b[:]); err != nil {
+			return
+		}
+		c.bottom.Look(false)
+		c.wake()
+	}
+}
+
+// wake makes the ticking begin if there is something to tick for.
+func (c *child) wake() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// tick looks at each tick, as long as there are live connections.
+func (c *child) tick() error {
+	t := time.NewTicker(half.Tick)
+	defer t.Stop()
+	for {
+		for c.bottom.Live() == 0 {
+			t.Stop()
+			select {
+			case <-c.kick:
+			case <-c.ended:
+				if c.bottom.Live() == 0 {
+					return c.control.Close()
+				}
+			}
+			t.Reset(half.Tick)
+		}
+		<-t.C
+		c.bottom.Look(true)
+	}
+}
+
+// receiveRequests takes the application's messages until it has gone.
+func (c *child) receiveRequests() {
+	var m message.Message
+	for {
+		err := c.user.RecvMessage(&m, message.User, message.Child)
+		if err != nil {
+			var v *message.VersionError
+			if !errors.Is(err, io.EOF) && !errors.As(err, &v) {
+				fmt.Fprintf(os.Stderr, "usertcp child: application %d: %v\n", c.userPid, err)
+			}
+			break
+		}
+		request := m
+		c.requests <- struct{}{}
+		go func() {
+			c.request(&request)
+			<-c.requests
+		}()
+	}
+	c.user.Close()
+	c.bottom.ProgramEnded(c.userDead)
+	close(c.ended)
+}
+
+// userDead reports whether the application's process is no more.
+func (c *child) userDead() bool {
+	return c.userPid <= 0 || errors.Is(unix.Kill(c.userPid, 0), unix.ESRCH)
+}
+
+// outside is what the bottom half needs of the child.
+type outside struct{ c *child }
+
+// Send implements half.Outside: the server finds the host that has the
+// destination address.
+func (o outside) Send(ip []byte) {
+	c := o.c
+	f := ring.NewPDU(c.cfg.vci, 0, ip)
+	if err := ring.SendFrame(c.frames, &f); err != nil {
+		c.lostFrame = err
+	}
+}
+
+// Gone implements half.Outside.
+func (o outside) Gone(socket uint32, what half.Registered, flow wire.Flow) {
+	go o.c.giveBack(socket, what, flow)
+}

@@ -1,0 +1,93 @@
+package child
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/message"
+	"usertcp/internal/wire"
+)
+
+// Descriptors that a child inherits.
+const (
+	controlFd = 3 + iota // to the server: messages
+	framesFd             // to the server: frames
+	userFd               // to the application: messages
+)
+
+// Main is the child process: it returns its exit status when all connections
+// have ended after the application has, or the server has told it to stop.
+func Main(args []string) int {
+	cfg, err := parse(args)
+	if err == nil {
+		// A child is small; its heap need not grow before it is collected.
+		debug.SetGCPercent(20)
+		debug.SetMemoryLimit(8 << 20)
+		err = run(cfg)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "usertcp child:", err)
+		return 1
+	}
+	return 0
+}
+
+type config struct {
+	vci   wire.VCI
+	addrs []netip.Addr
+	crc   bool
+}
+
+func parse(args []string) (config, error) {
+	var cfg config
+	f := flag.NewFlagSet("child", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	vci := f.Uint("vci", 0, "the pool's VCI")
+	f.BoolVar(&cfg.crc, "crc", false, "AAL-5 CRC-32 on every PDU")
+	f.Func("addr", "an address of the host", func(s string) error {
+		a, err := netip.ParseAddr(s)
+		cfg.addrs = append(cfg.addrs, a)
+		return err
+	})
+	if err := f.Parse(args); err != nil {
+		return cfg, err
+	}
+	cfg.vci = wire.VCI(*vci)
+	if *vci >= 1<<15 || cfg.vci.IsWellKnown() || cfg.vci.IsMulticast() || len(cfg.addrs) == 0 {
+		return cfg, errors.New("a child is started by the connection server, with a VCI and addresses")
+	}
+	return cfg, nil
+}
+
+// run is the child with the channels that it inherits.
+func run(cfg config) error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, unix.SIGTERM)
+	// Ctrl-C and the like are meant for the application.
+	signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	var ch [3]*message.Channel
+	for i, fd := range [3]int{controlFd, framesFd, userFd} {
+		var err error
+		if ch[i], err = message.FileChannel(fd); err != nil {
+			return err
+		}
+	}
+	c, err := newChild(cfg, ch[0], ch[1], ch[2])
+	if err != nil {
+		r := message.Message{Type: message.InitReply, Errno: uint32(unix.ENOMEM), N: message.Version}
+		return errors.Join(err, ch[2].SendMessage(&r))
+	}
+	go func() {
+		<-stop
+		os.Exit(0) // the server stops: nobody else can use what we hold
+	}()
+	return c.serve()
+}

@@ -1,0 +1,293 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/half"
+	"usertcp/internal/message"
+	"usertcp/internal/pool/ring"
+	"usertcp/internal/shm"
+	"usertcp/internal/wire"
+)
+
+// attachTimeout bounds the wait for the server to spawn a child and for the
+// child to make its segment.
+const attachTimeout = 10 * time.Second
+
+// Stack is this process's use of user-space TCP: one segment, one child.
+type Stack struct {
+	top    *half.Top
+	server *message.Channel
+	child  *message.Caller
+	driver *ring.Driver
+	seg    *shm.Segment
+	bell   *shm.Segment
+	pids   []int
+}
+
+// Attach attaches this process to the connection server at path.
+func Attach(ctx context.Context, path string) (*Stack, error) {
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
+	server, err := message.Dial(path)
+	if err != nil {
+		return nil, noServer(path, err)
+	}
+	s := &Stack{server: server}
+	if err := s.spawn(ctx); err != nil {
+		server.Close()
+		return nil, fmt.Errorf("connection server at %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// noServer says what to do about it.
+func noServer(path string, err error) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) && (errno == unix.ENOENT || errno == unix.ECONNREFUSED) {
+		return fmt.Errorf("no connection server at %s (start one: usertcp server -ring DIR -addr 10.1.0.1 -socket %s; and set USERTCP_SERVER=%s): %w", path, path, path, errno)
+	}
+	return fmt.Errorf("connection server at %s: %w", path, err)
+}
+
+// spawn has the server start a child, and attaches what the child makes.
+func (s *Stack) spawn(ctx context.Context) error {
+	mine, theirs, err := message.Pair()
+	if err != nil {
+		return err
+	}
+	init := make(chan message.Message, 1)
+	s.child = message.NewCaller(mine, message.User, message.Child, func(m *message.Message) {
+		if m.Type != message.InitReply {
+			message.CloseFiles(m.Files)
+			return
+		}
+		select {
+		case init <- *m:
+		default:
+			message.CloseFiles(m.Files)
+		}
+	})
+	err = s.ask(ctx, int(theirs.Fd()))
+	theirs.Close()
+	if err != nil {
+		s.child.Close()
+		return err
+	}
+	select {
+	case m := <-init:
+		if err = s.attach(&m); err == nil {
+			return nil
+		}
+	case <-s.child.Done():
+		err = fmt.Errorf("the child ended before its Init_Reply: %w", s.child.Err())
+	case <-ctx.Done():
+		err = fmt.Errorf("waited for the child's Init_Reply: %w", ctx.Err())
+	}
+	s.child.Close()
+	return err
+}
+
+// ask sends Spawn and waits for the server's word.
+func (s *Stack) ask(ctx context.Context, theirs int) error {
+	deadline, _ := ctx.Deadline()
+	s.server.SetDeadline(deadline)
+	m := message.Message{Type: message.Spawn, N: message.Version, Files: []int{theirs}}
+	if err := s.server.SendMessage(&m); err != nil {
+		return err
+	}
+	err := s.server.RecvMessage(&m, message.Server, message.User)
+	var other *message.VersionError
+	switch {
+	case errors.As(err, &other):
+		return fmt.Errorf("%w: start a server of this program's version", err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("waited for the server's answer to Spawn: %w", context.DeadlineExceeded)
+	case err != nil:
+		return err
+	case m.Errno == uint32(unix.EPROTONOSUPPORT):
+		return fmt.Errorf("it speaks another version than this program (%d): %w", message.Version, unix.EPROTONOSUPPORT)
+	case m.Errno != 0:
+		return unix.Errno(m.Errno)
+	}
+	s.server.SetDeadline(time.Time{})
+	if pid, _, _, err := s.server.Peer(); err == nil {
+		s.pids = append(s.pids, pid)
+	}
+	if m.Socket != 0 {
+		s.pids = append(s.pids, int(m.Socket))
+	}
+	return nil
+}
+
+// attach maps the segment and starts the top half on it.
+func (s *Stack) attach(m *message.Message) error {
+	if m.Errno != 0 {
+		message.CloseFiles(m.Files)
+		return fmt.Errorf("the child could not make its segment: %w", unix.Errno(m.Errno))
+	}
+	if len(m.Files) != 4 || m.N != message.Version {
+		message.CloseFiles(m.Files)
+		return fmt.Errorf("the child's Init_Reply has %d descriptors and version %d", len(m.Files), m.N)
+	}
+	var err error
+	if s.seg, err = shm.Attach(m.Files[0], half.Version, true); err != nil {
+		message.CloseFiles(m.Files[1:])
+		return err
+	}
+	if s.bell, err = shm.Attach(m.Files[1], ring.Version, true); err != nil {
+		message.CloseFiles(m.Files[2:])
+		return err
+	}
+	var doors [2]shm.Doorbell
+	for i := range doors {
+		if doors[i], err = shm.DoorbellFrom(m.Files[2+i]); err != nil {
+			return err
+		}
+	}
+	bell, err := shm.One[shm.Bell](s.bell, ring.SectionBell)
+	if err != nil {
+		return err
+	}
+	if s.driver, err = ring.NewDriver(s.seg, m.VCI); err != nil {
+		return err
+	}
+	s.top, err = half.NewTop(half.Config{
+		Segment: s.seg, Driver: s.driver, Bell: bell, Doorbells: doors,
+	}, spinFromEnv(), s.fetch)
+	return err
+}
+
+// spinFromEnv reads how leaders spin from $USERTCP_SPIN.
+func spinFromEnv() half.Spin {
+	switch strings.ToLower(os.Getenv("USERTCP_SPIN")) {
+	case "off":
+		return half.SpinOff
+	case "on":
+		return half.SpinOn
+	}
+	return half.SpinDefault
+}
+
+// fetch maps the circuits that came up since the last time, and unmaps those
+// that are no more.
+func (s *Stack) fetch() error {
+	var missing []uint16
+	s.top.Change(func() {
+		s.driver.Prune()
+		missing = s.driver.Missing(nil)
+	})
+	var errs []error
+	for _, i := range missing {
+		r, err := s.child.Call(context.Background(), &message.Message{Type: message.NewSocket, Op: message.OpLink, N: uint32(i)})
+		if err == nil && r.Errno != 0 {
+			err = unix.Errno(r.Errno)
+		}
+		if err == nil {
+			s.top.Change(func() { err = s.driver.Map(i, r.Files) })
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Pids returns the processes that work for this one: the connection server and
+// the child.
+func (s *Stack) Pids() []int { return s.pids }
+
+// Alive reports whether the child is there.
+func (s *Stack) Alive() bool {
+	select {
+	case <-s.child.Done():
+		return false
+	default:
+		return true
+	}
+}
+
+// Close ends the use of user-space TCP. Connections that are still open are
+// closed by the child as if the process had exited.
+func (s *Stack) Close() error {
+	return errors.Join(s.top.Close(), s.child.Close(), s.server.Close())
+}
+
+// call asks the child, and turns the errno of its answer into an error.
+func (s *Stack) call(ctx context.Context, m *message.Message) (message.Message, error) {
+	r, err := s.child.Call(ctx, m)
+	if err == nil && r.Errno != 0 {
+		err = unix.Errno(r.Errno)
+	}
+	return r, err
+}
+
+// Connect opens a connection to remote, from local if that is given. It returns
+// an errno, or an error that says what it waited for.
+func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint) (*half.Socket, error) {
+	sock, err := s.top.Open()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.connect(ctx, sock, local, remote); err != nil {
+		sock.Close()
+		return nil, err
+	}
+	return sock, nil
+}
+
+func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wire.Endpoint) error {
+	if local.Port != 0 {
+		r, err := s.call(ctx, &message.Message{Type: message.Bind, Socket: sock.Index(), Local: local, N: 1})
+		if err != nil {
+			return err
+		}
+		local = r.Local
+	}
+	m := message.Message{Type: message.Connect, Socket: sock.Index(), Local: local, Remote: remote}
+	if _, err := s.call(ctx, &m); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { sock.SetDeadline(false, true, time.Unix(1, 0)) })
+	err := sock.Connected()
+	if !stop() && ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return ctx.Err()
+	}
+	if err == nil {
+		sock.SetDeadline(false, true, time.Time{})
+	}
+	return err
+}
+
+// Listen makes a listener at local, whose port 0 means any.
+func (s *Stack) Listen(ctx context.Context, local wire.Endpoint, backlog int, reuse bool) (*half.Socket, wire.Endpoint, error) {
+	sock, err := s.top.Open()
+	if err != nil {
+		return nil, local, err
+	}
+	if local, err = s.listen(ctx, sock, local, backlog, reuse); err != nil {
+		sock.Close()
+		return nil, local, err
+	}
+	return sock, local, nil
+}
+
+func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoint, backlog int, reuse bool) (wire.Endpoint, error) {
+	bind := message.Message{Type: message.Bind, Socket: sock.Index(), Local: local}
+	if reuse {
+		bind.N = 1
+	}
+	r, err := s.call(ctx, &bind)
+	if err != nil {
+		return local, err
+	}
+	local = r.Local
+	sock.Listen(local, backlog)
+	_, err = s.call(ctx, &message.Message{Type: message.ListenChild, Socket: sock.Index(), Local: local, N: uint32(backlog)})
+	return local, err
+}

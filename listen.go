@@ -1,0 +1,110 @@
+package usertcp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"usertcp/internal/half"
+	"usertcp/internal/tcp"
+)
+
+// Listen listens at address, like net.Listen. The network is "tcp", "tcp4" or
+// "tcp6"; port 0 means any port; without a host it listens at all addresses of
+// the connection server's host. Errors are *net.OpError; errors.Is finds
+// EADDRINUSE and EADDRNOTAVAIL in them.
+func Listen(network, address string) (net.Listener, error) {
+	var lc ListenConfig
+	return lc.Listen(context.Background(), network, address)
+}
+
+// defaultBacklog is Linux's somaxconn.
+const defaultBacklog = 4096
+
+// ListenConfig has the options of Listen. The zero value means none.
+type ListenConfig struct {
+	// Backlog is how many connections may wait for Accept; 0 means 4096.
+	Backlog int
+
+	// KeepAlive is as in Dialer, for accepted connections.
+	KeepAlive time.Duration
+}
+
+// Listen listens at address.
+func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	fail := func(at net.Addr, err error) error {
+		return &net.OpError{Op: "listen", Net: network, Addr: at, Err: listenError(err)}
+	}
+	ends, err := resolve(ctx, network, address)
+	if err != nil {
+		return nil, fail(nil, err)
+	}
+	s, err := stack(ctx)
+	if err != nil {
+		return nil, fail(tcpAddr(ends[0]), err)
+	}
+	backlog := lc.Backlog
+	if backlog <= 0 {
+		backlog = defaultBacklog
+	}
+	sock, local, err := s.Listen(ctx, ends[0], backlog, true)
+	if err != nil {
+		return nil, fail(tcpAddr(ends[0]), err)
+	}
+	return &Listener{sock: sock, addr: tcpAddr(local), keepAlive: lc.KeepAlive}, nil
+}
+
+func listenError(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) && err == error(errno) {
+		return os.NewSyscallError("bind", err)
+	}
+	return err
+}
+
+// Listener accepts connections: a net.Listener.
+type Listener struct {
+	sock      *half.Socket
+	addr      *net.TCPAddr
+	keepAlive time.Duration
+}
+
+var _ net.Listener = (*Listener)(nil)
+
+func (l *Listener) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &net.OpError{Op: op, Net: "tcp", Addr: l.addr, Err: callError(op, err)}
+}
+
+// Accept waits for a connection and returns it, a *Conn.
+func (l *Listener) Accept() (net.Conn, error) {
+	s, err := l.sock.Accept()
+	if err != nil {
+		return nil, l.fail("accept", err)
+	}
+	idle := l.keepAlive
+	if idle == 0 {
+		idle = defaultKeepAlive
+	}
+	err = s.Options(func(o *tcp.ConnOptions) {
+		o.NoDelay = 1
+		setKeepAlive(o, idle)
+	})
+	return newConn(s), err
+}
+
+// Close stops listening. Connections that wait for Accept are reset.
+func (l *Listener) Close() error { return l.fail("close", l.sock.Close()) }
+
+// Addr returns the listener's address, a *net.TCPAddr.
+func (l *Listener) Addr() net.Addr { return l.addr }
+
+// SetDeadline sets the deadline of Accept; the zero time means none.
+func (l *Listener) SetDeadline(t time.Time) error {
+	return l.fail("set", l.sock.SetDeadline(true, false, t))
+}
