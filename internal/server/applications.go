@@ -1,0 +1,129 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/message"
+)
+
+// accept takes applications, until the listener is closed.
+func (s *Server) accept() {
+	for {
+		conn, err := s.lis.AcceptUnix()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // out of descriptors, say: others may give some back
+			s.log.Warn("accepting an application", "err", err)
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		ch := message.NewChannel(conn)
+		if !s.addApplication(ch) {
+			s.counters.refused.Add(1)
+			ch.Close()
+			continue
+		}
+		s.wg.Go(func() {
+			defer s.removeApplication(ch)
+			s.serveApplication(ch)
+		})
+	}
+}
+
+func (s *Server) addApplication(ch *message.Channel) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isStopping() || len(s.apps) >= maxApplications {
+		return false
+	}
+	s.apps[ch] = true
+	return true
+}
+
+func (s *Server) removeApplication(ch *message.Channel) {
+	ch.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.apps, ch)
+}
+
+func (s *Server) closeApplications() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ch := range s.apps {
+		ch.Close()
+	}
+}
+
+// application is whom a child is spawned for, as the kernel knows it.
+type application struct {
+	ch       *message.Channel
+	pid, uid int
+}
+
+// serveApplication answers an application's one request, Spawn, and then waits
+// for its end, which the child sees on its own channel.
+func (s *Server) serveApplication(ch *message.Channel) {
+	pid, uid, _, err := ch.Peer()
+	if err != nil {
+		return
+	}
+	app := application{ch: ch, pid: pid, uid: uid}
+	log := s.log.With("pid", pid, "uid", uid)
+	ch.SetDeadline(time.Now().Add(spawnTimeout))
+	for {
+		var m message.Message
+		err := ch.RecvMessage(&m, message.User, message.Server)
+		var ve *message.VersionError
+		switch {
+		case errors.Is(err, io.EOF):
+			log.Info("the application has gone")
+			return
+		case errors.As(err, &ve):
+			log.Warn("the application speaks another version", "err", err)
+			s.refuse(ch, m.ID, unix.EPROTONOSUPPORT)
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			log.Warn("the application has not asked for a child", "waited", spawnTimeout)
+			return
+		case err != nil:
+			s.counters.badApplication.Add(1)
+			log.Warn("garbage from the application", "err", err)
+			return
+		}
+		ch.SetDeadline(time.Time{})
+		if !s.answerSpawn(app, &m) {
+			return
+		}
+	}
+}
+
+// answerSpawn starts a child. The reply carries the child's VCI, or the errno;
+// the child itself sends Init_Reply to the application. The result says whether
+// there is a child that the channel stays open for.
+func (s *Server) answerSpawn(app application, m *message.Message) bool {
+	defer message.CloseFiles(m.Files)
+	c, errno := s.spawn(app, m)
+	if errno != 0 {
+		s.log.Warn("no child for the application", "pid", app.pid, "err", errno)
+		s.refuse(app.ch, m.ID, errno)
+		return false
+	}
+	s.log.Info("child started", "vci", c.vci, "child", c.pid(), "pid", app.pid, "uid", app.uid)
+	reply := message.Message{Type: message.GeneralReply, ID: m.ID, VCI: c.vci, N: message.Version, Socket: uint32(c.pid())}
+	return app.ch.SendMessage(&reply) == nil
+}
+
+func (s *Server) refuse(ch *message.Channel, id uint32, errno unix.Errno) {
+	s.counters.refused.Add(1)
+	ch.SendMessage(&message.Message{
+		Type: message.GeneralReply, ID: id, Errno: uint32(errno), N: message.Version,
+	}) // if that fails, the application has gone
+}

@@ -1,0 +1,99 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"usertcp/internal/wire"
+)
+
+// Config says what host a server is. The zero value of a field that is not
+// marked as needed means its default.
+type Config struct {
+	Ring   string       // needed: directory of the ring; made if it is not there
+	Addrs  []netip.Addr // needed: the host's addresses
+	Socket string       // needed: path of the Unix socket for applications
+
+	Log    *slog.Logger  // default: nothing is logged
+	Stderr io.Writer     // of the children; default: the server's own
+	Ready  func(*Server) // called by Run when applications can connect
+
+	// ChildCommand is the program that is a child, and its first arguments;
+	// default: this executable with "child". SpawnArgs says what follows.
+	ChildCommand []string
+
+	// Spawn starts a child instead of ChildCommand.
+	Spawn func(SpawnArgs) (*exec.Cmd, error)
+}
+
+// SpawnArgs is what a child needs to know. It inherits three descriptors: 3 is
+// its control channel to the server, 4 the channel for its frames, 5 its channel
+// to the application.
+type SpawnArgs struct {
+	VCI    wire.VCI
+	Addrs  []netip.Addr
+	Files  [3]*os.File
+	Stderr io.Writer
+}
+
+// Args returns the arguments: -vci N -addr A [-addr A ...].
+func (a *SpawnArgs) Args() []string {
+	args := []string{"-vci", strconv.Itoa(int(a.VCI))}
+	for _, addr := range a.Addrs {
+		args = append(args, "-addr", addr.String())
+	}
+	return args
+}
+
+// complete checks what can be checked and fills in the defaults.
+func (c *Config) complete() error {
+	switch {
+	case c.Ring == "":
+		return fmt.Errorf("server: no ring directory given")
+	case len(c.Addrs) == 0:
+		return fmt.Errorf("server: no address given")
+	case c.Socket == "":
+		return fmt.Errorf("server: no socket path given")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Stderr == nil {
+		c.Stderr = os.Stderr
+	}
+	if c.ChildCommand == nil {
+		exe, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("server: finding the child's program: %w", err)
+		}
+		c.ChildCommand = []string{exe, "child"}
+	}
+	if c.Spawn == nil {
+		command := slices.Clone(c.ChildCommand)
+		c.Spawn = func(a SpawnArgs) (*exec.Cmd, error) { return startChild(command, a) }
+	}
+	return nil
+}
+
+// startChild starts a child in a session of its own, which the terminal's Ctrl-C
+// does not reach: the paper's child can't "be killed accidentally (or
+// maliciously) by the user" (section 4.4.1).
+func startChild(command []string, a SpawnArgs) (*exec.Cmd, error) {
+	cmd := exec.Command(command[0], slices.Concat(command[1:], a.Args())...)
+	cmd.ExtraFiles = a.Files[:]
+	cmd.Stderr = a.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cmd, nil
+}

@@ -1,0 +1,125 @@
+package server
+
+import (
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/wire"
+)
+
+// open takes a connection for a socket: from then on its packets go to the
+// socket's child. An absent local address is the host's first of the remote
+// end's family, local port 0 any ephemeral port with which the four numbers are
+// not taken; the local end it became is returned. The errno is 0 or
+// ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE (another child's port), EINVAL,
+// ENOBUFS, or one of the kernel's.
+func (p *portSpace) open(id socketID, local, remote wire.Endpoint) (wire.Endpoint, unix.Errno) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if errno := p.source(&local.Addr, &remote.Addr); errno != 0 {
+		return local, errno
+	}
+	if remote.Port == 0 {
+		return local, unix.EINVAL
+	}
+	if p.use(id.child).flows >= maxFlows {
+		return local, unix.ENOBUFS
+	}
+	if local.Port != 0 {
+		return local, p.openFrom(id, local, remote)
+	}
+	for port := range ephemeral() {
+		e := wire.Endpoint{Addr: local.Addr, Port: port}
+		if len(p.byPort[port]) == 0 && p.openFrom(id, e, remote) == 0 {
+			return e, 0
+		}
+	}
+	return local, unix.EADDRNOTAVAIL
+}
+
+// source checks the local address of a connection, or chooses it.
+func (p *portSpace) source(local, remote *wire.Addr) unix.Errno {
+	if !local.IsZero() {
+		switch {
+		case !p.has(*local):
+			return unix.EADDRNOTAVAIL
+		case local.Is4() != remote.Is4():
+			return unix.ENETUNREACH
+		}
+		return 0
+	}
+	for i := range p.addrs {
+		if p.addrs[i].Is4() == remote.Is4() {
+			*local = p.addrs[i]
+			return 0
+		}
+	}
+	return unix.ENETUNREACH
+}
+
+func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint) unix.Errno {
+	bound, errno := p.boundBy(id.child, local)
+	if errno != 0 {
+		return errno
+	}
+	f := wire.Flow{Local: local, Remote: remote}
+	if _, taken := p.flows[f]; taken {
+		return unix.EADDRNOTAVAIL
+	}
+	if !bound {
+		if errno := p.points.take(local, false); errno != 0 {
+			return errno
+		}
+		p.unbound[local]++
+	}
+	p.flows[f] = forward{id: id, unbound: !bound}
+	p.use(id.child).flows++
+	return 0
+}
+
+// boundBy reports whether the child has bound local; if only others have, it may
+// not be used.
+func (p *portSpace) boundBy(child wire.VCI, local wire.Endpoint) (bool, unix.Errno) {
+	errno := unix.Errno(0)
+	for _, b := range p.byPort[local.Port] {
+		if !covers(&b.local.Addr, &local.Addr) {
+			continue
+		}
+		if b.id.child == child {
+			return true, 0
+		}
+		errno = unix.EADDRINUSE
+	}
+	return false, errno
+}
+
+// close gives back a connection of a child.
+func (p *portSpace) close(child wire.VCI, f wire.Flow) unix.Errno {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fw, ok := p.flows[f]
+	if !ok || fw.id.child != child {
+		return unix.EINVAL
+	}
+	p.dropFlow(f, fw)
+	return 0
+}
+
+func (p *portSpace) dropFlow(f wire.Flow, fw forward) {
+	delete(p.flows, f)
+	p.use(fw.id.child).flows--
+	if !fw.unbound {
+		return
+	}
+	if p.unbound[f.Local]--; p.unbound[f.Local] == 0 {
+		delete(p.unbound, f.Local)
+	}
+	p.points.give(f.Local)
+}
+
+// owner returns the child that a connection's packets go to.
+func (p *portSpace) owner(f wire.Flow) (child wire.VCI, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fw, ok := p.flows[f]
+	return fw.id.child, ok
+}

@@ -1,0 +1,145 @@
+package server
+
+import (
+	"slices"
+	"time"
+
+	"usertcp/internal/message"
+	"usertcp/internal/pool/ring"
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+// segment is a TCP segment that came to the well-known VCI.
+type segment struct {
+	ip   wire.IP
+	tcp  wire.TCP
+	len  int      // octets of payload
+	from wire.VCI // RxVCI of its AAL-5 trailer: where answers go
+}
+
+// flow returns its connection, as this host sees it.
+func (s *segment) flow() wire.Flow {
+	return wire.Flow{
+		Local:  wire.Endpoint{Addr: s.ip.Dst, Port: s.tcp.DstPort},
+		Remote: wire.Endpoint{Addr: s.ip.Src, Port: s.tcp.SrcPort},
+	}
+}
+
+// isSyn reports whether it asks for a connection.
+func (s *segment) isSyn() bool {
+	return s.tcp.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN
+}
+
+// parse reads the segment in a frame. Its checksum is not looked at: between
+// hosts of a ring it may be left out, memory having no line noise.
+func (s *segment) parse(f *ring.Frame) bool {
+	b := f.Packet()
+	if err := wire.ParseIP(b, &s.ip); err != nil {
+		return false
+	}
+	if s.ip.Proto != wire.ProtoTCP || s.ip.IsFragment() || s.ip.TotalLen != len(b) {
+		return false
+	}
+	b = b[s.ip.HeaderLen:]
+	n, err := wire.ParseTCP(b, &s.tcp)
+	if err != nil {
+		return false
+	}
+	s.len = len(b) - n
+	s.from = f.Src
+	return true
+}
+
+// packet deals with a packet that came to the well-known VCI: it goes to the
+// child that has its connection, or its port. What nobody has is answered with
+// RST; the paper gives it to the kernel, which would do the same (section
+// 4.4.7), but has no way to a ring.
+func (s *Server) packet(f *ring.Frame) {
+	var seg segment
+	if !seg.parse(f) || !s.ports.has(seg.ip.Dst) {
+		s.counters.badPackets.Add(1)
+		return
+	}
+	flow := seg.flow()
+	if vci, ok := s.ports.owner(flow); ok && s.giveTo(vci, f) {
+		return
+	}
+	id, ok := s.ports.listener(flow.Local)
+	switch {
+	case ok && seg.isSyn() && s.syn(id, &seg, f):
+	case ok && !seg.isSyn() && s.giveTo(id.child, f):
+	default:
+		s.reset(&seg)
+	}
+}
+
+// giveTo passes a frame that came to the well-known VCI on to a child.
+func (s *Server) giveTo(vci wire.VCI, f *ring.Frame) bool {
+	c := s.child(vci)
+	if c == nil {
+		return false // it has just gone
+	}
+	to := *f
+	to.Dst = vci
+	c.give(&to)
+	return true
+}
+
+// syn tells the child that listens of a SYN, which is dropped if the child is
+// too far behind: the connector sends it again.
+func (s *Server) syn(id socketID, seg *segment, f *ring.Frame) bool {
+	c := s.child(id.child)
+	if c == nil {
+		return false
+	}
+	synID, ok := c.syns.add(seg, time.Now())
+	if !ok {
+		s.counters.synsQueue.Add(1)
+		return true
+	}
+	flow := seg.flow()
+	err := c.control.Channel().SendMessage(&message.Message{
+		Type: message.Syn, ID: synID, VCI: seg.from, Socket: id.socket,
+		Local: flow.Local, Remote: flow.Remote, PDU: f.Packet(),
+	})
+	if err != nil {
+		c.syns.remove(synID)
+		s.counters.stuck.Add(1)
+		return true
+	}
+	s.counters.syns.Add(1)
+	return true
+}
+
+// reset answers a segment with RST, if it is one that is answered at all.
+func (s *Server) reset(seg *segment) {
+	in := tcp.Segment{
+		Seq: seg.tcp.Seq, Ack: seg.tcp.Ack, Flags: seg.tcp.Flags, Window: seg.tcp.Window, Len: uint32(seg.len),
+	}
+	var out tcp.Segment
+	if !tcp.ResetFor(&in, &out) {
+		return
+	}
+	s.counters.resets.Add(1)
+	s.send(ring.NewPDU(s.vci(), seg.from, resetPacket(seg, &out)))
+}
+
+// ttl is the time to live, or hop limit, of packets that the server makes.
+const ttl = 64
+
+// resetPacket returns the packet that carries out back to where seg came from.
+func resetPacket(seg *segment, out *tcp.Segment) []byte {
+	h := wire.TCP{
+		SrcPort: seg.tcp.DstPort, DstPort: seg.tcp.SrcPort,
+		Seq: out.Seq, Ack: out.Ack, Flags: out.Flags, Window: out.Window, Options: out.Options,
+	}
+	ip := wire.IP{Src: seg.ip.Dst, Dst: seg.ip.Src, Proto: wire.ProtoTCP, TTL: ttl, DontFragment: true}
+	b := make([]byte, wire.IPv6Len+h.Len(), wire.IPv6Len+h.Len()+wire.AAL5Len)
+	n := ip.Emit(b, h.Len())
+	header := b[n : n+h.Len()]
+	h.Emit(header)
+	h.Checksum = wire.TCPChecksum(&ip.Src, &ip.Dst, header, nil)
+	h.Emit(header)
+	return slices.Clip(b[:n+h.Len()])
+}

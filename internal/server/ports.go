@@ -1,0 +1,246 @@
+package server
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/wire"
+)
+
+// portSpace says which child has which port of the host, and which connection.
+// Its rules are Linux's, somewhat simplified:
+//
+//   - Two bindings conflict if they have the same port and their addresses
+//     overlap (:: overlaps all, 0.0.0.0 all of IPv4), unless both asked for
+//     SO_REUSEADDR and neither listens: EADDRINUSE.
+//   - Only one of those that overlap may listen: EADDRINUSE.
+//   - A connection opened on a port that nobody has bound may share it with
+//     other such connections, to other remote ends. As long as one of them is
+//     there nobody can bind the port: EADDRINUSE.
+//   - Two connections with the same four numbers: EADDRNOTAVAIL.
+//   - No port is privileged: the ring has addresses of its own. Where an address
+//     is the kernel's too, the kernel's rules come on top (see bindPoints).
+type portSpace struct {
+	mu       sync.Mutex
+	addrs    []wire.Addr
+	bindings map[socketID]*binding
+	byPort   map[uint16][]*binding
+	flows    map[wire.Flow]forward
+	unbound  map[wire.Endpoint]int // local ends of flows on ports that nobody has bound
+	usage    map[wire.VCI]*usage
+	points   bindPoints
+}
+
+// socketID names a socket: a child, and an index in its segment.
+type socketID struct {
+	child  wire.VCI
+	socket uint32
+}
+
+type binding struct {
+	id        socketID
+	local     wire.Endpoint
+	reuse     bool
+	listening bool
+}
+
+// forward is a connection whose packets go to a child (paper A.3: Forward).
+type forward struct {
+	id      socketID
+	unbound bool
+}
+
+type usage struct {
+	bindings, flows int
+}
+
+func newPortSpace(addrs []netip.Addr) *portSpace {
+	p := &portSpace{
+		bindings: make(map[socketID]*binding),
+		byPort:   make(map[uint16][]*binding),
+		flows:    make(map[wire.Flow]forward),
+		unbound:  make(map[wire.Endpoint]int),
+		usage:    make(map[wire.VCI]*usage),
+	}
+	for _, a := range addrs {
+		p.addrs = append(p.addrs, wire.AddrFrom(a))
+	}
+	p.points = newBindPoints(p.addrs)
+	return p
+}
+
+var any4 = wire.AddrFrom(netip.IPv4Unspecified())
+
+// covers reports whether a packet to address a is one for a binding to w.
+func covers(w, a *wire.Addr) bool {
+	return *w == *a || *w == wire.Addr{} || *w == any4 && a.Is4()
+}
+
+func overlap(a, b *wire.Addr) bool { return covers(a, b) || covers(b, a) }
+
+// has reports whether a is an address of this host.
+func (p *portSpace) has(a wire.Addr) bool { return slices.Contains(p.addrs, a) }
+
+// use returns what a child has; the caller holds the mutex.
+func (p *portSpace) use(child wire.VCI) *usage {
+	u := p.usage[child]
+	if u == nil {
+		u = new(usage)
+		p.usage[child] = u
+	}
+	return u
+}
+
+// bind takes a local end for a socket; port 0 asks for any that is free. The
+// errno is 0 or EADDRNOTAVAIL, EADDRINUSE, EINVAL (bound already), EMFILE, or
+// one of the kernel's.
+func (p *portSpace) bind(id socketID, local wire.Endpoint, reuse bool) (wire.Endpoint, unix.Errno) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !local.Addr.IsZero() && !p.has(local.Addr):
+		return local, unix.EADDRNOTAVAIL
+	case p.bindings[id] != nil:
+		return local, unix.EINVAL
+	case p.use(id.child).bindings >= maxBindings:
+		return local, unix.EMFILE
+	}
+	if local.Port != 0 {
+		return local, p.bindTo(id, local, reuse)
+	}
+	for port := range ephemeral() {
+		local.Port = port
+		if p.bindTo(id, local, false) == 0 {
+			p.bindings[id].reuse = reuse
+			return local, 0
+		}
+	}
+	local.Port = 0
+	return local, unix.EADDRINUSE
+}
+
+func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool) unix.Errno {
+	for _, b := range p.byPort[local.Port] {
+		if overlap(&b.local.Addr, &local.Addr) && (!b.reuse || !reuse || b.listening) {
+			return unix.EADDRINUSE
+		}
+	}
+	if p.hasUnbound(local) {
+		return unix.EADDRINUSE
+	}
+	if errno := p.points.take(local, reuse); errno != 0 {
+		return errno
+	}
+	b := &binding{id: id, local: local, reuse: reuse}
+	p.bindings[id] = b
+	p.byPort[local.Port] = append(p.byPort[local.Port], b)
+	p.use(id.child).bindings++
+	return 0
+}
+
+// hasUnbound reports whether there are flows on a port that nobody has bound.
+func (p *portSpace) hasUnbound(local wire.Endpoint) bool {
+	for i := range p.addrs {
+		e := wire.Endpoint{Addr: p.addrs[i], Port: local.Port}
+		if covers(&local.Addr, &e.Addr) && p.unbound[e] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// listen makes SYNs for a socket's local end go to its child.
+func (p *portSpace) listen(id socketID) unix.Errno {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.bindings[id]
+	if b == nil {
+		return unix.EINVAL
+	}
+	for _, other := range p.byPort[b.local.Port] {
+		if other != b && other.listening && overlap(&other.local.Addr, &b.local.Addr) {
+			return unix.EADDRINUSE
+		}
+	}
+	b.listening = true
+	return 0
+}
+
+// unbind gives back a socket's local end.
+func (p *portSpace) unbind(id socketID) unix.Errno {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.bindings[id]
+	if b == nil {
+		return unix.EINVAL
+	}
+	p.drop(b)
+	return 0
+}
+
+func (p *portSpace) drop(b *binding) {
+	delete(p.bindings, b.id)
+	rest := slices.DeleteFunc(p.byPort[b.local.Port], func(x *binding) bool { return x == b })
+	if p.byPort[b.local.Port] = rest; len(rest) == 0 {
+		delete(p.byPort, b.local.Port)
+	}
+	p.use(b.id.child).bindings--
+	p.points.give(b.local)
+}
+
+// listener returns the socket that listens where local is: at the very address,
+// else at one that covers it.
+func (p *portSpace) listener(local wire.Endpoint) (id socketID, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.byPort[local.Port] {
+		if b.listening && covers(&b.local.Addr, &local.Addr) {
+			return b.id, true // the only one: listeners don't overlap
+		}
+	}
+	return socketID{}, false
+}
+
+// ephemeral yields all ephemeral ports, each once, from a random one on
+// (RFC 6056 section 3.3.1).
+func ephemeral() func(yield func(uint16) bool) {
+	return func(yield func(uint16) bool) {
+		start := rand.IntN(numEphemeral)
+		for i := range numEphemeral {
+			if !yield(uint16(firstEphemeral + (start+i)%numEphemeral)) {
+				return
+			}
+		}
+	}
+}
+
+// release gives back all that a child has.
+func (p *portSpace) release(child wire.VCI) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, b := range p.bindings {
+		if id.child == child {
+			p.drop(b)
+		}
+	}
+	for f, fw := range p.flows {
+		if fw.id.child == child {
+			p.dropFlow(f, fw)
+		}
+	}
+	delete(p.usage, child)
+}
+
+// count returns how many ports and connections a child has.
+func (p *portSpace) count(child wire.VCI) (bindings, flows int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if u := p.usage[child]; u != nil {
+		return u.bindings, u.flows
+	}
+	return 0, 0
+}

@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"usertcp/internal/message"
+	"usertcp/internal/pool/ring"
+	"usertcp/internal/wire"
+)
+
+// Server is a running connection server.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	lis      *net.UnixListener
+	station  *ring.Station
+	ports    *portSpace
+	counters counters
+	wg       sync.WaitGroup // of all goroutines but the station's
+	stopping chan struct{}
+	stop     sync.Once
+
+	// joined is closed when station is set: frames may come before.
+	joined chan struct{}
+
+	mu       sync.Mutex
+	streams  streams
+	children map[int]*child // by stream
+	apps     map[*message.Channel]bool
+	perUID   map[int]int // children
+}
+
+// Run runs a server until ctx is done, and then stops it in order: its children
+// are asked to end, and killed if they do not. The error says why it could not
+// start or did not stop cleanly.
+func Run(ctx context.Context, cfg Config) error {
+	s, err := Start(cfg)
+	if err != nil {
+		return err
+	}
+	if cfg.Ready != nil {
+		cfg.Ready(s)
+	}
+	<-ctx.Done()
+	return s.Close()
+}
+
+// Start starts a server. Applications can connect when it returns.
+func Start(cfg Config) (*Server, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Log,
+		ports:    newPortSpace(cfg.Addrs),
+		stopping: make(chan struct{}),
+		joined:   make(chan struct{}),
+		children: make(map[int]*child),
+		apps:     make(map[*message.Channel]bool),
+		perUID:   make(map[int]int),
+	}
+	var err error
+	if s.lis, err = listen(cfg.Socket); err != nil {
+		return nil, err
+	}
+	if s.station, err = ring.Join(cfg.Ring, cfg.Addrs, s.fromStation); err != nil {
+		s.lis.Close()
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	close(s.joined)
+	s.wg.Go(s.accept)
+	s.log.Info("ready", "ring", cfg.Ring, "id", s.RingID(), "addresses", cfg.Addrs, "socket", cfg.Socket)
+	return s, nil
+}
+
+// RingID returns the host's ring id.
+func (s *Server) RingID() int { return int(s.station.RingID()) }
+
+// vci returns the server's own, well-known VCI.
+func (s *Server) vci() wire.VCI { return wire.WellKnownVCI(s.RingID()) }
+
+// Close stops the server: no more applications, then no more children, then off
+// the ring. It returns when nothing of it runs any more.
+func (s *Server) Close() error {
+	var err error
+	s.stop.Do(func() {
+		close(s.stopping)
+		err = s.lis.Close() // removes the socket's file too
+		s.stopChildren()
+		s.closeApplications()
+		s.wg.Wait()
+		err = errors.Join(err, s.station.Close())
+		s.log.Info("stopped", "socket", s.cfg.Socket)
+	})
+	return err
+}
+
+func (s *Server) isStopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// counters count since the start.
+type counters struct {
+	spawned, exited, refused      atomic.Uint64
+	syns, resets, toChild         atomic.Uint64
+	relayed                       atomic.Uint64
+	badApplication, badChild      atomic.Uint64
+	forgedFrames, badPackets      atomic.Uint64
+	unreachable, stuck, synsQueue atomic.Uint64
+}
+
+// Counters are what a server has counted since its start.
+type Counters struct {
+	Spawned uint64 // children started
+	Exited  uint64 // children that have ended
+	Refused uint64 // Spawns answered with an errno
+
+	Syns    uint64 // given to a listening child
+	Resets  uint64 // sent in answer to segments that nobody owns
+	ToChild uint64 // frames given to children
+	Relayed uint64 // frames of children given to the ring
+
+	BadApplication uint64 // applications whose channel was closed for garbage
+	BadChild       uint64 // the same of children
+	Forged         uint64 // frames of children in another's name, dropped
+	BadPackets     uint64 // to the well-known VCI and not TCP for this host, dropped
+	Unreachable    uint64 // PDUs returned for want of a host
+	Stuck          uint64 // frames for children that did not read in time, dropped
+	SynsQueue      uint64 // SYNs dropped since a child had too many to answer
+}
+
+func (c *counters) snapshot() Counters {
+	return Counters{
+		Spawned: c.spawned.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(),
+		Syns: c.syns.Load(), Resets: c.resets.Load(), ToChild: c.toChild.Load(), Relayed: c.relayed.Load(),
+		BadApplication: c.badApplication.Load(), BadChild: c.badChild.Load(),
+		Forged: c.forgedFrames.Load(), BadPackets: c.badPackets.Load(),
+		Unreachable: c.unreachable.Load(), Stuck: c.stuck.Load(), SynsQueue: c.synsQueue.Load(),
+	}
+}

@@ -1,0 +1,67 @@
+package server
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"usertcp/internal/pool/ring"
+	"usertcp/internal/wire"
+)
+
+// Snapshot is a server at one moment.
+type Snapshot struct {
+	RingID   int
+	Addrs    []netip.Addr
+	Children []ChildInfo // in the order of their VCIs
+	Hosts    []ring.Host
+	Counters Counters
+	Ring     ring.StationCounters
+}
+
+// ChildInfo is what a server knows of one child.
+type ChildInfo struct {
+	VCI      wire.VCI
+	PID      int // the child's
+	AppPID   int // of the application, as it was when it connected
+	UID      int // the application's
+	Started  time.Time
+	Ports    int // bound
+	Flows    int // forwarded connections
+	Circuits int
+}
+
+// Snapshot returns the server's present state.
+func (s *Server) Snapshot() Snapshot {
+	snap := Snapshot{
+		RingID: s.RingID(), Addrs: slices.Clone(s.cfg.Addrs), Hosts: s.station.Hosts(),
+		Counters: s.counters.snapshot(), Ring: s.station.Counters(),
+	}
+	s.mu.Lock()
+	var ready []*child
+	for _, c := range s.children {
+		select {
+		case <-c.ready:
+			ready = append(ready, c)
+		default: // its process is being started
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range ready {
+		snap.Children = append(snap.Children, c.info())
+	}
+	slices.SortFunc(snap.Children, func(a, b ChildInfo) int { return cmp.Compare(a.VCI, b.VCI) })
+	return snap
+}
+
+func (c *child) info() ChildInfo {
+	ports, flows := c.s.ports.count(c.vci)
+	c.mu.Lock()
+	circuits := len(c.peers)
+	c.mu.Unlock()
+	return ChildInfo{
+		VCI: c.vci, PID: c.pid(), AppPID: c.app.pid, UID: c.app.uid, Started: c.started,
+		Ports: ports, Flows: flows, Circuits: circuits,
+	}
+}

@@ -1,0 +1,111 @@
+package server
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/message"
+	"usertcp/internal/wire"
+)
+
+// spawn starts the child that an application has asked for. The errno is 0 or
+// EPROTONOSUPPORT (another version), EINVAL (no channel for the child, or one
+// that is none), EALREADY (it has a child), EMFILE, ENFILE (too many children),
+// ESHUTDOWN, EAGAIN (the process could not be started).
+func (s *Server) spawn(app application, m *message.Message) (*child, unix.Errno) {
+	switch {
+	case m.N != message.Version:
+		return nil, unix.EPROTONOSUPPORT
+	case len(m.Files) != 1 || !isSeqpacket(m.Files[0]):
+		return nil, unix.EINVAL
+	}
+	c, errno := s.addChild(app)
+	if errno != 0 {
+		return nil, errno
+	}
+	if err := s.startChild(c, m.Files[0]); err != nil {
+		s.log.Error("starting a child", "err", err)
+		s.forgetChild(c)
+		close(c.gone)
+		return nil, unix.EAGAIN
+	}
+	s.counters.spawned.Add(1)
+	return c, 0
+}
+
+func isSeqpacket(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	typ, err2 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return errors.Join(err, err2) == nil && domain == unix.AF_UNIX && typ == unix.SOCK_SEQPACKET
+}
+
+// addChild finds room for a child.
+func (s *Server) addChild(app application) (*child, unix.Errno) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isStopping() {
+		return nil, unix.ESHUTDOWN
+	}
+	for _, c := range s.children {
+		if c.app.ch == app.ch {
+			return nil, unix.EALREADY
+		}
+	}
+	if app.uid != 0 && s.perUID[app.uid] >= maxChildrenPerUID {
+		return nil, unix.EMFILE
+	}
+	if len(s.children) >= maxChildren {
+		return nil, unix.ENFILE
+	}
+	stream, ok := s.streams.take()
+	if !ok {
+		panic("BUG: fewer children than streams, and yet no stream is free")
+	}
+	c := newChild(s, wire.NewVCI(s.RingID(), stream), app)
+	s.children[stream] = c
+	s.perUID[app.uid]++
+	return c, 0
+}
+
+// forgetChild undoes addChild, and gives back all that the child had.
+func (s *Server) forgetChild(c *child) {
+	s.ports.release(c.vci)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.children, c.vci.Stream())
+	s.streams.give(c.vci.Stream())
+	if s.perUID[c.app.uid]--; s.perUID[c.app.uid] == 0 {
+		delete(s.perUID, c.app.uid)
+	}
+}
+
+// startChild starts the process, with user as its channel to the application.
+func (s *Server) startChild(c *child, user int) error {
+	control, controlEnd, err := message.Pair()
+	if err != nil {
+		return err
+	}
+	defer controlEnd.Close()
+	frames, framesEnd, err := message.Pair()
+	if err != nil {
+		return errors.Join(err, control.Close())
+	}
+	defer framesEnd.Close()
+	dup, err := unix.FcntlInt(uintptr(user), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return errors.Join(err, control.Close(), frames.Close())
+	}
+	userEnd := os.NewFile(uintptr(dup), "user channel")
+	defer userEnd.Close()
+	cmd, err := s.cfg.Spawn(SpawnArgs{
+		VCI: c.vci, Addrs: s.cfg.Addrs, Stderr: s.cfg.Stderr,
+		Files: [3]*os.File{controlEnd, framesEnd, userEnd},
+	})
+	if err != nil {
+		return errors.Join(err, control.Close(), frames.Close())
+	}
+	c.start(cmd, control, frames)
+	return nil
+}
