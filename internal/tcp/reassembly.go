@@ -31,7 +31,12 @@ func (c *Conn) dropRanges(m *Memory) {
 func (o *reassembly) remove(i int) {
 	copy(o.ranges[i:o.n], o.ranges[i+1:o.n])
 	o.n--
-	if int(o.recent) > i || o.recent == o.n && o.n > 0 {
+	switch {
+	case o.n == 0:
+		o.recent = 0
+	case int(o.recent) == i:
+		o.recent = o.n - 1 // the highest is likely the youngest
+	case int(o.recent) > i:
 		o.recent--
 	}
 }
