@@ -109,8 +109,8 @@ func (s *Server) serveApplication(ch *message.Channel) {
 // the child itself sends Init_Reply to the application. The result says whether
 // there is a child that the channel stays open for.
 func (s *Server) answerSpawn(app application, m *message.Message) bool {
-	defer message.CloseFiles(m.Files)
 	c, errno := s.spawn(app, m)
+	message.CloseFiles(m.Files)
 	if errno != 0 {
 		s.log.Warn("no child for the application", "pid", app.pid, "err", errno)
 		s.refuse(app.ch, m.ID, errno)

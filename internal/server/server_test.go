@@ -450,9 +450,9 @@ func TestTheTerminalDoesNotReachTheChild(t *testing.T) {
 
 func TestSpawnCanBeReplaced(t *testing.T) {
 	cfg := config(t.TempDir(), addr1)
-	var got SpawnArgs
+	args := make(chan SpawnArgs, 1)
 	cfg.Spawn = func(a SpawnArgs) (*exec.Cmd, error) {
-		got = a
+		args <- a
 		cmd := exec.Command(os.Args[0], append([]string{"child"}, a.Args()...)...)
 		cmd.ExtraFiles = a.Files[:]
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -463,7 +463,8 @@ func TestSpawnCanBeReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if a := spawn(t, s); got.VCI != a.vci || got.Stderr != os.Stderr {
+	a := spawn(t, s)
+	if got := <-args; got.VCI != a.vci || got.Stderr != os.Stderr {
 		t.Errorf("%+v", got)
 	}
 }
