@@ -33,7 +33,7 @@ func (c *Conn) OpenPassive(m *Memory, now Time, flow wire.Flow, iss seq.Number, 
 func (c *Conn) OpenListen(local wire.Endpoint) {
 	opt := c.Opt
 	c.prepare(0, wire.Flow{Local: local}, 0, &opt)
-	c.State = Listen
+	c.setState(nil, 0, Listen)
 }
 
 // prepare makes a fresh transmission control block.

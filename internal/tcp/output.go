@@ -9,7 +9,8 @@ import (
 // of true.
 func (c *Conn) HasOutput() bool {
 	return c.pending != 0 || c.State >= Established &&
-		(c.unsent() > 0 || c.has(flagFinQueued) && !c.finSent() || c.loss.phase == phaseLoss)
+		(c.unsent() > 0 || c.has(flagFinQueued) && !c.finSent() ||
+			c.loss.phase == phaseLoss && c.snd.againSeq.Before(c.loss.recover))
 }
 
 // NextSegment makes out the segment that is to be sent next. When it returns

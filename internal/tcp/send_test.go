@@ -269,3 +269,29 @@ func TestIdleConnectionStartsAnew(t *testing.T) {
 		t.Errorf("%d segments leave after the pause, want 10", n)
 	}
 }
+
+func TestCorkableIsOnlyASmallRest(t *testing.T) {
+	a := established(t, option(noDelay))
+	if a.c.Corkable() {
+		t.Error("nothing to send is corkable")
+	}
+	a.write(10)
+	if !a.c.Corkable() {
+		t.Error("a small write is not")
+	}
+	a.inject(sA, 11, 1, 10)
+	if a.c.Corkable() {
+		t.Error("an acknowledgement that is owed is")
+	}
+	a.drain()
+	a.write(1000)
+	if a.c.Corkable() {
+		t.Error("a full-sized segment is")
+	}
+	a.drain()
+	a.write(10)
+	a.shutdown()
+	if a.c.Corkable() {
+		t.Error("a FIN is")
+	}
+}

@@ -232,7 +232,7 @@ func TestReassemblyAgainstAModel(t *testing.T) {
 	}
 }
 
-func TestTextThatFillsTheStoreIsLeftToTheCaller(t *testing.T) {
+func TestChunksThatBringNothingNewAreLeftToTheCaller(t *testing.T) {
 	a := established(t, func(tk *talk) { tk.pieces = 10 })
 	a.inject(sA, 1, 1, 100)
 	free := len(a.st.free)
@@ -324,4 +324,20 @@ func TestFreedChunksMustBeTaken(t *testing.T) {
 	a.inject(sA, 1, 1, 10)
 	a.c.Consume(&a.st.m, a.now, 10)
 	a.c.Consume(&a.st.m, a.now, 0)
+}
+
+func TestQueuesNamesAllChunks(t *testing.T) {
+	a := established(t, func(tk *talk) { tk.pieces = 10 })
+	a.write(30)
+	a.inject(sA, 1, 1, 20)
+	a.inject(sA, 101, 1, 40)
+	a.inject(sA, 201, 1, 50)
+	chunks, octets := uint32(0), uint32(0)
+	for _, q := range a.c.Queues(nil) {
+		chunks += q.Count
+		octets += q.Bytes
+	}
+	if chunks != 14 || octets != 140 || a.held() != 14 {
+		t.Errorf("%d chunks with %d octets are named, %d held", chunks, octets, a.held())
+	}
 }
