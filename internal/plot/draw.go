@@ -26,8 +26,8 @@ var palette = []color.Color{
 // markers tell the curves apart on paper, too. Their number and the palette's
 // have no common divisor, so that 56 curves differ.
 var markers = []draw.GlyphDrawer{
-	draw.CircleGlyph{}, draw.SquareGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{},
-	draw.BoxGlyph{}, draw.TriangleGlyph{}, draw.PlusGlyph{}, draw.CrossGlyph{},
+	draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.RingGlyph{},
+	draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.PlusGlyph{}, draw.CrossGlyph{},
 }
 
 // Measures of the picture.
@@ -53,9 +53,9 @@ func (f *Figure) draw(c draw.Canvas) error {
 	p := f.axes()
 	legend := plot.NewLegend()
 	legend.Top, legend.Left = true, true
-	legend.TextStyle.Font.Size = textSize
+	setFont(&legend.TextStyle.Font, textSize)
 	legend.ThumbnailWidth = 24 * vg.Inch / 72
-	legend.Padding = 3 * vg.Inch / 72
+	legend.Padding = 5 * vg.Inch / 72
 	for i := range f.Series {
 		if err := f.Series[i].addTo(p, &legend, i); err != nil {
 			return err
@@ -74,13 +74,14 @@ func (f *Figure) axes() *plot.Plot {
 	p.Title.Text = f.Title
 	p.Title.Padding = margin
 	p.X.Label.Text, p.Y.Label.Text = f.XLabel, f.YLabel
-	setSize(&p.Title.TextStyle.Font, titleSize)
+	setFont(&p.Title.TextStyle.Font, titleSize)
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
-		setSize(&a.Label.TextStyle.Font, textSize)
-		setSize(&a.Tick.Label.Font, textSize)
+		setFont(&a.Label.TextStyle.Font, textSize)
+		setFont(&a.Tick.Label.Font, textSize)
 		a.Label.Padding = 4 * vg.Inch / 72
 		a.Padding = 0
 	}
+	p.Y.Tick.Marker = plot.TickerFunc(yTicks)
 	if f.LogX {
 		p.X.Scale = plot.LogScale{}
 		p.X.Tick.Marker = plot.LogTicks{Prec: -1}
@@ -98,7 +99,10 @@ func (f *Figure) axes() *plot.Plot {
 	return p
 }
 
-func setSize(f *font.Font, size vg.Length) { f.Size = size }
+// setFont makes f sans-serif, which reads better than the default in small sizes.
+func setFont(f *font.Font, size vg.Length) {
+	f.Variant, f.Size = "Sans", size
+}
 
 // addTo draws the series as the i-th: a line through markers, and error bars
 // below them.
@@ -146,7 +150,7 @@ func (s *Series) points() spread {
 func (f *Figure) fitAxes(p *plot.Plot) {
 	const air = 0.05
 	p.Y.Min, p.Y.Max = 0, f.maxY()*(1+air)
-	if p.Y.Max == 0 {
+	if p.Y.Max < minValue {
 		p.Y.Max = 1
 	}
 	for _, t := range f.XTicks {
@@ -155,7 +159,7 @@ func (f *Figure) fitAxes(p *plot.Plot) {
 	if f.LogX {
 		k := math.Pow(p.X.Max/p.X.Min, air/2)
 		if k == 1 {
-			k = 2
+			k = 10 // a decade on each side, so that there is a power of ten to mark
 		}
 		p.X.Min, p.X.Max = p.X.Min/k, p.X.Max*k
 		return

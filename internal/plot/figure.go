@@ -73,29 +73,36 @@ func (s *Series) check(logX bool) error {
 	return nil
 }
 
+// What an axis can show: beyond maxValue neighbouring numbers are further apart
+// than one, below minValue everything is zero.
+const (
+	maxValue = 1e15
+	minValue = 1e-9
+)
+
 func checkX(x float64, logX bool) error {
-	if math.IsNaN(x) || math.IsInf(x, 0) {
+	if !(math.Abs(x) <= maxValue) {
 		return fmt.Errorf("x is %v", x)
 	}
-	if logX && x <= 0 {
+	if logX && x < minValue {
 		return fmt.Errorf("x is %v on a logarithmic axis", x)
 	}
 	return nil
 }
 
-// checkY checks that the point is finite, not below the axis, and between its
+// checkY checks that the point is a number, not below the axis, and between its
 // lower and upper value.
 func (s *Series) checkY(i int) error {
 	y := s.Y[i]
-	if !(y >= 0) || math.IsInf(y, 0) {
+	if !(0 <= y && y <= maxValue) {
 		return fmt.Errorf("y is %v", y)
 	}
 	if len(s.Lo) == 0 {
 		return nil
 	}
 	lo, hi := s.Lo[i], s.Hi[i]
-	if !(0 <= lo && lo <= y && y <= hi) || math.IsInf(hi, 0) {
-		return fmt.Errorf("y is %v, not between its lower and upper value %v and %v", y, lo, hi)
+	if !(0 <= lo && lo <= y && y <= hi && hi <= maxValue) {
+		return fmt.Errorf("y is %v, its lower and upper value %v and %v", y, lo, hi)
 	}
 	return nil
 }

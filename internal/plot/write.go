@@ -25,6 +25,13 @@ const (
 
 const pixel = vg.Inch / dpi
 
+// The font that an SVG asks for is measured here and looked for by whoever shows
+// it: fonts of the same widths stand in where it is missing.
+const (
+	svgFont  = "font-family:Liberation Sans;"
+	svgFonts = "font-family:Liberation Sans,Arial,Helvetica,sans-serif;"
+)
+
 // WriteFiles draws the figure and writes it to name.svg and name.png in dir,
 // which is created if it does not exist. Nothing is written if the figure has
 // nothing to draw or contradicts itself; the error says where.
@@ -65,8 +72,10 @@ func (f *Figure) svg() ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	_, err := c.WriteTo(&b)
-	return b.Bytes(), err
+	if _, err := c.WriteTo(&b); err != nil {
+		return nil, err
+	}
+	return bytes.ReplaceAll(b.Bytes(), []byte(svgFont), []byte(svgFonts)), nil
 }
 
 func (f *Figure) png() ([]byte, error) {
