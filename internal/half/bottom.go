@@ -94,6 +94,7 @@ func (b *Bottom) insist(d time.Duration) bool {
 func (b *Bottom) leave() {
 	b.settle()
 	b.work()
+	b.settle()
 	b.flush()
 	rings := b.takeRings()
 	frames, gone := b.frames, b.gone
@@ -117,7 +118,7 @@ func (b *Bottom) work() {
 			return
 		}
 		if b.aux[i].use != useDone {
-			b.output(i)
+			b.enlist(listTouched, i)
 			continue
 		}
 		if w := Registered(b.aux[i].registered); w != 0 {

@@ -93,9 +93,16 @@ func (h *Half) begin(i uint32) *tcp.Conn {
 	return c
 }
 
-// commit ends the step: its state is complete. Then the chunks that it gave up
-// are free, and the connection will be looked at before the turn ends.
+// commit ends the step, and sees to it that the connection will be looked at
+// before the turn ends.
 func (h *Half) commit(i uint32) {
+	h.end(i)
+	h.enlist(listTouched, i)
+}
+
+// end ends the step: its state is complete. Then the chunks that it gave up are
+// free.
+func (h *Half) end(i uint32) {
 	atomic.StoreUint32(&h.journal.active, 0)
 	c := &h.conns[i]
 	for q := range c.Freed {
@@ -103,7 +110,6 @@ func (h *Half) commit(i uint32) {
 			h.freeChunks(&c.Freed[q])
 		}
 	}
-	h.enlist(listTouched, i)
 }
 
 // turn does whatever there is to do: packets that have arrived, timers that are
@@ -195,7 +201,7 @@ func (h *Half) unblock() {
 	last := q.tail
 	for q.head != 0 {
 		i := h.delist(listBlocked)
-		h.output(i)
+		h.enlist(listTouched, i)
 		if i+1 == last {
 			return
 		}

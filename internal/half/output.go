@@ -27,7 +27,7 @@ func (h *Half) output(i uint32) {
 		}
 		h.begin(i)
 		ok := c.NextSegment(&h.mem, h.now, &h.out)
-		h.commit(i)
+		h.end(i)
 		if !ok {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -291,3 +292,6 @@ func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoi
 	_, err = s.call(ctx, &message.Message{Type: message.ListenChild, Socket: sock.Index(), Local: local, N: uint32(backlog)})
 	return local, err
 }
+
+// Dump writes what the segment holds, for a person to read.
+func (s *Stack) Dump(w io.Writer) { s.top.Dump(w) }

@@ -1,0 +1,22 @@
+package half
+
+import (
+	"fmt"
+	"io"
+)
+
+// Dump writes what the segment holds, for a person to read.
+func (t *Top) Dump(w io.Writer) {
+	t.enter()
+	defer t.leave()
+	fmt.Fprintf(w, "counters %+v\n", t.ctl.Counters)
+	fmt.Fprintf(w, "leading %v leader %p followers %v bell %v lists %v pending %v\n", t.leading, t.leader, t.followers.first() != nil, t.bell.Sleeper(), t.ctl.lists, t.drv.Pending())
+	fmt.Fprintf(w, "chunks free %d rx used %d wheel %v now %v\n", t.ctl.chunks.Free, t.rx.Used(), t.wheel.deadline(), t.clock())
+	for i := range t.ctl.conns.Fresh {
+		c, a := &t.conns[i], &t.aux[i]
+		if a.use == useFree {
+			continue
+		}
+		fmt.Fprintf(w, "%d use %d state %v flow %v circuit %d room %d backlog %d lists %b out %v\n  %+v\n", i, a.use, c.State, c.Flow, a.circuit, t.drv.Room(a.circuit), t.drv.Backlog(a.circuit), a.inLists, c.HasOutput(), *c)
+	}
+}
