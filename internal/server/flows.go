@@ -10,8 +10,7 @@ import (
 // socket's child. An absent local address is the host's first of the remote
 // end's family, local port 0 any ephemeral port with which the four numbers are
 // not taken; the local end it became is returned. The errno is 0 or
-// ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE (another child's port), EINVAL,
-// ENOBUFS, or one of the kernel's.
+// ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE (another child's port), EINVAL, ENOBUFS.
 func (p *portSpace) open(id socketID, local, remote wire.Endpoint) (wire.Endpoint, unix.Errno) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,9 +65,6 @@ func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint) unix.Errn
 		return unix.EADDRNOTAVAIL
 	}
 	if !bound {
-		if errno := p.points.take(local, false); errno != 0 {
-			return errno
-		}
 		p.unbound[local]++
 	}
 	p.flows[f] = forward{id: id, unbound: !bound}
@@ -113,7 +109,6 @@ func (p *portSpace) dropFlow(f wire.Flow, fw forward) {
 	if p.unbound[f.Local]--; p.unbound[f.Local] == 0 {
 		delete(p.unbound, f.Local)
 	}
-	p.points.give(f.Local)
 }
 
 // owner returns the child that a connection's packets go to.

@@ -23,7 +23,8 @@ import (
 //     there nobody can bind the port: EADDRINUSE.
 //   - Two connections with the same four numbers: EADDRNOTAVAIL.
 //   - No port is privileged: the ring has addresses of its own. Where an address
-//     is the kernel's too, the kernel's rules come on top (see bindPoints).
+//     is the kernel's too, the kernel's rules come on top, for which the child
+//     asks the kernel (paper section 4.4.5).
 type portSpace struct {
 	mu       sync.Mutex
 	addrs    []wire.Addr
@@ -32,7 +33,6 @@ type portSpace struct {
 	flows    map[wire.Flow]forward
 	unbound  map[wire.Endpoint]int // local ends of flows on ports that nobody has bound
 	usage    map[wire.VCI]*usage
-	points   bindPoints
 }
 
 // socketID names a socket: a child, and an index in its segment.
@@ -69,7 +69,6 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 	for _, a := range addrs {
 		p.addrs = append(p.addrs, wire.AddrFrom(a))
 	}
-	p.points = newBindPoints(p.addrs)
 	return p
 }
 
@@ -96,8 +95,7 @@ func (p *portSpace) use(child wire.VCI) *usage {
 }
 
 // bind takes a local end for a socket; port 0 asks for any that is free. The
-// errno is 0 or EADDRNOTAVAIL, EADDRINUSE, EINVAL (bound already), EMFILE, or
-// one of the kernel's.
+// errno is 0 or EADDRNOTAVAIL, EADDRINUSE, EINVAL (bound already), EMFILE.
 func (p *portSpace) bind(id socketID, local wire.Endpoint, reuse bool) (wire.Endpoint, unix.Errno) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,9 +129,6 @@ func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool) unix.Er
 	}
 	if p.hasUnbound(local) {
 		return unix.EADDRINUSE
-	}
-	if errno := p.points.take(local, reuse); errno != 0 {
-		return errno
 	}
 	b := &binding{id: id, local: local, reuse: reuse}
 	p.bindings[id] = b
@@ -189,7 +184,6 @@ func (p *portSpace) drop(b *binding) {
 		delete(p.byPort, b.local.Port)
 	}
 	p.use(b.id.child).bindings--
-	p.points.give(b.local)
 }
 
 // listener returns the socket that listens where local is: at the very address,

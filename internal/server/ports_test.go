@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -318,66 +317,4 @@ func (p *portSpace) check() error {
 		}
 	}
 	return nil
-}
-
-// TestTheKernelsPortsAreRespected uses loopback addresses, which are the kernel's too.
-func TestTheKernelsPortsAreRespected(t *testing.T) {
-	lo := netip.MustParseAddr("127.0.0.1")
-	p := newPortSpace([]netip.Addr{addr1, lo})
-	if p.points.own[wire.AddrFrom(addr1)] || !p.points.own[wire.AddrFrom(lo)] {
-		t.Fatalf("own addresses: %v", p.points.own)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	before := openFiles(t)
-	kernels := wire.EndpointFrom(l.Addr().(*net.TCPAddr).AddrPort())
-	a := func(i uint32) socketID { return socketID{childA, i} }
-	for name, local := range map[string]wire.Endpoint{"its address": kernels, "the wildcard": {Port: kernels.Port}} {
-		if _, errno := p.bind(a(1), local, true); errno != unix.EADDRINUSE {
-			t.Errorf("%s: %v, want EADDRINUSE", name, errno)
-		}
-	}
-	if _, errno := p.open(a(1), kernels, ep("127.0.0.1:9")); errno != unix.EADDRINUSE {
-		t.Errorf("a connection: %v, want EADDRINUSE", errno)
-	}
-	if _, errno := p.bind(a(1), wire.Endpoint{Addr: wire.AddrFrom(addr1), Port: kernels.Port}, false); errno != 0 {
-		t.Errorf("the same port at the ring's address: %v", errno)
-	}
-	ours, errno := p.bind(a(2), wire.Endpoint{Addr: wire.AddrFrom(lo)}, false)
-	if errno != 0 {
-		t.Fatal(errno)
-	}
-	wantTaken(t, ours, true)
-	p.unbind(a(2))
-	wantTaken(t, ours, false)
-	flow, errno := p.open(a(3), wire.Endpoint{Addr: wire.AddrFrom(lo)}, ep("127.0.0.1:9"))
-	if errno != 0 {
-		t.Fatal(errno)
-	}
-	if _, errno := p.open(a(3), flow, ep("127.0.0.1:10")); errno != 0 {
-		t.Error(errno)
-	}
-	wantTaken(t, flow, true)
-	p.close(childA, wire.Flow{Local: flow, Remote: ep("127.0.0.1:9")})
-	wantTaken(t, flow, true)
-	p.release(childA)
-	wantTaken(t, flow, false)
-	if after := openFiles(t); after != before {
-		t.Errorf("%d descriptors open, %d before", after, before)
-	}
-}
-
-// wantTaken checks whether the kernel lets others have e.
-func wantTaken(t *testing.T, e wire.Endpoint, taken bool) {
-	t.Helper()
-	l, err := net.Listen("tcp", e.String())
-	if taken != errors.Is(err, unix.EADDRINUSE) || !taken && err != nil {
-		t.Errorf("listening at %v in the kernel: %v", e, err)
-	}
-	if err == nil {
-		l.Close()
-	}
 }

@@ -117,10 +117,11 @@ func TestBadSpawnsAreRefused(t *testing.T) {
 func TestAnApplicationGetsOneChildOnly(t *testing.T) {
 	s := start(t, t.TempDir(), addr1)
 	a := spawn(t, s)
-	_, end, err := message.Pair()
+	user, end, err := message.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer user.Close()
 	defer end.Close()
 	r, err := a.server.Call(t.Context(), &message.Message{Type: message.Spawn, N: message.Version, Files: []int{int(end.Fd())}})
 	if err != nil || unix.Errno(r.Errno) != unix.EALREADY {
