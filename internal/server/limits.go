@@ -20,7 +20,7 @@ const (
 	synTimeout   = 10 * time.Second       // for a child's Divert
 	relayTimeout = 100 * time.Millisecond // for a child that does not read its frames
 	relayPenalty = time.Second            // during which frames to such a child are dropped at once
-	exitTimeout  = 5 * time.Second        // for a child that has closed its control channel to exit
+	exitTimeout  = 2 * time.Second        // for a child that has closed its control channel to exit
 	stopTimeout  = 3 * time.Second        // for the children to exit after SIGTERM
 	lockTimeout  = 5 * time.Second        // for another server that starts at the same time
 )

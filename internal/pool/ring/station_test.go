@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -579,5 +580,44 @@ func BenchmarkRoute(b *testing.B) {
 				s.Route(addr(0))
 			}
 		}
+	}
+}
+
+func TestAHostIntroducesItselfFirst(t *testing.T) {
+	dir := t.TempDir()
+	in := newInbox()
+	a := join(t, dir, in, addr(1))
+	src := wire.NewVCI(1, 5)
+	for i, f := range []Frame{
+		{Type: FrameDetach, Src: src, Dst: wire.NewVCI(0, 6)},
+		{Type: FrameHello, Src: wire.WellKnownVCI(1), Dst: wire.WellKnownVCI(0), N: 2},
+	} {
+		ch, err := message.Dial(filepath.Join(dir, "0.sock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		SendFrame(ch, &f)
+		ch.SetDeadline(time.Now().Add(5 * time.Second))
+		for err = nil; err == nil; {
+			err = RecvFrame(ch, make([]byte, MaxFrame), &f)
+		}
+		ch.Close()
+		if c := a.Counters(); !errors.Is(err, io.EOF) || c.RefusedHello != uint64(i+1) {
+			t.Errorf("frame %d: %v, counters %+v", i, err, c)
+		}
+	}
+	in.wantNothing(t)
+
+	l := listenAs(t, dir, 3) // who says that it is another than the one that was dialled
+	go func() {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		f := hello(wire.WellKnownVCI(4), wire.WellKnownVCI(0), nil)
+		SendFrame(message.NewChannel(conn), &f)
+	}()
+	if err := a.Send(Frame{Type: FrameDetach, Src: wire.NewVCI(0, 5), Dst: wire.NewVCI(3, 6)}); !errors.Is(err, ErrFrameVCI) {
+		t.Errorf("%v, want %v", err, ErrFrameVCI)
 	}
 }
