@@ -111,7 +111,8 @@ func (c *Conn) keepNear() {
 }
 
 // release takes n octets that are acknowledged off the front of SndQ. A chunk
-// goes when all of it is acknowledged; the cursors never stay on one that went.
+// goes when all of it is acknowledged, and the cursor of nxt goes on from it;
+// that of againSeq is set anew when una passes it.
 func (c *Conn) release(m *Memory, n uint32) {
 	s := &c.snd
 	s.head += n
@@ -125,9 +126,6 @@ func (c *Conn) release(m *Memory, n uint32) {
 		c.SndQ.shed(m, &c.Freed[freedSent])
 		if s.next.chunk == i {
 			s.next = cursor{chunk: c.SndQ.Head}
-		}
-		if s.again.chunk == i {
-			s.again = cursor{chunk: c.SndQ.Head}
 		}
 	}
 }

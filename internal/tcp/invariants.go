@@ -97,6 +97,15 @@ func (c *Conn) checkSendQueue(m *Memory) error {
 		return firstBroken(claim{s.head == 0 && s.next.chunk == None, "the cursors of an empty queue"})
 	}
 	first := m.Chunks[c.SndQ.Head]
+	if c.loss.phase == phaseLoss && s.againSeq.Before(seq.Min(c.loss.recover, s.end)) {
+		at := m.Chunks[s.again.chunk].Seq.Add(seq.Size(s.again.off))
+		if err := firstBroken(
+			claim{s.una.AtOrBefore(s.againSeq), "una =< againSeq"},
+			claim{at == s.againSeq, "the cursor is where againSeq is"},
+		); err != nil {
+			return err
+		}
+	}
 	if err := firstBroken(
 		claim{first.Seq.Add(seq.Size(s.head)) == s.una, "head is where una is"},
 		claim{s.head < first.Len, "the head chunk is needed"},

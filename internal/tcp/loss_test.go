@@ -360,3 +360,18 @@ func TestRecoverFollowsALongStreamWithoutLoss(t *testing.T) {
 		t.Errorf("recover is %d behind una", b.c.snd.una.From(b.c.loss.recover))
 	}
 }
+
+func TestFastRetransmitIsNotMeasured(t *testing.T) {
+	a := established(t)
+	flood(a, 10) // the first segment is timed
+	srtt, _ := a.c.SmoothedRTT()
+	for range 3 {
+		a.advance(20 * Millisecond)
+		a.inject(sA, 1, 1, 0)
+	}
+	a.drain()
+	a.inject(sA, 1, 10001, 0)
+	if after, _ := a.c.SmoothedRTT(); after != srtt {
+		t.Errorf("srtt went from %d to %d µs", srtt/Microsecond, after/Microsecond)
+	}
+}

@@ -383,3 +383,14 @@ func TestSipHash(t *testing.T) {
 		}
 	}
 }
+
+func TestSynAckThatIsOwedIsForgottenWhenItHasArrived(t *testing.T) {
+	b := inState(t, SynReceived)
+	b.inject(sS, 0, 0, 0) // the SYN again, and at once
+	b.inject(sA, 1, 1, 0) // the answer to the first SYN-ACK
+	b.wantState(Established)
+	b.wantNone()
+	if b.c.HasOutput() {
+		t.Error("something is still owed")
+	}
+}

@@ -195,3 +195,25 @@ func TestTimeoutBeforeItsTimeDoesNothing(t *testing.T) {
 		t.Error("something changed")
 	}
 }
+
+func TestTimerThatEndsTheConnectionIsTheLastOne(t *testing.T) {
+	a := calm(established(t, option(func(o *ConnOptions) { o.DataRetries = 0 })))
+	a.write(10)
+	a.drain()
+	a.inject(sPA, 1, 1, 10) // its acknowledgement is delayed
+	a.now += Second         // both are due
+	a.do("Timeout", func(m *Memory) { a.c.Timeout(m, a.now) })
+	a.wantEnd(ErrTimeout)
+	a.wantNone()
+}
+
+func TestEachHoldOfACorkIsAsLong(t *testing.T) {
+	a := established(t, option(cork))
+	for i := range 3 {
+		a.write(10)
+		a.wantNone()
+		a.advance(a.c.RTO())
+		a.want(sPA, 1+10*i, 1, 10)
+		a.inject(sA, 1, 11+10*i, 0)
+	}
+}

@@ -295,3 +295,14 @@ func TestCorkableIsOnlyASmallRest(t *testing.T) {
 		t.Error("a FIN is")
 	}
 }
+
+func TestSmallSegmentOfLongAgoHoldsNothingBack(t *testing.T) {
+	a := established(t)
+	a.c.snd.small = a.c.snd.una.Minus(1 << 30)
+	a.write(2000)
+	a.drain()
+	a.inject(sA, 1, 2001, 0)
+	if a.c.snd.small != a.c.snd.una {
+		t.Error("after 2 GB more it will seem to lie ahead")
+	}
+}

@@ -167,3 +167,13 @@ func TestBufferMadeSmallerDoesNotTakeBackTheWindow(t *testing.T) {
 		t.Errorf("the edge moved by %d", rel(a.c.rcv.edge, edge))
 	}
 }
+
+func TestFinAtTheEdgeOfAFullBuffer(t *testing.T) {
+	a := calm(established(t, option(func(o *ConnOptions) { o.RcvBuf = 2000; o.MSS = 1000 })))
+	a.inject(sA, 1, 1, 1000)
+	a.inject(sFA, 1001, 1, 1000)
+	a.wantState(CloseWait)
+	if seg := a.want(sA, 1, 2002, 0); seg.Window != 0 {
+		t.Errorf("window is %d, want 0", seg.Window)
+	}
+}
