@@ -127,8 +127,8 @@ func TCPChecksum(src, dst *Addr, header []byte, payload [][]byte) uint16 {
 
 // TCPChecksumOK reports whether the segment's checksum is right.
 //
-// "A TCP implementation MUST check it" (RFC 9293 MUST-3) — except where a
-// device or the kernel says that it has, or that the field is not complete.
+// "the receiver MUST check it" (RFC 9293 MUST-3), except where a device or the
+// kernel says that it has, or that the field is not complete.
 func TCPChecksumOK(src, dst *Addr, header []byte, payload [][]byte) bool {
 	return Fold(tcpSum(src, dst, header, payload)) == 0xffff
 }

@@ -41,10 +41,12 @@ const (
 )
 
 const (
-	icmpLen     = 8 // octets before the quoted packet
-	icmpTCPLen  = 8 // octets of TCP header that are always quoted (RFC 792)
-	ICMPMaxEmit = icmpLen + IPv6Len + icmpTCPLen
+	icmpLen    = 8 // octets before the quoted packet
+	icmpTCPLen = 8 // octets of TCP header that are always quoted (RFC 792)
 )
+
+// MaxICMPLen is the length of the longest message that ICMP.Emit writes.
+const MaxICMPLen = icmpLen + IPv6Len + icmpTCPLen
 
 // ICMP is an ICMP or ICMPv6 error message about a TCP segment.
 type ICMP struct {
@@ -126,13 +128,14 @@ func (m *ICMP) word() uint32 {
 // parseQuote reads the quoted packet. Its IPv4 checksum does not count: routers
 // on the way have changed the TTL, and not all of them have put it right.
 func (m *ICMP) parseQuote(b []byte) error {
-	parse := func() error { return parseIPv4(b, &m.Quoted, false) }
-	if m.V6 {
-		parse = func() error { return parseIPv6(b, &m.Quoted) }
-	} else if b[0]>>4 != 4 {
-		return ErrVersion
+	err := ErrVersion
+	switch b[0] >> 4 {
+	case 4:
+		err = parseIPv4(b, &m.Quoted, false)
+	case 6:
+		err = parseIPv6(b, &m.Quoted)
 	}
-	if err := parse(); err != nil {
+	if err != nil {
 		return err
 	}
 	// The middle of a datagram says nothing about ports.
@@ -161,7 +164,7 @@ func (m *ICMP) TooBig() (mtu int, ok bool) {
 // Emit writes the message, its checksum included, for a packet from src to dst
 // and returns its length. The quoted packet comes without options or extension
 // headers and with the first 8 octets of its segment. b must have the room:
-// ICMPMaxEmit is always enough.
+// MaxICMPLen is always enough.
 func (m *ICMP) Emit(b []byte, src, dst *Addr) int {
 	b[0], b[1], b[2], b[3] = m.Type, m.Code, 0, 0
 	binary.BigEndian.PutUint32(b[4:], m.word())

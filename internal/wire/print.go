@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/hex"
 	"strconv"
 
 	"usertcp/internal/seq"
@@ -9,6 +8,8 @@ import (
 
 // flagLetters are tcpdump's, in the order of the flags.
 const flagLetters = "FSRP.UEWe"
+
+const hexDigits = "0123456789abcdef"
 
 // AppendSegment appends a line about a segment with a payload of so many octets
 // to dst, in tcpdump's manner:
@@ -147,7 +148,10 @@ func (o *Options) appendCookie(dst []byte) []byte {
 		return append(dst, "cookiereq"...)
 	}
 	dst = append(dst, "cookie "...)
-	return hex.AppendEncode(dst, o.Cookie[:o.cookieLen()])
+	for _, x := range o.Cookie[:o.cookieLen()] {
+		dst = append(dst, hexDigits[x>>4], hexDigits[x&0xf])
+	}
+	return dst
 }
 
 // String returns the header in one line: "10.1.0.1 > 10.1.0.2: tcp, length 60, ttl 64, DF".

@@ -1,0 +1,153 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// slowSum is RFC 1071's definition, word for word.
+func slowSum(b []byte) uint16 {
+	var s uint32
+	for i, x := range b {
+		if i%2 == 0 {
+			s += uint32(x) << 8
+		} else {
+			s += uint32(x)
+		}
+		if s > 0xffff {
+			s -= 0xffff
+		}
+	}
+	return uint16(s)
+}
+
+// sameSum reports whether a and b are equal in ones' complement, where 0 and
+// 0xffff are the same number.
+func sameSum(a, b uint16) bool { return a%0xffff == b%0xffff }
+
+func TestSumOfEveryLength(t *testing.T) {
+	b := make([]byte, 300)
+	for i := range b {
+		b[i] = 0xff - byte(i*i)
+	}
+	for from := range 9 {
+		for to := from; to <= len(b); to++ {
+			if got, want := Fold(Sum(0, b[from:to])), slowSum(b[from:to]); !sameSum(got, want) {
+				t.Fatalf("sum of octets %d to %d is %04x, want %04x", from, to, got, want)
+			}
+		}
+	}
+}
+
+// The example of RFC 1071 section 3.
+func TestSumOfTheRFC(t *testing.T) {
+	b := []byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}
+	if got := Fold(Sum(0, b)); got != 0xddf2 {
+		t.Errorf("sum %04x, want ddf2", got)
+	}
+}
+
+func TestSumOfAllOnes(t *testing.T) {
+	// Every addition carries.
+	for _, n := range []int{2, 8, 62, 64, 66, 128, 65534} {
+		b := slices.Repeat([]byte{0xff}, n)
+		if got := Fold(Sum(0xffffffff, b)); got != 0xffff {
+			t.Errorf("sum of %d octets of ff is %04x, want ffff", n, got)
+		}
+	}
+}
+
+func TestSumKeepsItsBound(t *testing.T) {
+	acc := ^uint32(0)
+	b := slices.Repeat([]byte{0xff}, 64)
+	for range 1000 {
+		if acc = Sum(acc, b); acc >= 1<<18 {
+			t.Fatalf("partial sum %x, documented to be below 2^18", acc)
+		}
+	}
+}
+
+func TestPiecesSumLikeTheWhole(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		pieces := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 150), 0, 6).Draw(r, "pieces")
+		acc := rapid.Uint32().Draw(r, "acc")
+		whole := slices.Concat(pieces...)
+		got, want := Fold(SumPieces(acc, pieces)), Fold(Sum(acc, whole))
+		if !sameSum(got, want) {
+			r.Fatalf("pieces sum up to %04x, the whole to %04x", got, want)
+		}
+		if !sameSum(want, Fold(acc%0xffff+uint32(slowSum(whole)))) {
+			r.Fatalf("Sum is %04x, the definition says otherwise", want)
+		}
+	})
+}
+
+func TestPseudoHeader(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		v4 := rapid.Bool().Draw(r, "v4")
+		src, dst := drawAddr(r, v4, "src"), drawAddr(r, v4, "dst")
+		proto := rapid.Byte().Draw(r, "proto")
+		length := rapid.IntRange(0, 65535+IPv6Len).Draw(r, "length")
+		var b []byte
+		if v4 {
+			length &= 0xffff
+			b = append(append(b, src[12:]...), dst[12:]...)
+			b = binary.BigEndian.AppendUint16(append(b, 0, proto), uint16(length))
+		} else {
+			b = append(append(b, src[:]...), dst[:]...)
+			b = append(binary.BigEndian.AppendUint32(b, uint32(length)), 0, 0, 0, proto)
+		}
+		if got := Fold(PseudoSum(&src, &dst, proto, length)); !sameSum(got, slowSum(b)) {
+			r.Fatalf("pseudo-header %x sums up to %04x, want %04x", b, got, slowSum(b))
+		}
+	})
+}
+
+func TestChecksumSeesEveryOctet(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		src, dst := drawAddr(r, true, "src"), drawAddr(r, true, "dst")
+		h := drawTCP(r)
+		pieces := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 9), 1, 4).Draw(r, "pieces")
+		b := make([]byte, MaxTCPLen)
+		b = b[:h.Emit(b)]
+		binary.BigEndian.PutUint16(b[16:], TCPChecksum(&src, &dst, b, pieces))
+		if !TCPChecksumOK(&src, &dst, b, pieces) {
+			r.Fatal("our own checksum is said to be wrong")
+		}
+		// Which octet changes, and into what: never 00 to ff, which is no change.
+		at := slices.Concat([][]byte{b}, pieces)
+		p := at[rapid.IntRange(0, len(at)-1).Draw(r, "piece")]
+		if len(p) == 0 {
+			return
+		}
+		p[rapid.IntRange(0, len(p)-1).Draw(r, "octet")] ^= 1 << rapid.IntRange(0, 7).Draw(r, "bit")
+		if TCPChecksumOK(&src, &dst, b, pieces) {
+			r.Fatal("a flipped bit was not seen")
+		}
+	})
+}
+
+func TestChecksumSeesTheAddresses(t *testing.T) {
+	for _, name := range []string{"hello4", "hello6"} {
+		ip, rest := mustParseIP(t, packets[name])
+		if other := (Addr{15: 9}); TCPChecksumOK(&ip.Src, &other, rest[:20], [][]byte{rest[20:]}) {
+			t.Errorf("%s: the segment passes with another destination", name)
+		}
+	}
+}
+
+func BenchmarkSum(b *testing.B) {
+	for _, n := range []int{20, 40, 1460, 65536} {
+		p := make([]byte, n)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.SetBytes(int64(n))
+			for b.Loop() {
+				Sum(0, p)
+			}
+		})
+	}
+}
