@@ -161,6 +161,7 @@ func (b *Bottom) stand() {
 			b.ctl.Counters.BottomDrives++
 		}
 		b.bell.Sleep(shm.BottomHalf)
+		b.flush()
 		if !b.drv.Pending() {
 			return
 		}

@@ -295,9 +295,6 @@ func (t *Top) left(l int) bool { return atomic.LoadUint32(&t.ctl.lists[l].head) 
 // process rings it. The bell says that we sleep before we look a last time.
 func (t *Top) park() {
 	t.bell.Sleep(shm.TopHalf)
-	if t.drv.Pending() {
-		return
-	}
 	t.leave()
 	t.parked = false
 	t.doorbell.Read(t.awake)
