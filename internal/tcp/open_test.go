@@ -394,3 +394,18 @@ func TestSynAckThatIsOwedIsForgottenWhenItHasArrived(t *testing.T) {
 		t.Error("something is still owed")
 	}
 }
+
+func TestSynAckDoesNotTakeBackWhatAChallengePromised(t *testing.T) {
+	b := newTalk(t, withScale, option(func(o *ConnOptions) { o.RcvBuf = 65000 }))
+	b.openPassive()
+	if seg := b.want(sSA, 0, 1, 0); seg.Window != 64240 {
+		t.Errorf("window is %d, want 64240", seg.Window)
+	}
+	b.inject(sA, -5000, 1, 0) // outside the window
+	b.want(sA, 1, 1, 0)
+	promised := b.last.Window << 7 // rounded up to the unit of the field
+	b.advance(initialRTO)
+	if seg := b.want(sSA, 0, 1, 0); seg.Window < promised {
+		t.Errorf("window is %d after %d", seg.Window, promised)
+	}
+}

@@ -96,6 +96,8 @@ func (c *Conn) offerSyn() uint16 {
 	if mss := uint32(c.Opt.MSS); wnd > mss {
 		wnd -= wnd % mss
 	}
+	// A challenge in SYN-RECEIVED may have promised more already.
+	wnd = max(wnd, uint32(c.rcv.edge.From(c.rcv.nxt)))
 	c.rcv.edge = c.rcv.nxt.Add(seq.Size(wnd))
-	return uint16(wnd)
+	return uint16(min(wnd, 65535))
 }
