@@ -83,20 +83,26 @@ func parseIPv4(b []byte, ip *IP, verify bool) error {
 		return ErrHeaderChecksum
 	}
 	frag := binary.BigEndian.Uint16(h[6:])
-	*ip = IP{
-		Src:           Addr{10: 0xff, 11: 0xff, 12: h[12], 13: h[13], 14: h[14], 15: h[15]},
-		Dst:           Addr{10: 0xff, 11: 0xff, 12: h[16], 13: h[17], 14: h[18], 15: h[19]},
-		Proto:         h[9],
-		TTL:           h[8],
-		TOS:           h[1],
-		ID:            binary.BigEndian.Uint16(h[4:]),
-		DontFragment:  frag&flagDF != 0,
-		TotalLen:      total,
-		HeaderLen:     n,
-		MoreFragments: frag&flagMF != 0,
-		FragOffset:    frag << 3,
-	}
+	// Field by field: a literal would be put together elsewhere and copied.
+	*ip = IP{}
+	ip.Src.set4((*[4]byte)(h[12:]))
+	ip.Dst.set4((*[4]byte)(h[16:]))
+	ip.Proto = h[9]
+	ip.TTL = h[8]
+	ip.TOS = h[1]
+	ip.ID = binary.BigEndian.Uint16(h[4:])
+	ip.DontFragment = frag&flagDF != 0
+	ip.TotalLen = total
+	ip.HeaderLen = n
+	ip.MoreFragments = frag&flagMF != 0
+	ip.FragOffset = frag << 3
 	return nil
+}
+
+// set4 makes a the mapped form of the IPv4 address b; a is zero before.
+func (a *Addr) set4(b *[4]byte) {
+	a[10], a[11] = 0xff, 0xff
+	copy(a[12:], b[:])
 }
 
 // Emit writes the header, 20 octets for IPv4 with its checksum or 40 for IPv6,

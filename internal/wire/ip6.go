@@ -18,16 +18,15 @@ func parseIPv6(b []byte, ip *IP) error {
 	}
 	h := (*[IPv6Len]byte)(b)
 	first := binary.BigEndian.Uint32(h[0:])
-	*ip = IP{
-		Src:       Addr(h[8:24]),
-		Dst:       Addr(h[24:40]),
-		Proto:     h[6],
-		TTL:       h[7],
-		TOS:       uint8(first >> 20),
-		FlowLabel: first & 0xfffff,
-		TotalLen:  IPv6Len + int(binary.BigEndian.Uint16(h[4:])),
-		HeaderLen: IPv6Len,
-	}
+	*ip = IP{}
+	ip.Src = Addr(h[8:24])
+	ip.Dst = Addr(h[24:40])
+	ip.Proto = h[6]
+	ip.TTL = h[7]
+	ip.TOS = uint8(first >> 20)
+	ip.FlowLabel = first & 0xfffff
+	ip.TotalLen = IPv6Len + int(binary.BigEndian.Uint16(h[4:]))
+	ip.HeaderLen = IPv6Len
 	// Such an address would be taken for an IPv4 one from here on.
 	if ip.Src.Is4() || ip.Dst.Is4() {
 		return ErrMapped

@@ -37,16 +37,15 @@ func ParseTCP(b []byte, t *TCP) (headerLen int, err error) {
 	if n > len(b) {
 		return 0, ErrShort
 	}
-	*t = TCP{
-		SrcPort:  binary.BigEndian.Uint16(h[0:]),
-		DstPort:  binary.BigEndian.Uint16(h[2:]),
-		Seq:      seq.Number(binary.BigEndian.Uint32(h[4:])),
-		Ack:      seq.Number(binary.BigEndian.Uint32(h[8:])),
-		Flags:    Flags(binary.BigEndian.Uint16(h[12:]) & flagsMask),
-		Window:   binary.BigEndian.Uint16(h[14:]),
-		Checksum: binary.BigEndian.Uint16(h[16:]),
-		Urgent:   binary.BigEndian.Uint16(h[18:]),
-	}
+	*t = TCP{} // and field by field: a literal would be put together elsewhere and copied
+	t.SrcPort = binary.BigEndian.Uint16(h[0:])
+	t.DstPort = binary.BigEndian.Uint16(h[2:])
+	t.Seq = seq.Number(binary.BigEndian.Uint32(h[4:]))
+	t.Ack = seq.Number(binary.BigEndian.Uint32(h[8:]))
+	t.Flags = Flags(binary.BigEndian.Uint16(h[12:]) & flagsMask)
+	t.Window = binary.BigEndian.Uint16(h[14:])
+	t.Checksum = binary.BigEndian.Uint16(h[16:])
+	t.Urgent = binary.BigEndian.Uint16(h[18:])
 	if n == TCPLen {
 		return n, nil
 	}
