@@ -52,8 +52,8 @@ func (c *Conn) Close(m *Memory, now Time) {
 		return
 	}
 	if unread > 0 || c.Opt.LingerSet != 0 && c.Opt.Linger == 0 {
-		// "its TCP SHOULD send a RST to show that data was lost" (RFC 9293 section
-		// 3.6.1, RFC 2525 section 2.17)
+		// "its TCP implementation SHOULD send a RST to show that data was lost" (RFC
+		// 9293 SHLD-3; RFC 2525 section 2.17)
 		c.reset()
 		c.end(m, now, ErrNone)
 		return

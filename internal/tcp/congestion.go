@@ -47,8 +47,9 @@ func (c *Conn) initialCwnd() uint32 {
 // restartIdle shrinks the window after a pause, in which acknowledgements have
 // stopped to say anything about the path.
 func (c *Conn) restartIdle(now Time) {
-	// "If the TCP has not sent data in an interval exceeding the retransmission
-	// timeout", it "SHOULD set cwnd to no more than RW" (RFC 5681 section 4.1)
+	// "a TCP SHOULD set cwnd to no more than RW before beginning transmission if the
+	// TCP has not sent data in an interval exceeding the retransmission timeout" (RFC
+	// 5681 section 4.1)
 	if c.snd.lastData != 0 && c.flight() == 0 && now-c.snd.lastData > c.rtt.rto {
 		c.cc.cwnd = min(c.cc.cwnd, c.initialCwnd())
 	}

@@ -83,7 +83,7 @@ func (c *Conn) arriveSynReceived(m *Memory, now Time, seg *Segment) {
 			return
 		}
 		// The SYN of a simultaneous open comes again, with the acknowledgement of ours.
-		// "the Window field in a segment where the SYN bit is set … MUST NOT be scaled"
+		// "The window field in a segment where the SYN bit is set … MUST NOT be scaled"
 		// (RFC 7323 section 2.2), and all that follow are.
 		c.dropSyn(seg)
 		seg.Window >>= c.snd.scale
@@ -94,7 +94,7 @@ func (c *Conn) arriveSynReceived(m *Memory, now Time, seg *Segment) {
 	}
 	if seg.Ack.AtOrBefore(c.snd.una) || seg.Ack.After(c.snd.nxt) {
 		// "If the segment acknowledgment is not acceptable, form a reset segment
-		// <SEQ=SEG.ACK><CTL=RST> and send it."
+		// <SEQ=SEG.ACK><CTL=RST>", and send it.
 		c.refuse(seg)
 		return
 	}

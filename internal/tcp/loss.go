@@ -50,8 +50,8 @@ func (c *Conn) dupAck(now Time) {
 		// incremented by SMSS": a segment has left the network.
 		c.cc.cwnd = min(c.cc.cwnd+c.snd.mss, maxBuffer)
 	case phaseOpen:
-		// "If the Cumulative Acknowledgment field covers more than recover", these
-		// are not the echo of what was sent twice.
+		// If "the Cumulative Acknowledgment field covers more than recover", these are
+		// not the echo of what was sent twice (RFC 6582 section 3.2, step 2).
 		if l.dupAcks == dupThreshold && c.snd.una.After(l.recover) {
 			c.fastRetransmit(now)
 		}
@@ -77,7 +77,7 @@ func (c *Conn) fastRetransmit(now Time) {
 func (c *Conn) partialAck(acked uint32) {
 	// "Deflate the congestion window by the amount of new data acknowledged … If
 	// the partial ACK acknowledges at least one SMSS of new data, then add back
-	// SMSS octets to the congestion window."
+	// SMSS bytes to the congestion window."
 	cc := &c.cc
 	cc.cwnd -= min(acked, cc.cwnd)
 	if acked >= c.snd.mss {
@@ -124,8 +124,9 @@ func (c *Conn) startLoss(now Time) {
 	if c.snd.retries == 0 {
 		c.controller().timedOut(c, now, c.flight())
 	} else {
-		// "When … a given segment … has already been retransmitted by way of the
+		// When "the given segment has already been retransmitted by way of the
 		// retransmission timer at least once, the value of ssthresh is held constant"
+		// (RFC 5681 section 3.1).
 		c.cc.cwnd = c.snd.mss
 	}
 	c.loss.phase = phaseLoss

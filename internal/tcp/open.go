@@ -110,13 +110,14 @@ func (c *Conn) takeSyn(now Time, syn *Segment) {
 	if o.Has(wire.HasWindowScale) && c.Opt.WindowScaling != 0 {
 		c.set(flagScaling)
 		// "If a Window Scale option is received with a shift.cnt value larger than
-		// 14, the TCP SHOULD … use 14 instead" (RFC 7323 section 2.3)
+		// 14, the TCP … MUST use 14 instead of the specified value" (RFC 7323 section
+		// 2.3)
 		c.snd.scale = min(o.WindowScale, maxScale)
 	} else {
 		r.scale = 0
 	}
 	r.mss = min(defaultMSS4, c.snd.mss)
-	// "the Window field in a segment where the SYN bit is set … MUST NOT be scaled"
+	// "The window field in a segment where the SYN bit is set … MUST NOT be scaled"
 	// (RFC 7323 section 2.2)
 	c.snd.wnd = uint32(syn.Window)
 	c.snd.maxWnd = c.snd.wnd

@@ -124,8 +124,10 @@ func (c *Conn) ackSent() {
 	c.stop(timerAck)
 }
 
-// mostData returns the largest payload of a segment that leaves now: "Eff.snd.MSS
-// … is … the MSS value less the size of the options" (RFC 9293 section 3.7.1).
+// mostData returns the largest payload of a segment that leaves now: "some options
+// might not be included on all segments, but … for each segment sent, the sender
+// should adjust the data length accordingly, within the Eff.snd.MSS" (RFC 9293
+// section 3.7.1).
 func (c *Conn) mostData() uint32 {
 	if n := c.sackRoom(); n > 0 {
 		return c.snd.mss - uint32(sackHeadLen+n*sackBlockLen)
@@ -185,8 +187,8 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p curso
 		flags = wire.FIN
 	}
 	if n > 0 && s.Add(seq.Size(n)) == c.snd.end {
-		// "When there is no buffered data, or the PUSH flag" … "the last segment" of
-		// what the program wrote is pushed (RFC 9293 section 3.9.1, MUST-60)
+		// It "MUST set the PSH bit in the last buffered segment (i.e., when there is no
+		// more queued data to be sent)" (RFC 9293 MUST-61)
 		flags |= wire.PSH
 	}
 	c.emit(now, out, s, flags)

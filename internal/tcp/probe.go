@@ -17,7 +17,7 @@ func (c *Conn) watchWindow(now Time) {
 
 // persistTimeout is the expiry of the persist timer. "The transmitting host
 // SHOULD send the first zero-window probe when a zero window has existed for the
-// retransmission timeout period and SHOULD increase exponentially the interval
+// retransmission timeout period …, and SHOULD increase exponentially the interval
 // between successive probes" (RFC 9293 SHLD-29, SHLD-30).
 func (c *Conn) persistTimeout(m *Memory, now Time) {
 	s := &c.snd

@@ -51,9 +51,9 @@ func (c *Conn) room() uint32 {
 }
 
 // worthMoving reports whether the edge should move to the end of a window of
-// size wnd: "the receiver … keeps RCV.NXT+RCV.WND fixed until … RCV.BUFF -
-// RCV.USER - RCV.WND >= min( Fr * RCV.BUFF, Eff.snd.MSS )", Fr being 1/2 (RFC
-// 9293 section 3.8.6.2.2).
+// size wnd. The receiver is "to keep RCV.NXT+RCV.WND fixed until the reduction
+// satisfies: RCV.BUFF - RCV.USER - RCV.WND >= min( Fr * RCV.BUFF, Eff.snd.MSS )",
+// Fr being 1/2 (RFC 9293 section 3.8.6.2.2).
 func (c *Conn) worthMoving(wnd uint32) bool {
 	gain := int32(c.rcv.nxt.Add(seq.Size(wnd)) - c.rcv.edge)
 	return gain > 0 && uint32(gain) >= min(c.Opt.RcvBuf/2, uint32(c.Opt.MSS))

@@ -22,8 +22,8 @@ func (c *Conn) measure(now Time, seg *Segment) {
 			c.rtt.sample(now - c.rtt.at)
 		}
 	case c.has(flagTimestamps) && seg.Options.TSEcr != 0 && (c.loss.phase != phaseOpen || c.rtt.shift > 0):
-		// "RTT samples MUST NOT be made using segments that were retransmitted … unless
-		// the timestamp option is used" (RFC 6298 section 3, Karn's algorithm).
+		// "RTT samples MUST NOT be made using segments that were retransmitted" (RFC 6298
+		// section 3, Karn's algorithm), but by the timestamps option.
 		if ms := int32(c.tsNow(now) - seg.Options.TSEcr); ms >= 0 {
 			c.rtt.sample(Time(ms) * Millisecond)
 		}

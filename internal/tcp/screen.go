@@ -69,8 +69,8 @@ func (c *Conn) answerUnacceptable(now Time, seg *Segment) {
 }
 
 // challenge owes an acknowledgement for an odd segment, but not more often than
-// each oddPause: "implementations MUST include an ACK throttling mechanism" (RFC
-// 5961 section 7), which also ends a dialogue of two confused peers.
+// each oddPause: the throttling that RFC 5961 section 7 asks for, which also ends
+// a dialogue of two confused peers.
 func (c *Conn) challenge(now Time) {
 	if c.rcv.lastOdd != 0 && now-c.rcv.lastOdd < oddPause {
 		return
@@ -104,8 +104,9 @@ func (c *Conn) paws(now Time, seg *Segment) bool {
 	return false
 }
 
-// keepTimestamp remembers the timestamp to be echoed: "If SEG.TSval >= TS.Recent
-// and SEG.SEQ <= Last.ACK.sent, then TS.Recent is updated" (RFC 7323 section 4.3).
+// keepTimestamp remembers the timestamp to be echoed: if "SEG.TSval >= TS.Recent and
+// SEG.SEQ <= Last.ACK.sent then SEG.TSval is copied to TS.Recent" (RFC 7323 section
+// 4.3). The first was checked by paws.
 func (c *Conn) keepTimestamp(now Time, seg *Segment) {
 	if !c.has(flagTimestamps) || seg.Seq.After(c.rcv.acked) {
 		return

@@ -88,7 +88,7 @@ func (c *Conn) maySendSmall(n uint32, last bool) bool {
 	case c.has(flagOverride):
 		return true
 	case !last:
-		// "if the window is at least some fraction Fs of the maximum": 1/2.
+		// "or if at least a fraction Fs of the maximum window can be sent": 1/2.
 		return n >= s.maxWnd/2
 	case c.Opt.NoDelay != 0 && c.Opt.Cork == 0, c.has(flagFinQueued):
 		return true

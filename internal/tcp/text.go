@@ -20,9 +20,8 @@ func (c *Conn) arriveText(m *Memory, now Time, seg *Segment) {
 		c.rcv.fin = end
 	}
 	if c.has(flagOrphan) && seg.Len > 0 && end.After(c.rcv.nxt) {
-		// "If such a host issues a CLOSE call while received data is still pending in
-		// TCP, or if new data is received after CLOSE is called, its TCP SHOULD send
-		// a RST to show that data was lost" (RFC 9293 section 3.6.1)
+		// "or if new data is received after CLOSE is called, its TCP implementation
+		// SHOULD send a RST to show that data was lost" (RFC 9293 SHLD-3)
 		c.reset()
 		c.end(m, now, ErrNone)
 		return
@@ -91,7 +90,7 @@ func (c *Conn) takeInOrder(m *Memory, now Time, text Queue, start, end seq.Numbe
 	c.pullRange(m)
 	if gap {
 		// "A TCP receiver SHOULD send an immediate ACK when the incoming segment fills
-		// in all or part of a gap in the sequence space" (RFC 5681 section 4.2)
+		// in all or part of a gap in the sequence space" (RFC 5681 section 3.2)
 		c.pending |= pendAck
 		return
 	}
