@@ -121,6 +121,7 @@ func (b *Bottom) work() {
 			b.enlist(listTouched, i)
 			continue
 		}
+		b.output(i) // a last RST
 		if w := Registered(b.aux[i].registered); w != 0 {
 			b.gone = append(b.gone, departed{i, w, b.conns[i].Flow})
 		}
@@ -166,20 +167,6 @@ func (b *Bottom) stand() {
 			return
 		}
 	}
-}
-
-// Deadline returns in how long a timer is due that the bottom half has to see
-// to, or a negative time if there is none. While the application lives ticks
-// are enough.
-func (b *Bottom) Deadline() time.Duration {
-	if !b.ended || !b.enter() {
-		return -1
-	}
-	defer b.leave()
-	if t := b.wheel.deadline(); t != tcp.Never {
-		return time.Duration(max(0, t-b.now))
-	}
-	return -1
 }
 
 // Live returns the number of connections and listeners that there are.

@@ -218,7 +218,7 @@ func (h *Half) flush() {
 	if h.party == shm.BottomHalf {
 		other = listTop
 	}
-	if h.ctl.lists[other].head == 0 {
+	if h.ctl.lists[other].head == 0 || other == listTop && h.ctl.programEnd != 0 {
 		return
 	}
 	if other == listBottom {

@@ -109,6 +109,7 @@ func (h *Half) abort(i uint32) {
 	h.commit(i)
 	if c.State == tcp.Closed {
 		h.unhash(i)
+		h.finish(i)
 	}
 }
 

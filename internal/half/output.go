@@ -21,7 +21,7 @@ func (h *Half) output(i uint32) {
 		if fast && !h.room(i) {
 			return
 		}
-		if !fast && h.slow == nil && c.State != tcp.Closed {
+		if !fast && h.slow == nil {
 			h.enlist(listBottom, i)
 			return
 		}
@@ -39,11 +39,12 @@ func (h *Half) output(i uint32) {
 // again when it does.
 func (h *Half) room(i uint32) bool {
 	circuit := h.aux[i].circuit
-	if h.drv.Room(circuit) > 0 && (h.drv.Backlog(circuit) < corkBacklog || !h.conns[i].Corkable()) {
+	room, backlog := h.drv.Room(circuit), h.drv.Backlog(circuit)
+	if room > 0 && (backlog < corkBacklog || !h.conns[i].Corkable()) {
 		return true
 	}
 	h.enlist(listBlocked, i)
-	h.drv.Notify(circuit, true, false)
+	h.drv.Notify(circuit, backlog > 0, room == 0)
 	return false
 }
 

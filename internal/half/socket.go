@@ -143,7 +143,6 @@ func (s *Socket) Read(p []byte) (int, error) {
 	defer s.rmu.Unlock()
 	t := s.t
 	t.enter()
-	t.ensure(s.i)
 	t.drive()
 	c := &t.conns[s.i]
 	var have uint32
@@ -159,7 +158,10 @@ func (s *Socket) Read(p []byte) (int, error) {
 		t.leave()
 		return 0, err
 	}
-	t.ensure(s.i)
+	if !t.ensure(s.i) {
+		t.leave()
+		return 0, syscall.EIO
+	}
 	return s.read(p), nil
 }
 
@@ -216,8 +218,11 @@ func (s *Socket) write(p []byte) (int, error) {
 	c := &t.conns[s.i]
 	var r reservation
 	t.enter()
-	t.ensure(s.i)
 	t.drive()
+	if !t.ensure(s.i) {
+		t.leave()
+		return 0, syscall.EIO
+	}
 	if s.closing {
 		t.leave()
 		return 0, os.ErrClosed

@@ -275,9 +275,6 @@ func (t *Top) look(limit time.Duration) bool {
 		}
 		if t.spin == SpinOn {
 			runtime.Gosched()
-			if n%4096 == 0 && t.alarmDue() {
-				return false
-			}
 			continue
 		}
 		if start.IsZero() {
@@ -349,8 +346,6 @@ func (t *Top) setAlarm() {
 	}
 }
 
-func (t *Top) alarmDue() bool { return t.clock() >= t.alarmAt }
-
 func (t *Top) alarmed() {
 	t.enter()
 	t.alarmAt = tcp.Never
@@ -368,11 +363,17 @@ func (t *Top) fetchCircuits() {
 	}
 }
 
-// ensure sees to it that the circuit of connection i is mapped here.
-func (t *Top) ensure(i uint32) {
-	if c := t.aux[i].circuit; c != pool.NoCircuit && !t.drv.Mapped(c) && t.fetch != nil {
+// ensure sees to it that the circuit of connection i is mapped here, and reports
+// whether it is, if the connection has one.
+func (t *Top) ensure(i uint32) bool {
+	c := t.aux[i].circuit
+	if c == pool.NoCircuit || t.drv.Mapped(c) {
+		return true
+	}
+	if t.fetch != nil {
 		t.doFetch()
 	}
+	return t.drv.Mapped(c)
 }
 
 func (t *Top) doFetch() {

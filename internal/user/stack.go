@@ -256,11 +256,8 @@ func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wi
 	}
 	stop := context.AfterFunc(ctx, func() { sock.SetDeadline(false, true, time.Unix(1, 0)) })
 	err := sock.Connected()
-	if !stop() && ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		return ctx.Err()
-	}
-	if err == nil {
-		sock.SetDeadline(false, true, time.Time{})
+	if !stop() {
+		return ctx.Err() // the deadline has been set, or is about to be
 	}
 	return err
 }

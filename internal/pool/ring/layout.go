@@ -13,13 +13,13 @@ const Version = 1
 
 // Limits of a circuit.
 const (
-	Slots       = 256      // packets on their way
-	PDUs        = 1024     // packets with pieces that the peer has not released
-	Buffers     = 512      // buffers for sending
-	BufferSize  = 16 << 10 // octets
-	MaxCircuits = 1023     // peers of one pool
-	holdLimit   = 256      // packets of a peer held before payloads are better copied
-	burst       = 32       // packets taken from one circuit before the next has its turn
+	Slots       = 256         // packets on their way
+	PDUs        = 1024        // packets with pieces that the peer has not released
+	Buffers     = 512         // buffers for sending
+	BufferSize  = 16 << 10    // octets
+	MaxCircuits = 1023        // peers of one pool
+	holdLimit   = Buffers / 2 // pieces of a peer held before payloads are better copied
+	burst       = 32          // packets taken from one circuit before the next has its turn
 )
 
 // Sections of the memory that one end of a circuit writes and the other reads.
@@ -119,10 +119,9 @@ type circuitState struct {
 	Released   uint32 // identifiers put into releases
 	Reclaimed  uint32 // identifiers taken from the peer's releases
 	LastRing   uint32 // for shm.Bell.Ring
-	Held       uint32 // packets of the peer that are held
+	Held       uint32 // pieces of the peer's packets that are held
 	Users      uint32 // connections that use the circuit
-	Waiting    uint32 // somebody waits for buffers
-	_          uint32
+	_          [2]uint32
 	IDs        shm.FreeList
 	Tx         pool.List
 	PacketsIn  uint64

@@ -39,9 +39,8 @@ func (c *circuit) rebuildHolds(d *Driver, held func(uint16, uint32) uint32) {
 		want := held(pool.RxRegion(c.index), uint32(id))
 		had := c.holds[id]
 		c.holds[id] = want
-		if want > 0 {
-			c.st.Held++
-		} else if had > 0 && c.own != nil {
+		c.st.Held += want
+		if want == 0 && had > 0 && c.own != nil {
 			c.ownReleases[c.st.Released%PDUs] = uint32(id)
 			c.st.Released++
 			d.touch(c)

@@ -98,7 +98,7 @@ func (d *Driver) hold(c *circuit, p *pool.Packet, id uint32) bool {
 	}
 	p.ID = id
 	c.holds[id] = uint32(p.NPieces)
-	c.st.Held++
+	c.st.Held += uint32(p.NPieces)
 	return true
 }
 
@@ -155,11 +155,8 @@ func (c *circuit) release(id uint32, n int) bool {
 		panic("BUG: a piece was released twice")
 	}
 	c.holds[id] -= uint32(n)
-	if c.holds[id] > 0 {
-		return false
-	}
-	c.st.Held--
-	return true
+	c.st.Held -= uint32(n)
+	return c.holds[id] == 0
 }
 
 // Crowded reports whether so much of the peer's memory is held on circuit i that
