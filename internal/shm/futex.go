@@ -18,6 +18,17 @@ func yield() {
 	}
 }
 
+// Step marks such a step in the shared memory of another package.
+func Step() { yield() }
+
+// Intercept puts other functions in the place of the futex's, for a test of all
+// interleavings; restore undoes that. Each sleep may end early.
+func Intercept(sleep func(w *atomic.Uint32, v uint32, d time.Duration), wake func(w *atomic.Uint32)) (restore func()) {
+	s, w := sleepOn, wakeOne
+	sleepOn, wakeOne = sleep, wake
+	return func() { sleepOn, wakeOne = s, w }
+}
+
 // futex operations of futex(2), without FUTEX_PRIVATE_FLAG: the waiter and the
 // waker are different processes.
 const (
