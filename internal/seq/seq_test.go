@@ -9,8 +9,8 @@ import (
 // drawNumber draws any number, and often one next to the wrap-around.
 func drawNumber(t *rapid.T, label string) Number {
 	near := rapid.Uint32Range(0, 1000).Draw(t, label+" near the wrap-around") - 500
-	any := rapid.Uint32().Draw(t, label)
-	return Number(rapid.SampledFrom([]uint32{near, any}).Draw(t, label+" of these"))
+	far := rapid.Uint32().Draw(t, label)
+	return Number(rapid.SampledFrom([]uint32{near, far}).Draw(t, label+" of these"))
 }
 
 // drawSize draws a size less than half the space.

@@ -42,8 +42,7 @@ func sumLittle(b []byte) uint16 {
 		b = b[8:]
 	}
 	s, c = bits.Add64(s, littleTail(b), c)
-	s, c = bits.Add64(s, 0, c)
-	return fold64(s + c)
+	return fold64(s + c) // no overflow: the tail is below 2^56, and so is s if there was a carry
 }
 
 // littleTail returns the up to seven octets of b as a little-endian number.
@@ -73,7 +72,8 @@ func fold64(s uint64) uint16 {
 	return uint16(s>>16 + s&0xffff)
 }
 
-// SumPieces adds the concatenation of pieces to acc, whatever their lengths.
+// SumPieces adds the concatenation of pieces to acc, whatever their lengths; else
+// it is like Sum.
 func SumPieces(acc uint32, pieces [][]byte) uint32 {
 	odd := false
 	for _, p := range pieces {
@@ -107,7 +107,7 @@ func PseudoSum(src, dst *Addr, proto uint8, length int) uint32 {
 	}
 	s := Sum(uint32(proto), src[:])
 	s = Sum(s, dst[:])
-	return s + uint32(length)>>16 + uint32(length)&0xffff
+	return s + uint32(length)
 }
 
 func sum4(b []byte) uint32 {

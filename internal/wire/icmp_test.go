@@ -117,6 +117,17 @@ func TestBadICMP(t *testing.T) {
 	}
 }
 
+// RFC 4884 puts a length where RFC 1191 has zeros, before the MTU.
+func TestMTUIsSixteenBits(t *testing.T) {
+	_, b := mustParseIP(t, packets["toobig4"])
+	b = bytes.Clone(b)
+	b[4], b[5] = 0xff, 17
+	var m ICMP
+	if err := ParseICMP(b, &m); err != nil || m.MTU != 1300 {
+		t.Errorf("%v, MTU %d, want 1300", err, m.MTU)
+	}
+}
+
 // A router has counted the TTL down and perhaps not summed anew: the message is
 // good all the same.
 func TestQuoteWithAWrongHeaderChecksum(t *testing.T) {

@@ -37,7 +37,7 @@ func (o *Options) layout() (set OptionSet, blocks, n int) {
 	}
 	add(HasWindowScale, lenWindowScale+1)
 	if room := (MaxOptionsLen - n - 4) / lenSACKBlock; o.SACKBlocks > 0 && room > 0 {
-		blocks = min(int(o.SACKBlocks), room, len(o.SACK))
+		blocks = min(int(o.SACKBlocks), room) // room is at most len(o.SACK)
 		n += 4 + blocks*lenSACKBlock
 	}
 	add(HasUserTimeout, lenUserTimeout)

@@ -80,6 +80,8 @@ func TestLayout(t *testing.T) {
 func TestLayoutOfTooMuch(t *testing.T) {
 	full := options(allSYN|HasUserTimeout|HasFastOpen, 4)
 	full.CookieLen = 16
+	exact := options(allSYN|HasFastOpen, 0)
+	exact.CookieLen = 16
 	tests := []struct {
 		name   string
 		o      Options
@@ -90,6 +92,7 @@ func TestLayoutOfTooMuch(t *testing.T) {
 		{"four blocks with timestamps", options(HasTimestamps, 4), HasTimestamps, 3, 40},
 		{"blocks in a SYN", options(allSYN, 4), allSYN, 2, 40},
 		{"cookie of 16 behind all else", full, allSYN, 2, 40},
+		{"cookie of 16 behind a SYN's", exact, allSYN | HasFastOpen, 0, 40},
 		{"more blocks than there can be", Options{SACKBlocks: 200}, 0, 4, 36},
 		{"cookie longer than there can be", Options{Present: HasFastOpen, CookieLen: 255}, HasFastOpen, 0, 20},
 		{"more counters than there can be", Options{Present: HasAccECN, AccECNCount: 255}, HasAccECN, 0, 12},
@@ -199,6 +202,8 @@ func TestLastOfTwoCounts(t *testing.T) {
 			Options{Present: HasFastOpen, CookieLen: 4, Cookie: [16]byte{10, 11, 12, 13}}},
 		{"fewer blocks", "0512 00000001 00000002 00000003 00000004 050a 00000005 00000006",
 			Options{SACKBlocks: 1, SACK: [4]Block{{5, 6}}}},
+		{"other order again", "ae05 000003 ac05 000001",
+			Options{Present: HasAccECN, AccECNCount: 1, AccECN: [3]uint32{1}}},
 		{"other order", "ac08 000001 000002 ae05 000003",
 			Options{Present: HasAccECN, AccECNOrder: 1, AccECNCount: 1, AccECN: [3]uint32{3}}},
 		{"a bad one does not count", "020405b4 020300", Options{Present: HasMSS, MSS: 1460}},
