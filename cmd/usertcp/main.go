@@ -23,11 +23,21 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"usertcp/internal/child"
 )
 
 func main() {
+	// A child has its own idea of signals and flags, and is to stay small.
+	if len(os.Args) > 1 && os.Args[1] == childName {
+		os.Exit(child.Main(os.Args[2:]))
+	}
 	os.Exit(run(os.Args[1:]))
 }
+
+// childName is the hidden command with which the connection server starts the
+// bottom half of an application's TCP. Nobody else can: it inherits sockets.
+const childName = "child"
 
 // run runs one command and returns the exit status.
 func run(args []string) int {
@@ -94,7 +104,7 @@ func newRoot() *cobra.Command {
 // commands lists the subcommands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newDemo(), newPerf(), newCompare(), newNC(), newVersion(),
+		newDemo(), newServer(), newPerf(), newCompare(), newNC(), newVersion(),
 		newSendFile(), newReceiveFile(),
 	}
 }

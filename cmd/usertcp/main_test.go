@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -16,7 +17,8 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:      "testdata",
+		Deadline: time.Now().Add(90 * time.Second),
 		Setup: func(e *testscript.Env) error {
 			// A Unix socket's path is short: the scripts' own directory may be too deep.
 			short, err := os.MkdirTemp("", "ut")

@@ -2,21 +2,54 @@ package perf
 
 import (
 	"context"
-	"errors"
 	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"usertcp"
+	"usertcp/internal/perf/proc"
 )
 
 // userStack is this module's TCP.
 type userStack struct{}
 
-func newUserStack() *userStack { return &userStack{} }
+func newUserStack() userStack { return userStack{} }
 
-func (*userStack) Name() string { return "user" }
+func (userStack) Name() string { return "user" }
 
-func (*userStack) Helpers() []Helper { return nil }
+func (userStack) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	var d usertcp.Dialer
+	return d.DialContext(ctx, "tcp", addr)
+}
 
-var errNoUserStack = errors.New("user-space TCP is not part of this build")
+func (userStack) Listen(ctx context.Context, addr string) (net.Listener, error) {
+	var lc usertcp.ListenConfig
+	return lc.Listen(ctx, "tcp", addr)
+}
 
-func (*userStack) Dial(context.Context, string) (net.Conn, error) { return nil, errNoUserStack }
+// Helpers tells child and connection server apart by who started whom.
+func (userStack) Helpers() []Helper {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	pids, err := usertcp.Helpers(ctx)
+	if err != nil {
+		return nil // the test itself will say what is wrong
+	}
+	return roles(pids, proc.Parent)
+}
 
-func (*userStack) Listen(context.Context, string) (net.Listener, error) { return nil, errNoUserStack }
+// roles names the processes: the child is the one whose parent is among them.
+func roles(pids []int, parent func(int) (int, error)) []Helper {
+	var helpers []Helper
+	for _, pid := range pids {
+		role := "server"
+		if p, err := parent(pid); err == nil && slices.Contains(pids, p) {
+			role = "child"
+		}
+		helpers = append(helpers, Helper{role, pid})
+	}
+	// In the order of closeness: the child, then the server.
+	slices.SortStableFunc(helpers, func(a, b Helper) int { return strings.Compare(a.Role, b.Role) })
+	return helpers
+}

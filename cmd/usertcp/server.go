@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"usertcp/internal/perf"
+	"usertcp/internal/server"
+)
+
+// serverFlags are those of server.
+type serverFlags struct {
+	ring, socket, cpus string
+	addrs              []string
+	quiet              bool
+}
+
+func newServer() *cobra.Command {
+	var f serverFlags
+	cmd := &cobra.Command{
+		Use:   "server -ring DIR -addr ADDR [flags]",
+		Short: "a host's connection server",
+		Long: `Run a host's connection server until SIGINT or SIGTERM.
+
+All servers with the same -ring are hosts on one network, each with the addresses that
+its -addr flags give it. Programs find a host's server by its socket: start them with
+USERTCP_SERVER=PATH in their environment, or leave -socket out, here and there.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.ring, "ring", "", "`DIR` that the ring's hosts meet in, made if missing")
+	flags.StringArrayVar(&f.addrs, "addr", nil, "IP `ADDR` of this host (may be given several times)")
+	flags.StringVar(&f.socket, "socket", "", "`PATH` of the socket for programs (default: $USERTCP_SERVER, else one for each user)")
+	flags.StringVar(&f.cpus, "cpus", "", "run on these CPUs only, children too (`LIST` such as 0 or 0,2 or 0-3)")
+	flags.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
+	return cmd
+}
+
+func (f *serverFlags) run(cmd *cobra.Command) error {
+	cfg, err := f.config(cmd)
+	if err != nil {
+		return err
+	}
+	if err := pin(f.cpus); err != nil {
+		return err
+	}
+	return server.Run(cmd.Context(), cfg)
+}
+
+// config checks the flags.
+func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
+	cfg := server.Config{Ring: f.ring, Socket: f.socket, Stderr: cmd.ErrOrStderr()}
+	if f.ring == "" {
+		return cfg, errors.New("server needs -ring DIR")
+	}
+	if len(f.addrs) == 0 {
+		return cfg, errors.New("server needs -addr ADDR")
+	}
+	for _, s := range f.addrs {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return cfg, &net.ParseError{Type: "IP address", Text: s}
+		}
+		cfg.Addrs = append(cfg.Addrs, addr)
+	}
+	if cfg.Socket == "" {
+		cfg.Socket = defaultSocket()
+	}
+	level := slog.LevelInfo
+	if f.quiet {
+		level = slog.LevelWarn
+	}
+	cfg.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+	cfg.Ready = func(*server.Server) {
+		fmt.Fprintln(cmd.OutOrStdout(), perf.ListeningOn(cfg.Socket))
+	}
+	return cfg, nil
+}
+
+// defaultSocket is the first of the places where the library looks for a server
+// that is fit for this user: named by the environment, the user's own, the
+// system's.
+func defaultSocket() string {
+	if path := os.Getenv("USERTCP_SERVER"); path != "" {
+		return path
+	}
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" {
+		dir = filepath.Join("/run/user", strconv.Itoa(os.Getuid()))
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		dir = "/run"
+	}
+	return filepath.Join(dir, "usertcp.sock")
+}
