@@ -18,7 +18,14 @@ func TestMain(m *testing.M) { testhost.Main(m) }
 // useHost makes the process use a connection server of the test's.
 func useHost(t testing.TB) *testhost.Host {
 	h := testhost.Ring(t, 1)[0]
-	t.Setenv("USERTCP_SERVER", h.Socket)
+	useServer(t, h.Socket)
+	return h
+}
+
+// useServer makes the process use the connection server at socket until the
+// test ends.
+func useServer(t testing.TB, socket string) {
+	t.Setenv("USERTCP_SERVER", socket)
 	t.Cleanup(func() {
 		process.Lock()
 		defer process.Unlock()
@@ -27,7 +34,6 @@ func useHost(t testing.TB) *testhost.Host {
 			process.stack = nil
 		}
 	})
-	return h
 }
 
 // pair returns both ends of a connection.

@@ -1,5 +1,6 @@
 // Package testhost gives tests a ring of their own with connection servers on
-// it, whose children are the test binary again. It is for tests only.
+// it, whose children are the test binary again, and programs that are the test
+// binary too. It is for tests only: nothing of it belongs in a program.
 package testhost
 
 import (
@@ -16,11 +17,14 @@ import (
 	"usertcp/internal/user"
 )
 
-// Main is a TestMain for packages whose tests start children: the test binary is
-// one when its first argument says so.
+// Main is a TestMain for packages whose tests start children or programs: the
+// test binary is one when its first argument says so.
 func Main(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == childArg {
 		os.Exit(child.Main(os.Args[2:]))
+	}
+	if len(os.Args) > 2 && os.Args[1] == programArg {
+		os.Exit(runProgram(os.Args[2], os.Args[3:]))
 	}
 	os.Exit(m.Run())
 }
@@ -29,8 +33,8 @@ const childArg = "usertcp-test-child"
 
 // Host is a connection server of a test's.
 type Host struct {
-	Server *server.Server
-	Addr   netip.Addr
+	Server *server.Server // nil if it is a process of its own
+	Addr   netip.Addr     // the first of its addresses
 	Socket string
 }
 
@@ -38,33 +42,59 @@ type Host struct {
 // own. They end with the test.
 func Ring(t testing.TB, n int) []*Host {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	dir := Dir(t)
+	var hosts []*Host
+	for i := 1; i <= n; i++ {
+		hosts = append(hosts, Start(t, dir, Addrs(i)...))
 	}
-	dir, err := os.MkdirTemp("", "utcp") // t.TempDir's paths are too long for sockets
+	return hosts
+}
+
+// Addrs are the addresses that host i of a ring has unless a test wants others.
+func Addrs(i int) []netip.Addr {
+	return []netip.Addr{
+		netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}),
+		netip.MustParseAddr("fd00::" + strconv.FormatInt(int64(i), 16)),
+	}
+}
+
+// Dir makes a directory for a ring and its sockets. t.TempDir's paths are too
+// long for those.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "utcp")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	var hosts []*Host
-	for i := 1; i <= n; i++ {
-		h := &Host{
-			Addr:   netip.AddrFrom4([4]byte{10, 1, 0, byte(i)}),
-			Socket: filepath.Join(dir, strconv.Itoa(i)),
-		}
-		h.Server, err = server.Start(server.Config{
-			Ring: filepath.Join(dir, "ring"), Socket: h.Socket,
-			Addrs:        []netip.Addr{h.Addr, netip.MustParseAddr("fd00::" + strconv.Itoa(i))},
-			ChildCommand: []string{exe, childArg},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { h.Server.Close() })
-		hosts = append(hosts, h)
+	return dir
+}
+
+// Start starts a host on the ring in dir, in this process.
+func Start(t testing.TB, dir string, addrs ...netip.Addr) *Host {
+	t.Helper()
+	h := newHost(dir, addrs)
+	cfg, err := config(dir, h.Socket, addrs)
+	if err == nil {
+		h.Server, err = server.Start(cfg)
 	}
-	return hosts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Server.Close() })
+	return h
+}
+
+func newHost(dir string, addrs []netip.Addr) *Host {
+	return &Host{Addr: addrs[0], Socket: filepath.Join(dir, addrs[0].String())}
+}
+
+func config(dir, socket string, addrs []netip.Addr) (server.Config, error) {
+	exe, err := os.Executable()
+	return server.Config{
+		Ring: filepath.Join(dir, "ring"), Socket: socket, Addrs: addrs,
+		ChildCommand: []string{exe, childArg},
+	}, err
 }
 
 // Attach attaches to the host: as an application of its own, though it lives in

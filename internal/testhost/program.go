@@ -1,0 +1,198 @@
+package testhost
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"usertcp/internal/server"
+)
+
+const programArg = "usertcp-test-program"
+
+// Programs are what the test binary can be besides a test and a child, by name.
+// A program gets its arguments and returns its exit status.
+var Programs = map[string]func(args []string) int{"server": serve}
+
+func runProgram(name string, args []string) int {
+	p, ok := Programs[name]
+	if !ok {
+		fmt.Fprintln(os.Stderr, "no test program of the name", name)
+		return 2
+	}
+	return p(args)
+}
+
+// Process is a program that runs: it talks with the test in lines.
+type Process struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines chan string
+	done  chan struct{} // closed when it has been waited for
+}
+
+// lineTimeout bounds the wait for a program's next line, and for its end.
+const lineTimeout = 20 * time.Second
+
+// Run starts a program of this package's tests that uses the connection server
+// at socket. It is killed when the test ends.
+func Run(t testing.TB, socket, name string, args ...string) *Process {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Process{
+		t: t, cmd: exec.Command(exe, append([]string{programArg, name}, args...)...),
+		lines: make(chan string, 64), done: make(chan struct{}),
+	}
+	p.cmd.Env = append(os.Environ(), "USERTCP_SERVER="+socket)
+	p.cmd.Stderr = os.Stderr
+	p.in, err = p.cmd.StdinPipe()
+	out, err2 := p.cmd.StdoutPipe()
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go p.read(out)
+	t.Cleanup(func() {
+		p.Kill(syscall.SIGKILL)
+		<-p.done
+	})
+	return p
+}
+
+func (p *Process) read(out io.Reader) {
+	s := bufio.NewScanner(out)
+	for s.Scan() {
+		p.lines <- s.Text()
+	}
+	close(p.lines)
+	p.cmd.Wait()
+	close(p.done)
+}
+
+// Line returns the next line that the program writes.
+func (p *Process) Line() string {
+	p.t.Helper()
+	select {
+	case l, ok := <-p.lines:
+		if !ok {
+			p.t.Fatalf("%s: ended without the line that was waited for", p.cmd)
+		}
+		return l
+	case <-time.After(lineTimeout):
+		p.t.Fatalf("%s: no line after %v", p.cmd, lineTimeout)
+		return ""
+	}
+}
+
+// Want waits for a line of the given words and returns what follows them.
+func (p *Process) Want(words string) string {
+	p.t.Helper()
+	l := p.Line()
+	rest, ok := strings.CutPrefix(l, words)
+	if !ok {
+		p.t.Fatalf("%s: said %q, want %q", p.cmd, l, words)
+	}
+	return strings.TrimSpace(rest)
+}
+
+// Say writes a line to the program.
+func (p *Process) Say(line string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Pid returns the program's process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Kill sends the program a signal; one that has ended does not mind.
+func (p *Process) Kill(sig syscall.Signal) { p.cmd.Process.Signal(sig) }
+
+// Wait waits for the program's end.
+func (p *Process) Wait() {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(lineTimeout):
+		p.t.Fatalf("%s: has not ended after %v", p.cmd, lineTimeout)
+	}
+}
+
+// StartProcess starts a host on the ring in dir as a process of its own.
+func StartProcess(t testing.TB, dir string, addrs ...netip.Addr) (*Host, *Process) {
+	t.Helper()
+	h := newHost(dir, addrs)
+	args := []string{dir, h.Socket}
+	for _, a := range addrs {
+		args = append(args, a.String())
+	}
+	p := Run(t, h.Socket, "server", args...)
+	p.Want("ready")
+	return h, p
+}
+
+// serve is the program of StartProcess: a connection server until SIGTERM.
+func serve(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	var addrs []netip.Addr
+	for _, a := range args[2:] {
+		addrs = append(addrs, netip.MustParseAddr(a))
+	}
+	cfg, err := config(args[0], args[1], addrs)
+	if err == nil {
+		cfg.Ready = func(*server.Server) { fmt.Println("ready") }
+		err = server.Run(ctx, cfg)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test server:", err)
+		return 1
+	}
+	return 0
+}
+
+// Running reports whether there is a process pid, a zombie not counted.
+func Running(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(b), ") ")
+	return !strings.HasPrefix(state, "Z")
+}
+
+// WantGone waits until none of the processes runs any more.
+func WantGone(t testing.TB, within time.Duration, pids ...int) {
+	t.Helper()
+	for end := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+		left := pids[:0:0]
+		for _, pid := range pids {
+			if Running(pid) {
+				left = append(left, pid)
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("processes %v still run after %v", left, within)
+		}
+	}
+}
