@@ -1,0 +1,48 @@
+package tidy
+
+import (
+	"go/ast"
+	"slices"
+	"testing"
+)
+
+// unsafeTests are test files outside internal/shm that need more of package
+// unsafe than sizes: each with what for.
+var unsafeTests = map[string]string{}
+
+// Memory that another process writes is reached through internal/shm's checked
+// views and nowhere else. Everybody else may ask the compiler for sizes and
+// offsets, with which shared structs assert their layout.
+func TestUnsafeIsInShmOnly(t *testing.T) {
+	r := load(t)
+	sizes := []string{"Sizeof", "Offsetof", "Alignof"}
+	for _, s := range r.files {
+		if s.pkg == "internal/shm" || unsafeTests[s.path] != "" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if id, ok := sel.X.(*ast.Ident); ok && id.Name == "unsafe" && !slices.Contains(sizes, sel.Sel.Name) {
+				t.Errorf("%s: unsafe.%s outside internal/shm", r.where(sel), sel.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+// go:linkname and assembly would be another way around the type system.
+func TestNoLinkname(t *testing.T) {
+	r := load(t)
+	for _, s := range r.files {
+		for _, group := range s.file.Comments {
+			for _, c := range group.List {
+				if len(c.Text) > 13 && c.Text[:13] == "//go:linkname" {
+					t.Errorf("%s: go:linkname", r.where(c))
+				}
+			}
+		}
+	}
+}
