@@ -21,6 +21,7 @@ type Socket struct {
 	rmu     sync.Mutex // one reader at a time
 	wmu     sync.Mutex // one writer at a time
 	closing bool       // guarded by the top half's lock
+	deaf    bool       // CloseRead was called; guarded by the same
 	done    sync.Once
 }
 
@@ -149,11 +150,11 @@ func (s *Socket) Read(p []byte) (int, error) {
 	var fin bool
 	err := t.wait(&s.rd, func() bool {
 		have, fin = c.Readable()
-		return have > 0 || fin || c.State == tcp.Closed
+		return have > 0 || fin || s.deaf || c.State == tcp.Closed
 	})
 	if err != nil || have == 0 || len(p) == 0 {
 		if err == nil && have == 0 {
-			err = s.end(fin)
+			err = s.end(fin || s.deaf)
 		}
 		t.leave()
 		return 0, err
@@ -238,7 +239,8 @@ func (s *Socket) write(p []byte) (int, error) {
 	}
 	if t.reserve(s.i, want, &r) == 0 {
 		err := t.wait(&s.wr, func() bool {
-			if s.writable() != nil || t.reserve(s.i, want, &r) > 0 {
+			// Asked more than once: what is reserved stays reserved.
+			if r.n > 0 || s.writable() != nil || t.reserve(s.i, want, &r) > 0 {
 				return true
 			}
 			if c.SendSpace() > 0 {
@@ -250,6 +252,7 @@ func (s *Socket) write(p []byte) (int, error) {
 			err = s.writable()
 		}
 		if err != nil {
+			t.cancel(&r)
 			t.leave()
 			return 0, err
 		}
@@ -301,7 +304,8 @@ func (s *Socket) CloseWrite() error {
 	return nil
 }
 
-// CloseRead ends reading: what comes is acknowledged and dropped.
+// CloseRead ends reading: what comes is acknowledged and dropped, and Read
+// returns io.EOF.
 func (s *Socket) CloseRead() error {
 	t := s.t
 	t.enter()
@@ -313,6 +317,8 @@ func (s *Socket) CloseRead() error {
 	c.CloseRead(&t.mem, t.clock())
 	t.commit(s.i)
 	t.settle()
+	s.deaf = true
+	t.signal(&s.rd)
 	return nil
 }
 
