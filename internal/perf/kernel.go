@@ -40,9 +40,14 @@ var kernelCongestionControls = []string{"cubic", "reno"}
 
 // chooseCongestionControl is the Control function of dialers and listeners.
 func chooseCongestionControl(_, _ string, raw syscall.RawConn) error {
+	return setCongestionControl(raw, kernelCongestionControls)
+}
+
+// setCongestionControl chooses the first of names that the kernel allows.
+func setCongestionControl(raw syscall.RawConn, names []string) error {
 	var failure error
 	err := raw.Control(func(fd uintptr) {
-		for _, name := range kernelCongestionControls {
+		for _, name := range names {
 			failure = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name)
 			if failure == nil {
 				return

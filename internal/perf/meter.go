@@ -38,11 +38,14 @@ type meter struct {
 	counters  []counter
 	helpers   func() []Helper
 	recording atomic.Bool // between the two readings: latencies count
+
+	// standstill is how long nothing may be counted before the test has failed.
+	standstill time.Duration
 }
 
 // newMeter prepares for n workers.
 func newMeter(side string, n int, st Stack) *meter {
-	return &meter{side: side, counters: make([]counter, n), helpers: st.Helpers}
+	return &meter{side: side, counters: make([]counter, n), helpers: st.Helpers, standstill: patience}
 }
 
 // measure sleeps through the warm-up, reads everything, sleeps through the
@@ -59,11 +62,11 @@ func (m *meter) measure(s *Setup, c *crew) window {
 // watch sleeps for d, and looks now and then whether anything is still being
 // counted: the other side may be gone without a word.
 func (m *meter) watch(d time.Duration, c *crew) {
-	for before := m.total(); d > patience; d -= patience {
-		pause(patience, c.failed)
+	for before := m.total(); d > m.standstill; d -= m.standstill {
+		pause(m.standstill, c.failed)
 		now := m.total()
 		if now == before {
-			c.fail(fmt.Errorf("nothing has come or gone for %v", patience))
+			c.fail(fmt.Errorf("nothing has come or gone for %v", m.standstill))
 		}
 		before = now
 	}
