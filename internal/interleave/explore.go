@@ -39,6 +39,8 @@ type Run struct {
 type Task struct {
 	Name string
 	Do   func()
+	// Sees, if set, returns the part of the state that the task can see.
+	Sees func() any
 }
 
 // Result says what was tried.

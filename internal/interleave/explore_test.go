@@ -13,7 +13,7 @@ func counting(orders map[string]int, steps ...int) func(*Scheduler) Run {
 		var r Run
 		for i, n := range steps {
 			name := string(rune('a' + i))
-			r.Tasks = append(r.Tasks, Task{name, func() {
+			r.Tasks = append(r.Tasks, Task{Name: name, Do: func() {
 				for k := range n {
 					if k > 0 {
 						s.Yield()
@@ -86,7 +86,7 @@ func TestStatesLoseNothing(t *testing.T) {
 		r, err := e.Explore(func(s *Scheduler) Run {
 			x = 0
 			return Run{
-				Tasks: []Task{{"a", increment(s, &x)}, {"b", increment(s, &x)}},
+				Tasks: []Task{{Name: "a", Do: increment(s, &x)}, {Name: "b", Do: increment(s, &x)}},
 				Check: func() error { out[x] = true; return nil },
 			}
 		})
@@ -114,7 +114,7 @@ func TestFailuresAreFound(t *testing.T) {
 		{"a lost update", func(s *Scheduler) Run {
 			x := 0
 			return Run{
-				Tasks: []Task{{"a", increment(s, &x)}, {"b", increment(s, &x)}},
+				Tasks: []Task{{Name: "a", Do: increment(s, &x)}, {Name: "b", Do: increment(s, &x)}},
 				Check: func() error {
 					if x != 6 {
 						return errors.New("an update was lost")
@@ -127,19 +127,19 @@ func TestFailuresAreFound(t *testing.T) {
 			var held [2]bool
 			take := func(i int) { s.Wait(func() bool { return !held[i] }); held[i] = true }
 			return Run{Tasks: []Task{
-				{"a", func() { take(0); take(1); held = [2]bool{} }},
-				{"b", func() { take(1); take(0); held = [2]bool{} }},
+				{Name: "a", Do: func() { take(0); take(1); held = [2]bool{} }},
+				{Name: "b", Do: func() { take(1); take(0); held = [2]bool{} }},
 			}}
 		}, "nobody can go on: a, b wait"},
 		{"a panic", func(s *Scheduler) Run {
 			x := 0
 			return Run{Tasks: []Task{
-				{"a", func() { s.Yield(); x = 1; s.Yield(); x = 0 }},
-				{"b", func() { s.Yield(); _ = 1 / (1 - x) }},
+				{Name: "a", Do: func() { s.Yield(); x = 1; s.Yield(); x = 0 }},
+				{Name: "b", Do: func() { s.Yield(); _ = 1 / (1 - x) }},
 			}}
 		}, "task b: panic"},
 		{"a choice", func(s *Scheduler) Run {
-			return Run{Tasks: []Task{{"a", func() {
+			return Run{Tasks: []Task{{Name: "a", Do: func() {
 				if s.Choose(3) == 2 {
 					s.Failf("two")
 				}
@@ -166,8 +166,8 @@ func TestDoorbellForgets(t *testing.T) {
 	r, err := e.Explore(func(s *Scheduler) Run {
 		d := NewDoorbell(s)
 		return Run{Tasks: []Task{
-			{"sleeper", func() { d.Forget(); d.Sleep() }},
-			{"ringer", d.Ring},
+			{Name: "sleeper", Do: func() { d.Forget(); d.Sleep() }},
+			{Name: "ringer", Do: d.Ring},
 		}}
 	})
 	lost = errors.Is(err, ErrDeadlock)

@@ -68,6 +68,14 @@ func (s *Scheduler) Choose(n int) int {
 	return k
 }
 
+// Forget says that what the task does from here on depends on key and on the
+// state alone, not on what it has seen: runs that meet here are tried once.
+func (s *Scheduler) Forget(key int) {
+	if s.current != nil {
+		s.current.history = maphash.Comparable(seed, key)
+	}
+}
+
 func (s *Scheduler) choose(n int) int {
 	s.choices++
 	return s.explorer.choose(s.choices-1, n)
@@ -134,6 +142,9 @@ func (s *Scheduler) end() {
 
 func (s *Scheduler) step(t *task) {
 	if f := s.explorer.State; f != nil {
+		if t.Sees != nil {
+			f = t.Sees
+		}
 		t.history = maphash.Comparable(seed, [2]any{t.history, f()})
 	}
 	s.trace = append(s.trace, t.Name)
