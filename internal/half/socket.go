@@ -345,8 +345,8 @@ func (s *Socket) close() error {
 	t.enter()
 	s.rd.setDeadline(t, time.Time{})
 	s.wr.setDeadline(t, time.Time{})
+	t.step() // what lies in the pool has arrived, and counts as unread
 	t.sockets[s.i] = nil
-	t.now = t.clock()
 	t.closeSocket(s.i)
 	t.settle()
 	if !t.leading && t.followers.first() == nil {

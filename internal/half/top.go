@@ -183,17 +183,17 @@ func (t *Top) poke() {
 func (t *Top) wait(w *waiter, ready func() bool) error {
 	for {
 		switch {
+		case w.socket.closing: // its slot may be another connection's by now
+			return os.ErrClosed
+		case w.expired(): // also if there is something, as in package net
+			return os.ErrDeadlineExceeded
 		case ready():
 			return nil
-		case w.socket.closing:
-			return os.ErrClosed
-		case w.expired():
-			return os.ErrDeadlineExceeded
 		}
 		if t.leading {
 			t.follow(w)
 		} else {
-			t.lead(w, func() bool { return ready() || w.socket.closing || w.expired() })
+			t.lead(w, func() bool { return w.socket.closing || w.expired() || ready() })
 		}
 	}
 }

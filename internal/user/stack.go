@@ -244,7 +244,7 @@ func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint) (*half
 
 func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wire.Endpoint) error {
 	if local.Port != 0 {
-		r, err := s.call(ctx, &message.Message{Type: message.Bind, Socket: sock.Index(), Local: local, N: 1})
+		r, err := s.call(ctx, &message.Message{Type: message.Bind, Socket: sock.Index(), Local: local})
 		if err != nil {
 			return err
 		}
