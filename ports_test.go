@@ -1,0 +1,217 @@
+package usertcp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"usertcp/internal/testhost"
+)
+
+func TestPortInUseByAnotherListener(t *testing.T) {
+	h := useHost(t)
+	for _, c := range []struct{ first, second string }{
+		{"10.1.0.1:0", "10.1.0.1:%d"},
+		{":0", "10.1.0.1:%d"},
+		{"10.1.0.1:0", ":%d"},
+		{"[fd00::1]:0", "[fd00::1]:%d"},
+	} {
+		l, err := Listen("tcp", c.first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := fmt.Sprintf(c.second, l.Addr().(*net.TCPAddr).Port)
+		_, err = Listen("tcp", second)
+		wantError(t, err, "listen", syscall.EADDRINUSE)
+		l.Close()
+		l = listenAgain(t, second)
+		l.Close()
+	}
+	// Another application's is as good.
+	s := h.Attach(t)
+	other := listenVia(t, s, "10.1.0.1:0")
+	_, err := Listen("tcp", other.Addr().String())
+	wantError(t, err, "listen", syscall.EADDRINUSE)
+}
+
+// listenAgain listens where a listener has just been closed: the server learns of
+// that in the background.
+func listenAgain(t testing.TB, address string) net.Listener {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
+		l, err := Listen("tcp", address)
+		if err == nil {
+			return l
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSamePortOnDifferentAddressesAndFamilies(t *testing.T) {
+	dir := testhost.Dir(t)
+	h := testhost.Start(t, dir, netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd00::1"))
+	useServer(t, h.Socket)
+	for _, address := range []string{"10.1.0.1:7000", "10.1.0.2:7000", "[fd00::1]:7000"} {
+		l, err := Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+	}
+	_, err := Listen("tcp", ":7000")
+	wantError(t, err, "listen", syscall.EADDRINUSE)
+}
+
+func TestAddressesThatAreNotOurs(t *testing.T) {
+	useHost(t)
+	_, err := Listen("tcp", "10.9.9.9:80")
+	wantError(t, err, "listen", syscall.EADDRNOTAVAIL)
+	d := Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 9, 9, 9)}}
+	_, err = d.Dial("tcp", "10.1.0.1:80")
+	wantError(t, err, "dial", syscall.EADDRNOTAVAIL)
+	d.LocalAddr = &net.TCPAddr{IP: net.IPv4(10, 9, 9, 9), Port: 4000}
+	_, err = d.Dial("tcp", "10.1.0.1:80")
+	wantError(t, err, "dial", syscall.EADDRNOTAVAIL)
+	d.LocalAddr = &net.UDPAddr{IP: net.IPv4(10, 1, 0, 1)}
+	_, err = d.Dial("tcp", "10.1.0.1:80")
+	wantError(t, err, "dial", nil)
+	if want := "mismatched local address type"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%q does not say %q", err, want)
+	}
+}
+
+func TestLocalAddressAndPortOfTheProgramsChoice(t *testing.T) {
+	useHost(t)
+	l, err := Listen("tcp", "10.1.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, local := range []*net.TCPAddr{
+		{IP: net.IPv4(10, 1, 0, 1), Port: 4001},
+		{Port: 4002},
+		{IP: net.IPv4(10, 1, 0, 1)},
+		{IP: net.IPv4zero, Port: 4003},
+	} {
+		d := Dialer{LocalAddr: local, Timeout: 3 * time.Second}
+		c, err := d.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Errorf("from %v: %v", local, err)
+			continue
+		}
+		defer c.Close()
+		p, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		got := c.LocalAddr().(*net.TCPAddr)
+		if local.Port != 0 && got.Port != local.Port || !got.IP.Equal(net.IPv4(10, 1, 0, 1)) {
+			t.Errorf("from %v: local address %v", local, got)
+		}
+		if p.RemoteAddr().String() != got.String() || c.RemoteAddr().String() != p.LocalAddr().String() {
+			t.Errorf("ends %v, %v and %v, %v", got, c.RemoteAddr(), p.LocalAddr(), p.RemoteAddr())
+		}
+		if local.Port == 0 {
+			continue
+		}
+		_, err = Listen("tcp", got.String())
+		wantError(t, err, "listen", syscall.EADDRINUSE)
+		_, err = d.Dial("tcp", l.Addr().String())
+		wantError(t, err, "dial", syscall.EADDRINUSE)
+	}
+}
+
+// kernelHost makes the process use a host whose address is the kernel's too.
+func kernelHost(t *testing.T) string {
+	h := testhost.Start(t, testhost.Dir(t), netip.MustParseAddr("127.0.77.1"))
+	useServer(t, h.Socket)
+	return h.Addr.String()
+}
+
+func TestPortsAreSharedWithTheKernel(t *testing.T) {
+	ip := kernelHost(t)
+	kl, err := net.Listen("tcp", ip+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Listen("tcp", kl.Addr().String())
+	wantError(t, err, "listen", syscall.EADDRINUSE)
+	_, err = Listen("tcp", fmt.Sprintf(":%d", kl.Addr().(*net.TCPAddr).Port))
+	wantError(t, err, "listen", syscall.EADDRINUSE)
+	d := Dialer{LocalAddr: kl.Addr()}
+	_, err = d.Dial("tcp", ip+":9")
+	wantError(t, err, "dial", syscall.EADDRINUSE)
+	kl.Close()
+
+	l := listenAgain(t, kl.Addr().String())
+	_, err = net.Listen("tcp", l.Addr().String())
+	wantError(t, err, "listen", syscall.EADDRINUSE)
+	l.Close()
+	kernelListenAgain(t, l.Addr().String()).Close()
+}
+
+func kernelListenAgain(t *testing.T, address string) net.Listener {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return l
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestConnectionsKeepTheirPortFromTheKernel(t *testing.T) {
+	ip := kernelHost(t)
+	l, err := Listen("tcp", ip+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := DialTimeout("tcp", l.Addr().String(), 3*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = net.Listen("tcp", c.LocalAddr().String())
+	wantError(t, err, "listen", syscall.EADDRINUSE)
+	c.(*Conn).SetLinger(0) // no TIME-WAIT
+	c.Close()
+	kernelListenAgain(t, c.LocalAddr().String()).Close()
+}
+
+func TestManyPortsOfTheKernelsInUse(t *testing.T) {
+	ip := kernelHost(t)
+	for range 20 {
+		kl, err := net.Listen("tcp", ip+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer kl.Close()
+	}
+	for range 20 { // any port means one that both have free
+		l, err := Listen("tcp", ip+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+	}
+}
+
+func TestListenConfigContext(t *testing.T) {
+	useHost(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var lc ListenConfig
+	_, err := lc.Listen(ctx, "tcp", "10.1.0.1:0")
+	wantError(t, err, "listen", context.Canceled)
+}
