@@ -6,7 +6,7 @@ import (
 )
 
 // ConnSize is the size of a Conn in octets: a multiple of the cache line.
-const ConnSize = 1024
+const ConnSize = 1536
 
 // The queues of Conn.Freed, by where their chunks come from.
 const (
@@ -60,7 +60,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 48
+const reserve = 48 + 512
 
 // flags are facts about a connection that are true or false.
 type flags uint32
