@@ -1,0 +1,133 @@
+package shm
+
+import (
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func newDoorbell(t *testing.T) Doorbell {
+	t.Helper()
+	d, err := NewDoorbell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func rung(t *testing.T, d Doorbell) bool {
+	t.Helper()
+	p := []unix.PollFd{{Fd: int32(d.Fd()), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n == 1
+}
+
+func TestDoorbellKeepsRings(t *testing.T) {
+	d := newDoorbell(t)
+	if rung(t, d) {
+		t.Error("a new doorbell has been rung")
+	}
+	d.Clear() // does not block
+	d.Ring()
+	d.Ring()
+	if !rung(t, d) {
+		t.Error("not rung")
+	}
+	d.Clear()
+	if rung(t, d) {
+		t.Error("rung, though it was cleared")
+	}
+	other, err := DoorbellFrom(dup(t, d.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Ring()
+	if !rung(t, d) {
+		t.Error("not rung by the other descriptor")
+	}
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A counter that is full does not make who rings wait.
+func TestFullDoorbellDoesNotBlock(t *testing.T) {
+	d := newDoorbell(t)
+	full := [8]byte{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	if _, err := unix.Write(d.Fd(), full[:]); err != nil {
+		t.Fatal(err)
+	}
+	d.Ring()
+	d.Ring()
+	if !rung(t, d) {
+		t.Error("not rung")
+	}
+	d.Clear()
+	if rung(t, d) {
+		t.Error("rung, though it was cleared")
+	}
+}
+
+func TestDoorbellsThatAreNone(t *testing.T) {
+	NoDoorbell.Ring()
+	NoDoorbell.Clear()
+	if err := NoDoorbell.Close(); err != nil {
+		t.Error(err)
+	}
+	if d, err := DoorbellFrom(-1); err == nil || d != NoDoorbell {
+		t.Errorf("doorbell of no descriptor: %v, %v", d, err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	d, err := DoorbellFrom(dup(t, int(r.Fd()))) // somebody passes what is no eventfd
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Ring()
+	d.Clear()
+	d.Close()
+}
+
+func TestRingsAreRungLater(t *testing.T) {
+	var r Rings
+	var bells [10]Doorbell
+	for i := range bells {
+		bells[i] = newDoorbell(t)
+	}
+	for _, d := range bells[:8] {
+		r.Add(d)
+	}
+	for i, d := range bells {
+		if rung(t, d) {
+			t.Errorf("doorbell %d has been rung already", i)
+		}
+	}
+	for _, d := range bells[8:] { // no room: at once
+		r.Add(d)
+		if !rung(t, d) {
+			t.Error("a doorbell for which there was no room was not rung")
+		}
+	}
+	r.Ring()
+	for i, d := range bells {
+		if !rung(t, d) {
+			t.Errorf("doorbell %d was not rung", i)
+		}
+		d.Clear()
+	}
+	r.Ring()
+	for i, d := range bells {
+		if rung(t, d) {
+			t.Errorf("doorbell %d was rung twice", i)
+		}
+	}
+}
