@@ -132,6 +132,7 @@ func (o *Outcome) How() string {
 Ratios are user to kernel, pair by pair; CPU seconds are of all measurements together.
 Placement: %s; spinning: %s.
 The kernel's TCP runs over loopback with CUBIC and buffers that it tunes itself.
+Bulk data is sent with Nagle's algorithm, requests and responses without, by both.
 `, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin)
 }
 
