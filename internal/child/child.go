@@ -200,6 +200,10 @@ func (o outside) Send(ip []byte) {
 }
 
 // Gone implements half.Outside.
-func (o outside) Gone(socket uint32, what half.Registered, flow wire.Flow) {
-	go o.c.giveBack(socket, what, flow)
+func (o outside) Gone(socket uint32, what half.Registered, flow wire.Flow, done func()) {
+	go func() {
+		o.c.giveBack(socket, what, flow)
+		done()
+		o.c.wake()
+	}()
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // kernelStack is the kernel's TCP at its best: buffers that it tunes itself, no
-// delay (Go's default), no multipath, and CUBIC, since a system's default may be
-// BBR, which paces and is less than half as fast over loopback.
+// multipath, and CUBIC, since a system's default may be BBR, which paces and is
+// less than half as fast over loopback.
 type kernelStack struct{}
 
 func newKernelStack() kernelStack { return kernelStack{} }

@@ -219,9 +219,10 @@ func (s *Stack) Close() error {
 	return errors.Join(s.top.Close(), s.child.Close(), s.server.Close())
 }
 
-// call asks the child, and turns the errno of its answer into an error.
+// call asks the child, however long that may take it, and turns the errno of its
+// answer into an error.
 func (s *Stack) call(ctx context.Context, m *message.Message) (message.Message, error) {
-	r, err := s.child.Call(ctx, m)
+	r, err := s.child.Call(context.WithoutCancel(ctx), m)
 	if err == nil && r.Errno != 0 {
 		err = unix.Errno(r.Errno)
 	}
@@ -235,11 +236,33 @@ func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint) (*half
 	if err != nil {
 		return nil, err
 	}
-	if err := s.connect(ctx, sock, local, remote); err != nil {
-		sock.Close()
+	if err := s.during(ctx, sock, func(ctx context.Context) error {
+		return s.connect(ctx, sock, local, remote)
+	}); err != nil {
 		return nil, err
 	}
 	return sock, nil
+}
+
+// during lets open work on sock, which it closes if that fails, until ctx ends.
+// The child is not told when a request of open's is given up: it finishes it, and
+// only then may the socket's index be used again.
+func (s *Stack) during(ctx context.Context, sock *half.Socket, open func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- open(ctx) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			sock.Close()
+		}
+		return err
+	case <-ctx.Done():
+	}
+	go func() {
+		<-done
+		sock.Close()
+	}()
+	return ctx.Err()
 }
 
 func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wire.Endpoint) error {
@@ -268,11 +291,14 @@ func (s *Stack) Listen(ctx context.Context, local wire.Endpoint, backlog int, re
 	if err != nil {
 		return nil, local, err
 	}
-	if local, err = s.listen(ctx, sock, local, backlog, reuse); err != nil {
-		sock.Close()
+	bound := local
+	if err := s.during(ctx, sock, func(ctx context.Context) (err error) {
+		bound, err = s.listen(ctx, sock, local, backlog, reuse)
+		return err
+	}); err != nil {
 		return nil, local, err
 	}
-	return sock, local, nil
+	return sock, bound, nil
 }
 
 func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoint, backlog int, reuse bool) (wire.Endpoint, error) {
