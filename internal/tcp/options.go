@@ -30,7 +30,8 @@ type ConnOptions struct {
 	Congestion    uint8 // congestion control, an index of controllers
 	TTL           uint8 // for the half: the TTL or hop limit of what is sent
 	TOS           uint8 // for the half: DSCP of what is sent
-	_             [7]uint8
+	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
+	_             [6]uint8
 }
 
 // DefaultOptions returns what a fresh socket has, close to Linux's defaults.

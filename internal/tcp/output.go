@@ -27,13 +27,16 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 		return c.nextHandshake(now, out)
 	}
 	switch {
-	case c.sendAgain(m, now, out), c.sendNew(m, now, out):
+	case !c.held(now) && (c.sendAgain(m, now, out) || c.sendNew(m, now, out)):
 	case c.pending&pendProbe != 0:
 		c.emitProbe(now, out)
 	case c.pending&pendAck != 0:
 		c.emit(now, out, c.snd.nxt, 0)
 	default:
-		c.watchWindow(now)
+		if !c.armed(timerPace) {
+			c.watchWindow(now)
+			c.noteLimited()
+		}
 		return false
 	}
 	return true
@@ -155,7 +158,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 		c.noteData(now)
 	}
+	was := c.flight()
 	s.nxt = s.nxt.Add(out.span())
+	c.rate.noteSent(now, s.nxt, was, c.flight(), c.cc.lost)
 	if n > 0 && n < most {
 		s.small = s.nxt
 	}
@@ -192,6 +197,7 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p curso
 		flags |= wire.PSH
 	}
 	c.emit(now, out, s, flags)
+	c.notePaced(now, n)
 	if n > 0 {
 		p = c.SndQ.forward(m, p, 0)
 		out.First, out.Skip, out.Len = p.chunk, p.off, n

@@ -7,6 +7,7 @@ const (
 	timerAck            // delayed acknowledgement
 	timerKeep           // keep-alive
 	timerLife           // TIME-WAIT, and FIN-WAIT-2 of an orphan
+	timerPace           // pacing: the next burst may leave
 )
 
 // arm sets a timer, whether or not it is set already.
