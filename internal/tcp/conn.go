@@ -53,6 +53,7 @@ type Conn struct {
 	cc     congestion
 	timers timers
 	ooo    reassembly
+	rate   delivery
 	Stats  Stats
 
 	_ [reserve]uint8
@@ -60,7 +61,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 48 + 512
+const reserve = 48 + 512 - 16 - 184
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -192,9 +193,16 @@ const (
 
 // congestion is the congestion window and the private state of the controller.
 type congestion struct {
-	cwnd, ssthresh uint32 // octets
-	private        [16]uint64
+	cwnd, ssthresh           uint32 // octets
+	priorCwnd, priorSsthresh uint32 // before the last loss: see onUndo
+	lost                     uint32 // octets marked lost so far, modulo 2^32
+	running                  uint8  // the congestion control that has the private words
+	_                        [3]uint8
+	private                  [privateWords]uint64
 }
+
+// privateWords is how many words a congestion control has for itself.
+const privateWords = 16
 
 // timers are the moments at which something is due, zero for nothing.
 type timers struct {
