@@ -60,6 +60,7 @@ type Conn struct {
 	path   path
 	fast   fastOpen
 	held   deferral
+	rate   delivery
 	Stats  Stats
 
 	_ [reserve]uint8
@@ -67,7 +68,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 48 + 512 - 40 - protocolSize
+const reserve = 48 + 512 - 16 - 184 - 40 - protocolSize
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -199,9 +200,16 @@ const (
 
 // congestion is the congestion window and the private state of the controller.
 type congestion struct {
-	cwnd, ssthresh uint32 // octets
-	private        [16]uint64
+	cwnd, ssthresh           uint32 // octets
+	priorCwnd, priorSsthresh uint32 // before the last loss: see onUndo
+	lost                     uint32 // octets marked lost so far, modulo 2^32
+	running                  uint8  // the congestion control that has the private words
+	_                        [3]uint8
+	private                  [privateWords]uint64
 }
+
+// privateWords is how many words a congestion control has for itself.
+const privateWords = 16
 
 // timers are the moments at which something is due, zero for nothing.
 type timers struct {
@@ -231,7 +239,7 @@ type urgent struct {
 	sndUp   seq.Number // SND.UP: behind our last urgent octet, if sending
 	rcvUp   seq.Number // RCV.UP: behind the peer's last urgent octet, if mark
 	sending uint8      // 1: sndUp is not acknowledged yet
-	mark    mark
+	mark    urgentMark
 	octet   uint8 // the urgent octet, when it was taken out of the stream
 	_       [5]uint8
 }

@@ -156,7 +156,7 @@ func (c *Conn) establish(m *Memory, now Time, seg *Segment) {
 	c.stop(timerResend)
 	c.pending &^= pendSyn
 	c.loss.recover = s.iss
-	c.controller().start(c)
+	c.startCongestion(now)
 	c.Events |= EventEstablished | EventWritable
 	c.setState(m, now, Established)
 	c.keepAlive(now)

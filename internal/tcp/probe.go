@@ -86,6 +86,7 @@ func (c *Conn) OptionsChanged(now Time) {
 		c.snd.keepProbes = 0
 		c.keepAlive(now)
 	}
+	c.chooseCongestion(now)
 	if c.Opt.QuickAck != 0 && c.armed(timerAck) {
 		c.pending |= pendAck
 	}

@@ -1,10 +1,10 @@
 package tcp
 
-// mark says where the peer's urgent octet is.
-type mark uint8
+// urgentMark says where the peer's urgent octet is.
+type urgentMark uint8
 
 const (
-	markNone  mark = iota // there is none
-	markAhead             // rcvUp is beyond what the program has read
-	markTaken             // the octet was taken out of the stream and is in urgent.octet
+	markNone  urgentMark = iota // there is none
+	markAhead                   // rcvUp is beyond what the program has read
+	markTaken                   // the octet was taken out of the stream and is in urgent.octet
 )

@@ -318,3 +318,6 @@ func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoi
 
 // Dump writes what the segment holds, for a person to read.
 func (s *Stack) Dump(w io.Writer) { s.top.Dump(w) }
+
+// Usage returns what of the segment is in use.
+func (s *Stack) Usage() half.Usage { return s.top.Usage() }
