@@ -126,14 +126,17 @@ func outcome(c *Comparison, reports *PerStack[[]*Report]) *Outcome {
 	return o
 }
 
-// How says in a few sentences, one a line, how the figures came about.
+// How says in a few short lines how the figures came about.
 func (o *Outcome) How() string {
-	return fmt.Sprintf(`Medians of %s of %v s for each stack, in turns, by the same program.
-Ratios are user to kernel, pair by pair; CPU seconds are of all measurements together.
-Placement: %s; spinning: %s.
-The kernel's TCP runs over loopback with CUBIC and buffers that it tunes itself.
-Bulk data is sent with Nagle's algorithm, requests and responses without, by both.
-`, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin)
+	nagle := "off"
+	if o.Test.Bulk() {
+		nagle = "on"
+	}
+	return fmt.Sprintf(`Medians of %s of %v s for each stack, in turns.
+Ratios are user to kernel, pair by pair. CPU seconds are of all measurements.
+Placement: %s. Spinning: %s. Nagle's algorithm: %s, for both.
+The kernel's TCP runs over loopback, with CUBIC and self-tuning buffers.
+`, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin, nagle)
 }
 
 // both applies f to both stacks' reports.
