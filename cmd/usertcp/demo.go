@@ -34,7 +34,7 @@ figure and a report.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.File, "file", "", "`path` of a file to send (default: this program)")
-	flags.StringVar(&c.Out, "out", "usertcp-demo", "`directory` for the report")
+	flags.StringVar(&c.Out, "out", "out", "`directory` for the report")
 	flags.DurationVar(&c.Time, "time", 500*time.Millisecond, "measured time")
 	flags.IntVar(&c.Repeat, "repeat", 3, "measurements of each stack at each size")
 	addSpin(flags, &c.Spin)
