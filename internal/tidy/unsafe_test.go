@@ -35,7 +35,7 @@ func TestUnsafeIsInShmOnly(t *testing.T) {
 	}
 }
 
-// go:linkname and assembly would be another way around the type system.
+// The compiler directive linkname would be another way around the type system.
 func TestNoLinkname(t *testing.T) {
 	r := load(t)
 	for _, s := range r.files {
