@@ -128,7 +128,10 @@ func (s *Socket) Accept() (*Socket, error) {
 	defer t.leave()
 	t.drive()
 	la := &t.aux[s.i]
-	if err := t.wait(&s.rd, func() bool { return la.acceptHead != 0 }); err != nil {
+	if err := t.wait(&s.rd, func() bool { return la.acceptHead != 0 || t.abandoned }); err != nil {
+		return nil, err
+	}
+	if err := t.deserted(); err != nil {
 		return nil, err
 	}
 	return t.socket(t.accept(s.i)), nil
@@ -190,8 +193,10 @@ func (s *Socket) read(p []byte) int {
 	if n > small {
 		t.enter()
 	}
-	t.consume(s.i, n)
-	t.settle()
+	if t.deserted() == nil {
+		t.consume(s.i, n)
+		t.settle()
+	}
 	t.leave()
 	return n
 }
@@ -263,6 +268,10 @@ func (s *Socket) write(p []byte) (int, error) {
 		t.enter()
 	} else {
 		r.fill(p)
+	}
+	if err := t.deserted(); err != nil {
+		t.leave()
+		return 0, err
 	}
 	ok := t.send(s.i, &r)
 	t.settle()

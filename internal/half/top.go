@@ -34,6 +34,7 @@ type Top struct {
 	followers waiters // circular list of those who wait
 	sockets   []*Socket
 	closed    bool
+	abandoned bool // the child is dead
 
 	doorbell  syscall.RawConn
 	file      *os.File

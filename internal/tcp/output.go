@@ -27,7 +27,7 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 		return c.nextHandshake(now, out)
 	}
 	switch {
-	case !c.held(now) && (c.sendAgain(m, now, out) || c.sendNew(m, now, out)):
+	case !c.pacing(now) && (c.sendAgain(m, now, out) || c.sendNew(m, now, out)):
 	case c.pending&pendProbe != 0:
 		c.emitProbe(now, out)
 	case c.pending&pendAck != 0:

@@ -14,9 +14,9 @@ func (c *Conn) burst() Time {
 	return takes(max(uint32(n), 2*c.snd.mss), pace)
 }
 
-// held reports whether pacing forbids that data leaves now; then timerPace says
+// pacing reports whether pacing forbids that data leaves now; then timerPace says
 // when it may, if there is any.
-func (c *Conn) held(now Time) bool {
+func (c *Conn) pacing(now Time) bool {
 	r := &c.rate
 	if c.armed(timerPace) {
 		if now < r.paceAt {

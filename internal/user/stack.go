@@ -163,7 +163,16 @@ func (s *Stack) attach(m *message.Message) error {
 	s.top, err = half.NewTop(half.Config{
 		Segment: s.seg, Driver: s.driver, Bell: bell, Doorbells: doors,
 	}, spinFromEnv(), s.fetch)
+	if err == nil {
+		go s.mind()
+	}
 	return err
+}
+
+// mind sees to it that nothing hangs when the child is gone.
+func (s *Stack) mind() {
+	<-s.child.Done()
+	s.top.Abandon()
 }
 
 // spinFromEnv reads how leaders spin from $USERTCP_SPIN.
@@ -318,3 +327,6 @@ func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoi
 
 // Dump writes what the segment holds, for a person to read.
 func (s *Stack) Dump(w io.Writer) { s.top.Dump(w) }
+
+// Usage returns what of the segment is in use.
+func (s *Stack) Usage() half.Usage { return s.top.Usage() }
