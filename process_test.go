@@ -159,10 +159,7 @@ var children []int
 // peers is a host for the test and one for its programs. When the servers have
 // stopped, after the test, no child may be left.
 func peers(t *testing.T) (listener *Listener, program string) {
-	t.Cleanup(func() {
-		testhost.WantGone(t, 5*time.Second, children...)
-		children = nil
-	})
+	t.Cleanup(func() { wantNoChildren(t) })
 	h := testhost.Ring(t, 2)
 	useServer(t, h[0].Socket)
 	l, err := Listen("tcp", "10.1.0.1:0")
@@ -172,6 +169,13 @@ func peers(t *testing.T) (listener *Listener, program string) {
 	t.Cleanup(func() { l.Close() })
 	l.(*Listener).SetDeadline(time.Now().Add(20 * time.Second))
 	return l.(*Listener), h[1].Socket
+}
+
+func wantNoChildren(t *testing.T) {
+	t.Helper()
+	pids := children
+	children = nil
+	testhost.WantGone(t, 5*time.Second, pids...)
 }
 
 func accept(t *testing.T, l *Listener) *Conn {

@@ -152,7 +152,7 @@ func (t *Top) deliverEvent(i uint32, ev tcp.Event) {
 		return
 	}
 	s := t.sockets[i]
-	const both = tcp.EventError | tcp.EventClosed | tcp.EventEstablished
+	const both = tcp.EventError | tcp.EventClosed | tcp.EventEstablished | tcp.EventTimeWait
 	if ev&(tcp.EventReadable|both) != 0 {
 		t.signal(&s.rd)
 	}

@@ -294,14 +294,14 @@ type fastOpen struct {
 // timeout that the peer has told of.
 type deferral struct {
 	peerTimeout uint32 // ms, what the peer's RFC 5482 option said; 0: nothing
+	told        uint32 // ms, user timeout that the peer was told last
 	acked       uint8  // 1: our SYN-ACK is acknowledged, data is waited for
-	tellTimeout uint8  // 1: our user timeout is to be told
-	_           uint16
+	_           [7]uint8
 }
 
 // protocolSize is the size of urgent, ecn, tuning, path, fastOpen and deferral,
 // and of what Stats counts for them.
-const protocolSize = 16 + 40 + 48 + 32 + 24 + 8 + 40
+const protocolSize = 16 + 40 + 48 + 32 + 24 + 16 + 40
 
 // Stats counts what a connection did.
 type Stats struct {

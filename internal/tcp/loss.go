@@ -119,7 +119,9 @@ func (c *Conn) resendTimeout(m *Memory, now Time) {
 	}
 	c.Stats.Timeouts++
 	if c.State == SynSent || c.State == SynReceived {
-		c.pending |= pendSyn
+		if !c.deferring() {
+			c.pending |= pendSyn
+		}
 	} else {
 		c.startLoss(now)
 	}
@@ -163,8 +165,8 @@ func (c *Conn) restartAgain() {
 // timeout.
 func (c *Conn) armResend(now Time) {
 	at := now + c.rtt.timeout()
-	if u := c.Opt.UserTimeout; u != 0 {
-		at = max(min(at, c.snd.since+Time(u)*Millisecond), now+Millisecond)
+	if u := c.userTimeoutSpan(); u != 0 {
+		at = max(min(at, c.snd.since+u), now+Millisecond)
 	}
 	c.arm(timerResend, at)
 }
@@ -172,8 +174,8 @@ func (c *Conn) armResend(now Time) {
 // userTimeout reports whether sent data has waited for longer than the program
 // allows (RFC 9293 section 3.8.3, RFC 5482).
 func (c *Conn) userTimeout(now Time) bool {
-	u := c.Opt.UserTimeout
-	return u != 0 && now-c.snd.since >= Time(u)*Millisecond
+	u := c.userTimeoutSpan()
+	return u != 0 && now-c.snd.since >= u
 }
 
 // patience returns how many timeouts in a row are too many.
@@ -182,7 +184,7 @@ func (c *Conn) patience() uint8 {
 	case c.State == SynSent, c.State == SynReceived && !c.has(flagPassive):
 		return c.Opt.SynRetries
 	case c.State == SynReceived:
-		return c.Opt.SynAckTries
+		return max(c.Opt.SynAckTries, c.deferTries())
 	case c.has(flagOrphan):
 		return min(orphanTries, c.Opt.DataRetries)
 	}

@@ -30,7 +30,7 @@ type ConnOptions struct {
 	NoDelay       uint8 // no Nagle algorithm
 	Cork          uint8 // hold back what is less than full-sized
 	KeepAlive     uint8
-	QuickAck      uint8 // acknowledge everything at once
+	QuickAck      uint8 // QuickAckAuto, QuickAckOn or QuickAckOff
 	LingerSet     uint8
 	WindowScaling uint8 // offer RFC 7323 window scaling
 	Timestamps    uint8 // offer RFC 7323 timestamps
@@ -91,4 +91,55 @@ func DefaultOptions() ConnOptions {
 		ECN:           ECNPassive,
 		MTUProbe:      MTUProbeBlackHole,
 	}
+}
+
+// Values of ConnOptions.QuickAck.
+const (
+	QuickAckAuto = iota // as the engine finds best
+	QuickAckOn          // acknowledge everything at once
+	QuickAckOff         // go over to delayed acknowledgements now; becomes QuickAckAuto
+)
+
+// OptionsChanged must be called when the program has changed Opt.
+func (c *Conn) OptionsChanged(now Time) {
+	o := &c.Opt
+	o.clamp()
+	c.tuneOptions()
+	if o.KeepAlive == 0 || c.snd.keepProbes == 0 {
+		c.snd.keepProbes = 0
+		c.keepAlive(now)
+	}
+	c.chooseCongestion(now)
+	switch o.QuickAck {
+	case QuickAckOn:
+		if c.armed(timerAck) {
+			c.pending |= pendAck
+		}
+	case QuickAckOff:
+		o.QuickAck = QuickAckAuto
+		c.rcv.quick = 0
+	}
+	c.userTimeoutChanged(now)
+	if c.State.Synchronized() && c.unsent() > 0 {
+		c.Events |= EventWritable
+	}
+	if c.receives() && c.worthUpdate() {
+		c.pending |= pendAck
+	}
+}
+
+// clamp brings the options into the range that the engine can obey.
+func (o *ConnOptions) clamp() {
+	o.RcvBuf = min(o.RcvBuf, maxBuffer)
+	o.SndBuf = min(o.SndBuf, maxBuffer)
+	o.RcvMax = min(o.RcvMax, maxBuffer)
+	o.SndMax = min(o.SndMax, maxBuffer)
+	if o.WindowClamp != 0 {
+		o.WindowClamp = max(o.WindowClamp, minWindowClamp)
+	}
+	if o.UserMSS != 0 {
+		o.UserMSS = max(o.UserMSS, minMSS)
+		o.MSS = min(o.MSS, o.UserMSS)
+	}
+	o.MSS = max(o.MSS, minMSS)
 }
