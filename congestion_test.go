@@ -58,3 +58,28 @@ func TestCongestionControlChangesInTheMiddle(t *testing.T) {
 		t.Errorf("got %d octets, want %d: %v", len(got), 12*len(piece), err)
 	}
 }
+
+func TestAcceptedConnectionsHaveTheListenersCongestionControl(t *testing.T) {
+	useHost(t)
+	l, err := Listen("tcp", "10.1.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.(*Listener).SetCongestionControl("reno"); err != nil {
+		t.Fatal(err)
+	}
+	a, err := Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if name := b.(*Conn).CongestionControl(); name != "reno" {
+		t.Errorf("it is %q", name)
+	}
+}
