@@ -28,14 +28,17 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 		return c.nextHandshake(now, out)
 	}
 	switch {
-	case c.sendAgain(m, now, out), c.sendTail(m, now, out), c.sendNew(m, now, out):
+	case c.sendTail(m, now, out), !c.pacing(now) && (c.sendAgain(m, now, out) || c.sendNew(m, now, out)):
 	case c.pending&pendProbe != 0:
 		c.emitProbe(now, out)
 	case c.pending&pendAck != 0:
 		c.emit(now, out, c.snd.nxt, 0)
 		c.tellUserTimeout(out)
 	default:
-		c.watchWindow(now)
+		if !c.armed(timerPace) {
+			c.watchWindow(now)
+			c.noteLimited()
+		}
 		return false
 	}
 	return true
@@ -158,7 +161,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 		c.noteData(now)
 	}
+	was := c.flight()
 	s.nxt = s.nxt.Add(out.span())
+	c.rate.noteSent(now, s.nxt, was, c.flight(), c.cc.lost)
 	if n > 0 && n < most {
 		s.small = s.nxt
 	}
@@ -203,6 +208,7 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p curso
 		flags |= wire.PSH
 	}
 	c.emit(now, out, s, flags)
+	c.notePaced(now, n)
 	if n > 0 {
 		p = c.SndQ.forward(m, p, 0)
 		out.First, out.Skip, out.Len = p.chunk, p.off, n

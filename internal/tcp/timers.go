@@ -8,6 +8,7 @@ const (
 	timerKeep           // keep-alive
 	timerLife           // TIME-WAIT, and FIN-WAIT-2 of an orphan
 	timerLoss           // RACK-TLP: reordering or tail loss probe (RFC 8985)
+	timerPace           // pacing: the next burst may leave
 )
 
 // arm sets a timer, whether or not it is set already.
