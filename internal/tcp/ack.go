@@ -87,6 +87,9 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	s.since = now
 	s.retries = 0
 	c.Stats.BytesAcked += uint64(n)
+	if c.urgent.sending != 0 {
+		c.urgentAcked()
+	}
 	c.keepNear()
 	c.recovered(now, acked, flight)
 	if s.una == s.nxt {
