@@ -39,7 +39,8 @@ func serveHTTP(t *testing.T, l net.Listener) {
 }
 
 func TestHTTPOverSixtyFourConnectionsKeptAlive(t *testing.T) {
-	const conns, requests = 64, 20
+	const conns = 64
+	requests := int64(scaled(20))
 	everywhere(t, func(t *testing.T, n *network) {
 		l := listenVia(t, n.b, n.address)
 		serveHTTP(t, l)
@@ -64,8 +65,8 @@ func TestHTTPOverSixtyFourConnectionsKeptAlive(t *testing.T) {
 		for i := range conns {
 			g.Go(func() error {
 				body := make([]byte, 10_000+i)
-				for k := range requests {
-					fill(body, uint64(i*requests+k))
+				for k := range int(requests) {
+					fill(body, uint64(i*100+k))
 					if err := post(trace, client, "http://"+l.Addr().String(), body); err != nil {
 						return err
 					}

@@ -129,7 +129,7 @@ func TestReaderAndWriterOfRandomSizes(t *testing.T) {
 			}
 		}
 		a, b := n.pair(t)
-		data := make([]byte, 10<<20)
+		data := make([]byte, scaled(10<<20))
 		fill(data, r.Uint64())
 		ra, rb := rand.New(rand.NewPCG(r.Uint64(), 1)), rand.New(rand.NewPCG(r.Uint64(), 2))
 		var g group
@@ -150,7 +150,7 @@ func TestReaderAndWriterOfRandomSizes(t *testing.T) {
 func TestBothDirectionsAtOnce(t *testing.T) {
 	everywhere(t, func(t *testing.T, n *network) {
 		a, b := n.pair(t)
-		if err := exchange(a, b, 5<<20, 7); err != nil {
+		if err := exchange(a, b, scaled(5<<20), 7); err != nil {
 			t.Fatal(err)
 		}
 		a.Close()
@@ -178,7 +178,7 @@ func exchange(a, b *Conn, size int, seed uint64) error {
 }
 
 func TestFiveHundredConnectionsAtOnce(t *testing.T) {
-	const conns = 500
+	conns := scaled(500)
 	everywhere(t, func(t *testing.T, n *network) {
 		l := listenVia(t, n.b, n.address)
 		var g group
@@ -239,7 +239,7 @@ func TestManySmallMessages(t *testing.T) {
 		sent, got := sha256.New(), sha256.New()
 		var g group
 		g.Go(func() error {
-			for range 100_000 {
+			for range scaled(100_000) {
 				m := data[r.IntN(len(data)-200):][:1+r.IntN(200)]
 				sent.Write(m)
 				if _, err := a.Write(m); err != nil {
@@ -267,7 +267,7 @@ func TestManySmallMessages(t *testing.T) {
 func TestWriterWaitsForTheReader(t *testing.T) {
 	everywhere(t, func(t *testing.T, n *network) {
 		a, b := n.pair(t)
-		const size = 64 << 20
+		size := scaled(64 << 20)
 		data := make([]byte, size)
 		fill(data, 3)
 		var written, err = 0, error(nil)
@@ -279,7 +279,7 @@ func TestWriterWaitsForTheReader(t *testing.T) {
 		}
 		wantTimeout(t, err, "write")
 		t.Logf("%.1f MiB were written before anything was read", float64(written)/(1<<20))
-		if written > 16<<20 {
+		if written > 6<<20 {
 			t.Errorf("%d octets lie between writer and reader", written)
 		}
 		a.SetWriteDeadline(time.Now().Add(20 * time.Second))

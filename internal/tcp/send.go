@@ -121,12 +121,12 @@ func (c *Conn) maySendSmall(n uint32, last bool) bool {
 
 // mayFly decides whether congestion control lets n more octets leave.
 func (c *Conn) mayFly(n uint32) bool {
-	flight := c.flight()
-	if flight == 0 {
+	flight := c.pipe()
+	if flight == 0 || c.pending&pendTail != 0 || c.frtoRoom(n) {
 		return true
 	}
 	cwnd := c.cc.cwnd
-	if c.loss.phase == phaseOpen {
+	if c.loss.phase == phaseOpen && !c.has(flagSACK) {
 		// Limited transmit: a new segment for each of the first two duplicate
 		// acknowledgements (RFC 3042).
 		cwnd += uint32(min(c.loss.dupAcks, dupThreshold-1)) * c.snd.mss

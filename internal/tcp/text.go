@@ -49,6 +49,9 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 	}
 	end = seq.Min(end, limit)
 	start := seq.Max(seg.Seq, r.nxt)
+	if seg.Seq.Before(r.nxt) {
+		c.noteDuplicate(seg.Seq, seq.Min(end, r.nxt))
+	}
 	if end.AtOrBefore(start) {
 		// A probe of the closed window, or what was here already.
 		c.Stats.DropDuplicate++
