@@ -159,6 +159,9 @@ func (t *Top) deliverEvent(i uint32, ev tcp.Event) {
 	if ev&(tcp.EventWritable|both) != 0 {
 		t.signal(&s.wr)
 	}
+	if ev&(tcp.EventUrgent|tcp.EventReadable|both) != 0 {
+		t.signal(&s.ur)
+	}
 }
 
 // signal wakes who waits at w, if anybody does.
@@ -400,6 +403,7 @@ func (t *Top) Close() error {
 			s.closing = true
 			t.signal(&s.rd)
 			t.signal(&s.wr)
+			t.signal(&s.ur)
 		}
 	}
 	t.poke()
