@@ -4,6 +4,7 @@ package tcp
 const (
 	CongestionCubic = iota // the default
 	CongestionReno
+	CongestionBBR
 	numCongestion
 )
 
@@ -36,6 +37,7 @@ type controller interface {
 var controllers = [numCongestion]controller{
 	CongestionCubic: cubic{},
 	CongestionReno:  newReno{},
+	CongestionBBR:   bbr{},
 }
 
 // controller returns the congestion control that runs.

@@ -42,6 +42,7 @@ type ack struct {
 
 	// Of that segment's flight, if rate is not zero:
 	rate    uint64 // octets a second delivered while it was in flight
+	since   uint32 // octets delivered while it was in flight
 	lost    uint32 // octets marked lost while it was in flight
 	sent    uint32 // octets in flight when it left, itself included
 	limited bool   // the program limited the rate
@@ -95,7 +96,8 @@ func (r *delivery) noteAck(now Time, una seq.Number, lost uint32, a *ack) {
 	// Both the sending and the acknowledging of what was delivered took their time;
 	// the longer one is not compressed.
 	interval := max(a.rtt+Time(m.quiet)<<4, Time(m.span)<<4)
-	a.rate = perSecond(uint32(r.delivered)-m.delivered, interval)
+	a.since = uint32(r.delivered) - m.delivered
+	a.rate = perSecond(a.since, interval)
 	r.firstSent = m.sent
 }
 
