@@ -1,7 +1,5 @@
 package tcp
 
-import "usertcp/internal/seq"
-
 // bbr is the congestion control of draft-ietf-ccwg-bbr (version 3). It keeps a
 // model of the path, of its bandwidth and its round-trip time, and from that
 // makes both the pace and the window. Names are the draft's.
@@ -50,20 +48,20 @@ type bbrNarrow struct {
 	undoShort      uint32
 	priorCwnd      uint32
 	round          uint32 // round_count
-	roundEnd       seq.Number
-	lossRoundEnd   seq.Number
+	roundEnd       uint32 // the clock at which the round ends: see delivery.clock
+	lossRoundEnd   uint32
 	upCount        uint32 // octets acknowledged for each octet that inflightLong grows
 	upAcks         uint32
 	lostSeen       uint32 // congestion.lost at the last acknowledgement
 
-	state       bbrPhase
-	acks        bbrAcks
-	fullCount   uint8
-	upRounds    uint8
-	sinceProbe  uint8 // rounds_since_bw_probe
-	lossEvents  uint8
-	roundInLoss uint8 // rounds in recovery
-	flags       bbrFlags
+	state      bbrPhase
+	acks       bbrAcks
+	fullCount  uint8
+	upRounds   uint8
+	sinceProbe uint8 // rounds_since_bw_probe
+	lossEvents uint8
+	lossSegs   uint8 // full-sized segments lost in the round of losses, 255 for more
+	flags      bbrFlags
 }
 
 // loadBBR returns BBR's state.
@@ -166,7 +164,7 @@ func (bbr) ownsWindow() bool { return true }
 func (bbr) start(c *Conn, now Time) {
 	b := bbrState{
 		bbrWide{minRTT: c.rtt.srtt, probeMin: c.rtt.srtt, probeMinAt: now, minRTTAt: now, extraAt: now},
-		bbrNarrow{roundEnd: c.snd.nxt, lossRoundEnd: c.snd.nxt, lostSeen: c.cc.lost},
+		bbrNarrow{roundEnd: c.rate.clock(c.cc.lost) + c.pipe(), lossRoundEnd: c.rate.clock(c.cc.lost) + c.pipe(), lostSeen: c.cc.lost},
 	}
 	c.storeBBR(&b)
 	// A mark in each quarter of the window: see acked.
@@ -184,12 +182,12 @@ func (bbr) acked(c *Conn, now Time, a ack) {
 	newlyLost := c.cc.lost - b.lostSeen
 	b.lostSeen = c.cc.lost
 	if newlyLost > 0 {
-		b.noteLoss(c)
+		b.noteLoss(c, newlyLost)
 	}
 	b.takeSample(c, now, &a)
 	b.countExtra(c, now, a.n)
 	b.checkFull(&a)
-	b.checkStartup(c, now)
+	b.checkStartup()
 	b.checkDrain(c, now)
 	b.cycle(c, now, &a)
 	b.measureRTT(now, a.rtt)

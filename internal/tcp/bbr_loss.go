@@ -7,16 +7,15 @@ const (
 	bbrLossPercent   = 2   // BBR.LossThresh
 )
 
-// noteLoss takes note that something was lost in this round.
-func (b *bbrState) noteLoss(c *Conn) {
+// noteLoss takes note that n octets more were lost in this round.
+func (b *bbrState) noteLoss(c *Conn, n uint32) {
 	if !b.has(bbrLossInRound) {
 		b.undoBw, b.undoLong, b.undoShort = b.bwShort, b.inflightLong, b.inflightShort
-		b.lossRoundEnd = c.snd.nxt
+		b.lossRoundEnd = c.rate.clock(c.cc.lost) + c.pipe()
 	}
 	b.put(bbrLossInRound, true)
-	if b.lossEvents < 255 {
-		b.lossEvents++
-	}
+	b.lossEvents = min(b.lossEvents, 254) + 1
+	b.lossSegs = uint8(min(uint32(b.lossSegs)+max(n/max(c.snd.mss, 1), 1), 255))
 }
 
 // adaptLower is BBRAdaptLowerBoundsFromCongestion: what came through in a round
@@ -118,7 +117,6 @@ func (b *bbrState) restoreCwnd(c *Conn) { c.cc.cwnd = min(max(c.cc.cwnd, b.prior
 func (bbr) lost(c *Conn, _ Time, _ uint32) {
 	b := c.loadBBR()
 	b.saveCwnd(c)
-	b.roundInLoss = 0
 	c.storeBBR(&b)
 }
 
@@ -133,7 +131,6 @@ func (bbr) timedOut(c *Conn, _ Time, _ uint32) {
 func (bbr) recovered(c *Conn, _ Time) {
 	b := c.loadBBR()
 	b.restoreCwnd(c)
-	b.lossEvents = 0
 	c.storeBBR(&b)
 }
 

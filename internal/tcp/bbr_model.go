@@ -45,40 +45,44 @@ func (b *bbrState) quantized(c *Conn, n uint32) uint32 {
 // takeSample is BBRUpdateLatestDeliverySignals, BBRUpdateRound, BBRUpdateMaxBw
 // and BBRUpdateCongestionSignals.
 func (b *bbrState) takeSample(c *Conn, now Time, a *ack) {
-	una := c.snd.una
-	b.put(bbrRoundStart, una.After(b.roundEnd))
+	clock := c.rate.clock(c.cc.lost)
+	b.put(bbrRoundStart, int32(clock-b.roundEnd) >= 0)
 	if b.has(bbrRoundStart) {
 		b.startRound(c)
 		b.round++
 		if b.sinceProbe < 255 {
 			b.sinceProbe++
 		}
-		if c.loss.phase == phaseRecovery && b.roundInLoss < 255 {
-			b.roundInLoss++
-		}
+	}
+	b.put(bbrLossRound, int32(clock-b.lossRoundEnd) >= 0)
+	if a.span < b.minRTT {
+		// Faster than the path can be: something was acknowledged that had been given
+		// up.
+		a.rate, a.since = 0, 0
 	}
 	b.bwLatest = max(b.bwLatest, a.rate)
 	b.inflightLatest = max(b.inflightLatest, a.since)
-	b.put(bbrLossRound, una.After(b.lossRoundEnd))
 	if a.rate != 0 && (a.rate >= b.maxBandwidth() || !a.limited) {
 		b.maxBw[0] = max(b.maxBw[0], a.rate)
 	}
 	if b.has(bbrLossRound) {
-		b.lossRoundEnd = c.snd.nxt
+		b.lossRoundEnd = clock + c.pipe()
 		b.adaptLower(c)
+		b.checkHighLoss(c)
 		b.put(bbrLossInRound, false)
-		if c.loss.phase == phaseOpen {
-			b.lossEvents = 0
-		}
+		b.lossEvents, b.lossSegs = 0, 0
 	}
 }
 
-// startRound begins a round trip: it ends when something that leaves from now on
-// is acknowledged.
-func (b *bbrState) startRound(c *Conn) { b.roundEnd = c.snd.nxt }
+// startRound begins a round trip.
+func (b *bbrState) startRound(c *Conn) { b.roundEnd = c.rate.clock(c.cc.lost) + c.pipe() }
 
 // advanceMaxBw forgets what was measured before the last cycle.
-func (b *bbrState) advanceMaxBw() { b.maxBw[1], b.maxBw[0] = b.maxBw[0], 0 }
+func (b *bbrState) advanceMaxBw() {
+	if b.maxBw[0] != 0 {
+		b.maxBw[1], b.maxBw[0] = b.maxBw[0], 0
+	}
+}
 
 // countExtra is BBRUpdateACKAggregation: by how much more is acknowledged at
 // times than the bandwidth explains.
@@ -117,17 +121,19 @@ func (b *bbrState) resetFull(bw uint64) {
 	b.put(bbrFullNow, false)
 }
 
-func (b *bbrState) checkStartup(c *Conn, now Time) {
-	if b.state != bbrStartup {
-		return
-	}
-	// Six separate losses in a round that is all recovery, and too many of them:
-	// BBRCheckStartupHighLoss.
-	if !b.has(bbrFullReached) && b.has(bbrLossRound) && b.roundInLoss > 0 && b.lossEvents >= bbrStartupLosses {
+// checkHighLoss is BBRCheckStartupHighLoss, at the end of a round trip in
+// recovery: with many losses in it, at several places, the pipe is full.
+func (b *bbrState) checkHighLoss(c *Conn) {
+	lost := uint64(b.lossSegs) * uint64(c.snd.mss)
+	if b.state == bbrStartup && c.loss.phase != phaseOpen && b.lossEvents >= bbrStartupLosses &&
+		(b.lossSegs == 255 || lost*100 > uint64(b.inflightLatest)*bbrLossPercent) {
 		b.flags |= bbrFullReached
 		b.inflightLong = max(b.inflight(c, bbrUnit), b.inflightLatest)
 	}
-	if b.has(bbrFullReached) {
+}
+
+func (b *bbrState) checkStartup() {
+	if b.state == bbrStartup && b.has(bbrFullReached) {
 		b.state = bbrDrain
 	}
 }
