@@ -51,6 +51,7 @@ type Top struct {
 	alarmAt   tcp.Time
 	fetch     func() error // maps circuits that came up; nil if there are none to map
 	fetchLock sync.Mutex
+	alone     bool // there is no bottom half
 }
 
 // Spin says how long a leader looks for packets before it parks.
@@ -107,6 +108,9 @@ func (t *Top) enter() {
 
 // leave gives it back, and wakes those for whom there is something.
 func (t *Top) leave() {
+	if t.alone {
+		t.bury()
+	}
 	t.flush()
 	r := t.takeRings()
 	t.setAlarm()
@@ -189,6 +193,8 @@ func (t *Top) wait(w *waiter, ready func() bool) error {
 			return os.ErrDeadlineExceeded
 		case ready():
 			return nil
+		case w.nonblock:
+			return syscall.EAGAIN
 		}
 		if t.leading {
 			t.follow(w)
