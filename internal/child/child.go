@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -147,7 +148,7 @@ func (c *child) tick() error {
 			case <-c.kick:
 			case <-c.ended:
 				if c.bottom.Live() == 0 {
-					return c.control.Close()
+					return c.leave()
 				}
 			}
 			t.Reset(half.Tick)
@@ -155,6 +156,14 @@ func (c *child) tick() error {
 		<-t.C
 		c.bottom.Look(true)
 	}
+}
+
+// leave tells the server, if it is there still, that the child ends.
+func (c *child) leave() error {
+	if err := c.control.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // receiveRequests takes the application's messages until it has gone.

@@ -62,3 +62,24 @@ func setCongestionControl(raw syscall.RawConn, names []string) error {
 	}
 	return nil
 }
+
+// congestionControl returns the name of the congestion control that a connection
+// of the kernel's uses, "" for any other connection.
+func congestionControl(conn net.Conn) string {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return ""
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return ""
+	}
+	var name string
+	err = raw.Control(func(fd uintptr) {
+		name, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+	})
+	if err != nil {
+		return ""
+	}
+	return name
+}

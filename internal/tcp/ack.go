@@ -26,6 +26,7 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 	}
 	c.rcv.lastSeg = now
 	s.probes, s.keepProbes = 0, 0
+	c.takeUserTimeout(now, &seg.Options)
 	wnd := s.wnd
 	c.takeWindow(seg)
 	switch {
@@ -93,7 +94,7 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 		// retransmission timer" (RFC 6298 (5.2))
 		c.stop(timerResend)
 	}
-	if n > 0 && c.SendSpace() >= c.Opt.SndBuf/3 {
+	if n > 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
 }

@@ -7,16 +7,18 @@ type newReno struct{}
 // grew in congestion avoidance.
 const renoCount = 0
 
-func (newReno) start(c *Conn) {
-	c.cc.cwnd = c.initialCwnd()
-	c.cc.ssthresh = maxBuffer
-	c.cc.private[renoCount] = 0
-}
+func (newReno) name() string { return "reno" }
+
+func (newReno) start(c *Conn, _ Time) { c.cc.private[renoCount] = 0 }
 
 // acked grows cwnd, if it was what limited the sender: an idle program proves
 // nothing about the path.
 func (newReno) acked(c *Conn, _ Time, n, flight uint32) {
 	cc := &c.cc
+	n = c.growth(n)
+	if n == 0 {
+		return
+	}
 	if cc.cwnd < cc.ssthresh {
 		// Slow start. Counted in octets (RFC 3465), as the peer may acknowledge
 		// many segments at once.
@@ -49,3 +51,7 @@ func (r newReno) timedOut(c *Conn, now Time, flight uint32) {
 	// full-sized segment" (RFC 5681 section 3.1)
 	c.cc.cwnd = c.snd.mss
 }
+
+func (newReno) recovered(*Conn, Time) {}
+func (newReno) undone(*Conn, Time)    {}
+func (newReno) ownsWindow() bool      { return false }

@@ -32,6 +32,7 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 		c.emitProbe(now, out)
 	case c.pending&pendAck != 0:
 		c.emit(now, out, c.snd.nxt, 0)
+		c.tellUserTimeout(out)
 	default:
 		c.watchWindow(now)
 		return false
@@ -74,6 +75,7 @@ func (c *Conn) emitSyn(now Time, out *Segment) {
 	if ours && c.Opt.Timestamps != 0 || c.has(flagTimestamps) {
 		c.timestamps(now, o)
 	}
+	c.tellUserTimeout(out)
 	if ours {
 		out.Window = c.offerSyn()
 	} else {
@@ -159,6 +161,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	if n > 0 && n < most {
 		s.small = s.nxt
 	}
+	if c.Opt.NotSentLowat != 0 && c.roomy() {
+		c.Events |= EventWritable
+	}
 	c.clear(flagOverride)
 	s.probeShift = 0
 	c.stop(timerPersist)
@@ -195,6 +200,8 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p curso
 	if n > 0 {
 		p = c.SndQ.forward(m, p, 0)
 		out.First, out.Skip, out.Len = p.chunk, p.off, n
+		c.Stats.DataSegsOut++
+		c.Stats.BytesSent += uint64(n)
 	}
 }
 
@@ -234,6 +241,7 @@ func (c *Conn) emitAgain(m *Memory, now Time, out *Segment) {
 	s.againSeq = s.againSeq.Add(out.span())
 	c.clear(flagTiming)
 	c.Stats.Resent++
+	c.Stats.BytesResent += uint64(n)
 	if !c.armed(timerResend) {
 		c.armResend(now)
 	}

@@ -35,6 +35,7 @@ func (c *Conn) setState(m *Memory, now Time, s State) {
 	c.State = s
 	switch s {
 	case FinWait2:
+		c.Events |= EventWritable // whoever lingers in Close may go
 		if c.has(flagOrphan) {
 			c.arm(timerLife, now+orphanWait)
 		}

@@ -38,6 +38,7 @@ func (c *Conn) arriveText(m *Memory, now Time, seg *Segment) {
 func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 	r := &c.rcv
 	r.lastData = now
+	c.Stats.DataSegsIn++
 	if seg.Len >= r.mss {
 		r.mss = min(seg.Len, uint32(c.Opt.MSS))
 	}

@@ -163,7 +163,16 @@ func (s *Stack) attach(m *message.Message) error {
 	s.top, err = half.NewTop(half.Config{
 		Segment: s.seg, Driver: s.driver, Bell: bell, Doorbells: doors,
 	}, spinFromEnv(), s.fetch)
+	if err == nil {
+		go s.mind()
+	}
 	return err
+}
+
+// mind sees to it that nothing hangs when the child is gone.
+func (s *Stack) mind() {
+	<-s.child.Done()
+	s.top.Abandon()
 }
 
 // spinFromEnv reads how leaders spin from $USERTCP_SPIN.
@@ -229,10 +238,28 @@ func (s *Stack) call(ctx context.Context, m *message.Message) (message.Message, 
 	return r, err
 }
 
+// Setup prepares a socket before it is connected or listens.
+type Setup func(*half.Socket) error
+
+// open makes a socket that is prepared.
+func (s *Stack) open(setup []Setup) (*half.Socket, error) {
+	sock, err := s.top.Open()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range setup {
+		if err := f(sock); err != nil {
+			sock.Close()
+			return nil, err
+		}
+	}
+	return sock, nil
+}
+
 // Connect opens a connection to remote, from local if that is given. It returns
 // an errno, or an error that says what it waited for.
-func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint) (*half.Socket, error) {
-	sock, err := s.top.Open()
+func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, setup ...Setup) (*half.Socket, error) {
+	sock, err := s.open(setup)
 	if err != nil {
 		return nil, err
 	}
@@ -286,8 +313,8 @@ func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wi
 }
 
 // Listen makes a listener at local, whose port 0 means any.
-func (s *Stack) Listen(ctx context.Context, local wire.Endpoint, backlog int, reuse bool) (*half.Socket, wire.Endpoint, error) {
-	sock, err := s.top.Open()
+func (s *Stack) Listen(ctx context.Context, local wire.Endpoint, backlog int, reuse bool, setup ...Setup) (*half.Socket, wire.Endpoint, error) {
+	sock, err := s.open(setup)
 	if err != nil {
 		return nil, local, err
 	}
@@ -318,3 +345,6 @@ func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoi
 
 // Dump writes what the segment holds, for a person to read.
 func (s *Stack) Dump(w io.Writer) { s.top.Dump(w) }
+
+// Usage returns what of the segment is in use.
+func (s *Stack) Usage() half.Usage { return s.top.Usage() }
