@@ -2,7 +2,8 @@ package tcp
 
 // Congestion controls, for ConnOptions.Congestion.
 const (
-	CongestionReno = iota
+	CongestionCubic = iota // the default
+	CongestionReno
 	numCongestion
 )
 
@@ -15,8 +16,8 @@ type controller interface {
 	// start is called when the connection is established, with cwnd and ssthresh
 	// set, and when the program chooses it later on.
 	start(c *Conn, now Time)
-	// acked says that n octets have been delivered of flight that were in flight.
-	acked(c *Conn, now Time, n, flight uint32)
+	// acked says what an acknowledgement has delivered.
+	acked(c *Conn, now Time, a ack)
 	// lost says that a loss was found, other than by a timeout: set ssthresh.
 	lost(c *Conn, now Time, flight uint32)
 	// timedOut says that the retransmission timer found a loss: set ssthresh and cwnd.
@@ -25,13 +26,16 @@ type controller interface {
 	recovered(c *Conn, now Time)
 	// undone says that the last loss was none. cwnd and ssthresh are back.
 	undone(c *Conn, now Time)
+	// resumed says that data leaves now and nothing was in flight.
+	resumed(c *Conn, now Time)
 	// ownsWindow reports whether cwnd during recovery is the controller's own: then
 	// loss recovery only says what may be sent again, and leaves cwnd alone.
 	ownsWindow() bool
 }
 
 var controllers = [numCongestion]controller{
-	CongestionReno: newReno{},
+	CongestionCubic: cubic{},
+	CongestionReno:  newReno{},
 }
 
 // controller returns the congestion control that runs.
@@ -39,7 +43,7 @@ func (c *Conn) controller() controller {
 	if id := int(c.cc.running); id < len(controllers) {
 		return controllers[id]
 	}
-	return controllers[CongestionReno]
+	return controllers[CongestionCubic]
 }
 
 // CongestionName returns the name of a congestion control, "" if there is none
@@ -91,6 +95,7 @@ func (c *Conn) chooseCongestion(now Time) {
 	}
 	c.cc.running = c.Opt.Congestion
 	c.cc.private = [privateWords]uint64{}
+	c.rate.pace, c.rate.every = 0, 0
 	c.controller().start(c, now)
 }
 
@@ -99,7 +104,13 @@ func (c *Conn) chooseCongestion(now Time) {
 // have arrived; flight octets were in flight before it. It is called in every
 // phase of recovery, before the segment ends the phase.
 func (c *Conn) onAck(now Time, n, flight uint32) {
-	c.controller().acked(c, now, n, flight)
+	a := ack{n: n, flight: flight}
+	c.rate.noteAck(now, c.snd.una, c.cc.lost, &a)
+	x := c.controller()
+	x.acked(c, now, a)
+	if !x.ownsWindow() && (c.Opt.Pacing != 0 || c.rate.pace != 0) {
+		c.setPace()
+	}
 }
 
 // onLoss is to be called when a recovery begins that no timeout began. It sets
@@ -114,6 +125,7 @@ func (c *Conn) onLoss(now Time, flight uint32) {
 // for what is in flight: it sets ssthresh and cwnd.
 func (c *Conn) onRTO(now Time, flight uint32) {
 	c.remember()
+	c.rate.forgetMarks()
 	c.controller().timedOut(c, now, flight)
 }
 
@@ -126,7 +138,7 @@ func (c *Conn) onRecoveryExit(now Time) { c.controller().recovered(c, now) }
 func (c *Conn) onUndo(now Time) {
 	cc := &c.cc
 	cc.cwnd = max(cc.cwnd, cc.priorCwnd)
-	cc.ssthresh = max(cc.ssthresh, cc.priorSsthresh)
+	cc.ssthresh = cc.priorSsthresh
 	c.controller().undone(c, now)
 }
 
@@ -175,7 +187,12 @@ func (c *Conn) restartIdle(now Time) {
 	// "a TCP SHOULD set cwnd to no more than RW before beginning transmission if the
 	// TCP has not sent data in an interval exceeding the retransmission timeout" (RFC
 	// 5681 section 4.1)
-	if c.snd.lastData != 0 && c.flight() == 0 && now-c.snd.lastData > c.rtt.rto {
+	if c.flight() != 0 || c.snd.lastData == 0 {
+		return
+	}
+	x := c.controller()
+	x.resumed(c, now)
+	if now-c.snd.lastData > c.rtt.rto && !x.ownsWindow() {
 		c.cc.cwnd = min(c.cc.cwnd, c.initialCwnd())
 	}
 }

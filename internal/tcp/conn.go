@@ -6,7 +6,7 @@ import (
 )
 
 // ConnSize is the size of a Conn in octets: a multiple of the cache line.
-const ConnSize = 1536
+const ConnSize = 1856
 
 // The queues of Conn.Freed, by where their chunks come from.
 const (
@@ -61,14 +61,24 @@ type Conn struct {
 	fast   fastOpen
 	held   deferral
 	rate   delivery
-	Stats  Stats
+
+	board    scoreboard
+	rack     rack
+	undo     undoing
+	prr      prr
+	dup      repeated
+	probeEnd seq.Number // sndNxt when the tail loss probe was sent, if probing
+	probing  probing
+	_        [7]uint8
+
+	Stats Stats
 
 	_ [reserve]uint8
 }
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 48 + 512 - 16 - 184 - 40 - protocolSize
+const reserve = 320 + 48 + 512 - 16 - 184 - 40 - protocolSize - recoverySize
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -87,6 +97,7 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
+	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
@@ -101,7 +112,8 @@ const (
 	pendAck                        // an acknowledgement, now
 	pendReset                      // RST with sequence number snd.reset
 	pendProbe                      // a segment the peer must answer: zero window, keep-alive
-	pendResend                     // one segment from sndUna
+	pendResend                     // one segment from sndUna, or of the first that is lost
+	pendTail                       // a tail loss probe
 )
 
 // cursor is a place in SndQ: off octets into chunk. With an empty queue chunk
@@ -303,6 +315,9 @@ type deferral struct {
 // and of what Stats counts for them.
 const protocolSize = 16 + 40 + 48 + 32 + 24 + 16 + 40
 
+// recoverySize is the size of board to probing, and of what Stats counts for them.
+const recoverySize = 368 + 40
+
 // Stats counts what a connection did.
 type Stats struct {
 	SegsIn, SegsOut     uint64
@@ -329,4 +344,12 @@ type Stats struct {
 	ECE                     uint32 // reductions of cwnd since the peer echoed such a mark
 	MTUProbes               uint32 // probes of the path's MTU
 	PathMTUs                uint32 // ICMP messages that changed the path's MTU
+
+	SackedBytes, LostBytes uint64 // octets that were acknowledged selectively; octets believed lost
+	Duplicates             uint32 // segments with octets that were here already
+	DSACKs                 uint32 // D-SACK blocks for what was sent again
+	TailProbes             uint32 // tail loss probes sent
+	TailLosses             uint32 // losses that such a probe has repaired
+	Undone                 uint32 // recoveries that were spurious
+	Reneged                uint32 // times that the peer gave up what it had acknowledged selectively
 }

@@ -1,8 +1,10 @@
 package tcp
 
+import "usertcp/internal/seq"
+
 // recovered handles what a new acknowledgement of acked octets means for loss
 // recovery; flight was in flight before it.
-func (c *Conn) recovered(now Time, acked, flight uint32) {
+func (c *Conn) recovered(now Time, seg *Segment, acked, flight uint32) {
 	l := &c.loss
 	full := c.snd.una.AtOrAfter(l.recover)
 	restart := true
@@ -12,9 +14,12 @@ func (c *Conn) recovered(now Time, acked, flight uint32) {
 		c.onAck(now, acked, flight)
 	case phaseRecovery:
 		c.onAck(now, acked, flight)
-		if full {
+		switch {
+		case c.echoesOriginal(seg):
+			c.undoRecovery(now)
+		case full:
 			c.endRecovery(now)
-		} else {
+		default:
 			// "For the first partial ACK that arrives during fast recovery, also reset
 			// the retransmit timer" (RFC 6582 section 3.2, step 3)
 			restart = !c.has(flagPartialAcked)
@@ -22,11 +27,15 @@ func (c *Conn) recovered(now Time, acked, flight uint32) {
 		}
 	case phaseLoss:
 		l.dupAcks = 0
-		if c.snd.againSeq.Before(c.snd.una) {
+		x := news{acked: acked, original: c.snd.againSeq.AtOrBefore(c.snd.una.Minus(seq.Size(acked)))}
+		if c.snd.againSeq.AtOrBefore(c.snd.una) {
 			c.restartAgain()
 		}
 		c.onAck(now, acked, flight)
-		if full {
+		switch {
+		case c.frtoAck(&x), c.echoesOriginal(seg):
+			c.undoRecovery(now)
+		case full:
 			l.phase = phaseOpen
 			c.onRecoveryExit(now)
 		}
@@ -52,6 +61,8 @@ func (c *Conn) dupAck(now Time) {
 		if !c.ownsWindow() {
 			c.cc.cwnd = min(c.cc.cwnd+c.snd.mss, maxBuffer)
 		}
+	case phaseLoss:
+		c.frtoAck(&news{})
 	case phaseOpen:
 		// If "the Cumulative Acknowledgment field covers more than recover", these are
 		// not the echo of what was sent twice (RFC 6582 section 3.2, step 2).
@@ -73,6 +84,7 @@ func (c *Conn) fastRetransmit(now Time) {
 	c.loss.phase = phaseRecovery
 	c.loss.recover = c.snd.nxt
 	c.clear(flagPartialAcked)
+	c.armUndo()
 	c.pending |= pendResend
 	c.armResend(now)
 	c.Stats.FastRetransmits++
@@ -134,10 +146,16 @@ func (c *Conn) resendTimeout(m *Memory, now Time) {
 	c.armResend(now)
 }
 
-// startLoss believes everything in flight lost, and begins again at una.
+// startLoss believes lost what is in flight, or with selective acknowledgements
+// what of it is old enough, and begins again at una.
 func (c *Conn) startLoss(now Time) {
-	if c.snd.retries == 0 {
+	calm, first := c.loss.phase == phaseOpen, c.snd.retries == 0
+	if c.has(flagSACK) {
+		c.markTimeout(now)
+	} else if first {
 		c.onMarked(c.flight())
+	}
+	if first {
 		c.onRTO(now, c.flight())
 	} else {
 		// When "the given segment has already been retransmitted by way of the
@@ -145,10 +163,19 @@ func (c *Conn) startLoss(now Time) {
 		// (RFC 5681 section 3.1).
 		c.cc.cwnd = c.snd.mss
 	}
+	if calm {
+		c.armUndo()
+	}
+	c.frtoBegin(first && calm)
 	c.loss.phase = phaseLoss
 	c.loss.recover = c.snd.nxt
 	c.loss.dupAcks = 0
-	c.pending &^= pendResend
+	c.probing = probeNone
+	c.stopLossTimer()
+	c.pending &^= pendResend | pendTail
+	if c.has(flagSACK) {
+		c.pending |= pendResend
+	}
 	c.restartAgain()
 }
 

@@ -13,21 +13,21 @@ func (newReno) start(c *Conn, _ Time) { c.cc.private[renoCount] = 0 }
 
 // acked grows cwnd, if it was what limited the sender: an idle program proves
 // nothing about the path.
-func (newReno) acked(c *Conn, _ Time, n, flight uint32) {
+func (newReno) acked(c *Conn, _ Time, a ack) {
 	cc := &c.cc
-	n = c.growth(n)
+	n := c.growth(a.n)
 	if n == 0 {
 		return
 	}
 	if cc.cwnd < cc.ssthresh {
 		// Slow start. Counted in octets (RFC 3465), as the peer may acknowledge
 		// many segments at once.
-		if 2*flight >= cc.cwnd {
+		if 2*a.flight >= cc.cwnd {
 			cc.cwnd = min(cc.cwnd+n, maxBuffer)
 		}
 		return
 	}
-	if flight+c.snd.mss <= cc.cwnd {
+	if a.flight+c.snd.mss <= cc.cwnd {
 		return
 	}
 	// "cwnd is incremented by roughly 1 full-sized segment per round-trip time"
@@ -54,4 +54,5 @@ func (r newReno) timedOut(c *Conn, now Time, flight uint32) {
 
 func (newReno) recovered(*Conn, Time) {}
 func (newReno) undone(*Conn, Time)    {}
+func (newReno) resumed(*Conn, Time)   {}
 func (newReno) ownsWindow() bool      { return false }

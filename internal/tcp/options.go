@@ -38,6 +38,7 @@ type ConnOptions struct {
 	Congestion    uint8 // congestion control, an index of controllers
 	TTL           uint8 // for the half: the TTL or hop limit of what is sent
 	TOS           uint8 // for the half: DSCP of what is sent
+	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
 
 	ECN               uint8 // ECNOff, ECNOn or ECNPassive
 	FastOpen          uint8 // RFC 7413: FastOpenClient and FastOpenServer, or neither
@@ -46,7 +47,7 @@ type ConnOptions struct {
 	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
 	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
 	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
-	_                 [14]uint8
+	_                 [13]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.

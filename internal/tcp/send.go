@@ -109,7 +109,7 @@ func (c *Conn) maySendSmall(n uint32, last bool) bool {
 	case !last:
 		// "or if at least a fraction Fs of the maximum window can be sent": 1/2.
 		return n >= s.maxWnd/2
-	case c.Opt.NoDelay != 0 && c.Opt.Cork == 0, c.has(flagFinQueued):
+	case c.Opt.NoDelay != 0 && c.Opt.Cork == 0, c.has(flagFinQueued), c.urgent.sending != 0:
 		return true
 	case c.Opt.Cork != 0:
 		return false
@@ -121,12 +121,12 @@ func (c *Conn) maySendSmall(n uint32, last bool) bool {
 
 // mayFly decides whether congestion control lets n more octets leave.
 func (c *Conn) mayFly(n uint32) bool {
-	flight := c.flight()
-	if flight == 0 {
+	flight := c.pipe()
+	if flight == 0 || c.pending&pendTail != 0 || c.frtoRoom(n) {
 		return true
 	}
 	cwnd := c.cc.cwnd
-	if c.loss.phase == phaseOpen {
+	if c.loss.phase == phaseOpen && !c.has(flagSACK) {
 		// Limited transmit: a new segment for each of the first two duplicate
 		// acknowledgements (RFC 3042).
 		cwnd += uint32(min(c.loss.dupAcks, dupThreshold-1)) * c.snd.mss

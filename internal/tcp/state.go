@@ -58,6 +58,8 @@ func (c *Conn) purge(m *Memory) {
 	c.snd.head = 0
 	c.snd.next = cursor{chunk: None}
 	c.snd.again = c.snd.next
+	c.board.begin(c.snd.una)
+	c.probing = probeNone
 	c.dropRanges(m)
 	if c.has(flagOrphan) {
 		c.purgeRead()
