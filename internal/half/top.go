@@ -69,6 +69,8 @@ const (
 const (
 	watchPeriod = time.Millisecond
 	spinMax     = 50 * time.Microsecond
+	spinMin     = 2 * time.Microsecond
+	spinWorth   = 125 * time.Microsecond // waits shorter than that make the next one spin
 )
 
 // NewTop returns the top half of a segment. The doorbell of the top half is its
@@ -234,9 +236,7 @@ func (t *Top) lead(w *waiter, done func() bool) {
 		if done() {
 			break
 		}
-		if !t.idle() {
-			t.park()
-		}
+		t.await()
 	}
 	t.leading, t.leader = false, nil
 	t.ctl.leader.Store(0)
@@ -247,27 +247,38 @@ func (t *Top) lead(w *waiter, done func() bool) {
 	}
 }
 
-// idle spins for a while, without the lock, and reports whether something came.
-func (t *Top) idle() bool {
-	if t.spin == SpinOff || t.spin == SpinDefault && (t.yieldCPU || t.spinBusy == 0) {
-		return false
+// await waits for something to do: it spins for a while if that promises to be
+// of use, and parks then.
+func (t *Top) await() {
+	switch t.spin {
+	case SpinOff:
+		t.park()
+		return
+	case SpinOn:
+		t.leave()
+		t.look(0)
+		t.enter()
+		return
 	}
-	limit := t.spinBusy
+	began := time.Now()
 	t.leave()
-	came := t.look(limit)
+	came := t.look(t.spinBusy)
 	t.enter()
-	if t.spin == SpinDefault {
-		t.adapt(came)
+	if !came {
+		t.park()
 	}
-	return came
+	t.adapt(time.Since(began))
 }
 
-// adapt makes the spin longer if it was of use, and shorter if not.
-func (t *Top) adapt(came bool) {
-	if came {
-		t.spinBusy = min(spinMax, t.spinBusy*2)
+// adapt decides how long the next wait spins. If this one was so short that a
+// spin would have caught what it waited for, or nearly (a peer that answers at
+// once may itself have had to wake up), the next spins as long as is allowed;
+// otherwise half as long as this one, down to next to nothing.
+func (t *Top) adapt(waited time.Duration) {
+	if waited < spinWorth {
+		t.spinBusy = spinMax
 	} else {
-		t.spinBusy = max(spinMax/16, t.spinBusy/2)
+		t.spinBusy = max(spinMin, t.spinBusy/2)
 	}
 }
 
@@ -350,7 +361,8 @@ func (t *Top) watchdog() {
 
 // setAlarm sees to it that the engine's timers are looked at in time, even if
 // nobody drives. An alarm that comes too early does no harm, so that it is set
-// again only when it has to come sooner.
+// again only when it has to come sooner. When the program has closed the stack
+// timers are the bottom half's business.
 func (t *Top) setAlarm() {
 	if at := t.wheel.deadline(); at < t.alarmAt {
 		t.alarmAt = at
