@@ -84,10 +84,6 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.deliver = t.deliverEvent
 	t.awake = t.awaken
 	t.followers.init()
-	var cpus unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &cpus); err == nil && cpus.Count() == 1 {
-		t.yieldCPU = true
-	}
 	fd, err := unix.FcntlInt(uintptr(t.doorbells[0].Fd()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("dup", err)
@@ -292,9 +288,8 @@ func (t *Top) look(limit time.Duration) bool {
 		if n%64 != 0 {
 			continue
 		}
-		if t.yieldCPU {
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-		}
+		// Whom we wait for may be waiting for this CPU.
+		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		if t.spin == SpinOn {
 			runtime.Gosched()
 			continue
@@ -364,7 +359,7 @@ func (t *Top) watchdog() {
 // again only when it has to come sooner. When the program has closed the stack
 // timers are the bottom half's business.
 func (t *Top) setAlarm() {
-	if at := t.wheel.deadline(); at < t.alarmAt {
+	if at := t.wheel.deadline(); at < t.alarmAt && !t.closed {
 		t.alarmAt = at
 		t.alarm.Reset(time.Duration(at - t.clock()))
 	}
