@@ -55,7 +55,7 @@ func (h *Half) parse(b []byte, total int, k *packet) bool {
 	}
 	t := &k.tcp
 	h.arr = tcp.Segment{
-		Seq: t.Seq, Ack: t.Ack, Flags: t.Flags, Window: t.Window, Urgent: t.Urgent, Options: t.Options,
+		Seq: t.Seq, Ack: t.Ack, Flags: t.Flags, Window: t.Window, Urgent: t.Urgent, ECN: k.ip.TOS & ecnBits, Options: t.Options,
 		Len:     uint32(total - len(b)),
 		Payload: tcp.Queue{Head: none, Tail: none},
 	}
