@@ -52,6 +52,7 @@ type Top struct {
 	alarmAt   tcp.Time
 	fetch     func() error // maps circuits that came up; nil if there are none to map
 	fetchLock sync.Mutex
+	alone     bool // there is no bottom half
 }
 
 // Spin says how long a leader looks for packets before it parks.
@@ -108,6 +109,9 @@ func (t *Top) enter() {
 
 // leave gives it back, and wakes those for whom there is something.
 func (t *Top) leave() {
+	if t.alone {
+		t.bury()
+	}
 	t.flush()
 	r := t.takeRings()
 	t.setAlarm()
@@ -176,6 +180,7 @@ func (t *Top) signal(w *waiter) {
 
 // poke makes the leader look, even if it is parked.
 func (t *Top) poke() {
+	shm.Step()
 	if !t.poked.Swap(true) {
 		t.doorbells[0].Ring()
 	}
@@ -193,6 +198,8 @@ func (t *Top) wait(w *waiter, ready func() bool) error {
 			return os.ErrDeadlineExceeded
 		case ready():
 			return nil
+		case w.nonblock:
+			return syscall.EAGAIN
 		}
 		if t.leading {
 			t.follow(w)
@@ -303,14 +310,15 @@ func (t *Top) park() {
 }
 
 // awaken tells the poller whether the leader need not park (any longer). The
-// poller forgets what came before the call of its Read, so that this looks again
-// the first time.
+// poller forgets what came before the call of its Read, so that the first time
+// this asks the peers to ring again, and then looks again. If the bottom half has
+// taken over the bell meanwhile there is something to do.
 func (t *Top) awaken(uintptr) bool {
 	if t.parked {
 		return true
 	}
 	t.parked = true
-	return t.drv.Pending() || t.poked.Load() || t.left(listTop)
+	return !t.bell.Renew(shm.TopHalf) || t.drv.Pending() || t.poked.Load() || t.left(listTop)
 }
 
 // unattended starts the watchdog: nobody waits, and nobody takes packets.
