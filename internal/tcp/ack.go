@@ -109,6 +109,9 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 		c.stopLossTimer()
 		c.rack.seen = 0
 	}
+	if c.tunesSend() {
+		c.tuneSend(m)
+	}
 	if n > 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
