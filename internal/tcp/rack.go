@@ -80,7 +80,9 @@ func (c *Conn) rackDeliver(now Time, seg *Segment, r sent, end seq.Number) {
 	} else if rtt < k.minRTT() || c.echoesBefore(seg, now-rtt.time()) {
 		return // it is the first copy that has arrived
 	}
-	k.fack = seq.Max(k.fack, end)
+	if end.After(k.fack) {
+		k.fack = end
+	}
 	k.rtt = rtt
 	if k.seen == 0 || sentAfter(r.at, end, k.at, k.end) {
 		k.at, k.end, k.seen = r.at&^sentFate, end, 1
