@@ -158,7 +158,7 @@ func (c *Conn) remember() {
 }
 
 // growth returns by how many of n octets delivered a window may grow that grows
-// by acknowledgements: none in recovery, and after a timeout, when what is
+// by acknowledgements: none in recovery or while the peer has a gap, and after a timeout, when what is
 // acknowledged may have arrived long ago, as if they came segment by segment.
 func (c *Conn) growth(n uint32) uint32 {
 	switch c.loss.phase {
@@ -166,6 +166,9 @@ func (c *Conn) growth(n uint32) uint32 {
 		return 0
 	case phaseLoss:
 		return min(n, c.snd.mss)
+	}
+	if c.board.sacked > 0 {
+		return 0
 	}
 	return n
 }
