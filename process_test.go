@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -113,16 +114,18 @@ func programListen(args []string) error {
 		return err
 	}
 	say("listening %s", l.Addr())
+	var readers sync.WaitGroup
+	defer readers.Wait()
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return err
 		}
 		say("accepted")
-		go func() {
+		readers.Go(func() {
 			got, err := io.ReadAll(c)
 			say("read %d %x %v", len(got), hash(got), err)
-		}()
+		})
 	}
 }
 

@@ -57,6 +57,7 @@ type Segment struct {
 	Flags    wire.Flags
 	Window   uint16 // as on the wire: not scaled
 	Urgent   uint16
+	ECN      uint8 // the ECN field of the IP header: NotECT, ECT0, ECT1 or CE
 	Options  wire.Options
 
 	// Len is the number of payload octets.
@@ -102,6 +103,7 @@ const (
 	EventClosed                        // the connection has reached CLOSED: its slot may be freed when the program is done with it
 	EventError                         // Conn.Error has been set
 	EventTimeWait                      // the connection has entered TIME-WAIT
+	EventUrgent                        // the peer has told of an urgent octet
 )
 
 // Error says why a connection ended. Zero means that it did not, or in order.
