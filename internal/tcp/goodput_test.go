@@ -1,68 +1,88 @@
 package tcp
 
 import (
-	"math/rand/v2"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 )
 
-// transfer lets one end send n octets to the other over a path that loses, with
-// 20 ms of delay and so much jitter, and returns how long that takes.
-func transfer(t *testing.T, seed uint64, n int, loss float64, jitter Time, mod func(*ConnOptions)) (Time, *Stats) {
-	t.Helper()
-	s := newSoak(t, rand.New(rand.NewPCG(seed, 8985)))
-	s.loss, s.dup, s.delay, s.jitter, s.piece = loss, 0, 10*Millisecond, jitter, slot
-	for _, h := range []*host{s.a, s.b} {
-		o := DefaultOptions()
-		o.Congestion = CongestionReno
-		o.DataRetries, o.SynRetries, o.SynAckTries = 100, 100, 100
-		mod(&o)
-		*h = host{end: end{st: newStore(2048)}, name: h.name}
-		h.c.Opt = o
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestGoodput measures what each congestion control makes of paths with one
+// bottleneck, and compares the table with the one that is kept: a change of
+// behaviour shows as a difference.
+func TestGoodput(t *testing.T) {
+	var w strings.Builder
+	w.WriteString("# Goodput in Mbit/s, segments sent again in percent, and mean queueing delay in ms,\n" +
+		"# of one flow through one bottleneck. Written by: go test -run TestGoodput -update\n#\n")
+	fmt.Fprintf(&w, "%-6s %-6s %-7s %-6s", "Mbit/s", "delay", "buffer", "loss")
+	for _, name := range CongestionNames() {
+		fmt.Fprintf(&w, " | %-20s", name)
 	}
-	s.a.peer, s.b.peer = s.b, s.a
-	s.a.write = pattern(0, n)
-	flow := testFlow
-	flow.Local, flow.Remote = flow.Remote, flow.Local
-	s.b.c.Flow, s.b.c.snd.iss = flow, 7
-	s.a.c.OpenActive(&s.a.st.m, s.now, testFlow, ourISS)
-	s.output(s.a)
-	begun := s.now
-	for steps := 0; s.b.c.Stats.BytesIn < uint64(n); steps++ {
-		if steps > 200000 || !s.turn() {
-			t.Fatalf("seed %d: stuck after %d steps at %d of %d octets: %s, %s", seed, steps, len(s.b.got), n, s.a.status(), s.b.status())
+	w.WriteString("\n")
+	for _, x := range []struct {
+		mbit   uint64
+		delay  []Time
+		buffer []float64 // of the product of bandwidth and delay
+		time   Time
+	}{
+		{20, []Time{10, 50, 200}, []float64{0.1, 1, 4}, 15 * Second},
+		{100, []Time{50}, []float64{1}, 10 * Second},
+	} {
+		for _, delay := range x.delay {
+			for _, buffer := range x.buffer {
+				for _, loss := range []float64{0, 0.001, 0.01, 0.03} {
+					goodputRow(t, &w, x.mbit, delay*Millisecond, buffer, loss, x.time)
+				}
+			}
 		}
 	}
-	return s.now - begun, &s.a.c.Stats
+	compareGolden(t, "testdata/goodput.golden", w.String())
 }
 
-// TestGoodputWithSelectiveAcknowledgements compares transfers over bad paths.
-func TestGoodputWithSelectiveAcknowledgements(t *testing.T) {
-	for _, x := range []struct {
-		name   string
-		loss   float64
-		jitter Time
-		most   float64 // of the time that it takes without SACK
-	}{
-		{"1 % loss", 0.01, 0, 1},
-		{"10 % loss", 0.10, 0, 0.6},
-		{"10 % loss and reordering", 0.10, 5 * Millisecond, 0.6},
-		{"reordering", 0, 5 * Millisecond, 1},
-	} {
-		t.Run(x.name, func(t *testing.T) {
-			var with, without Time
-			var timeouts [2]uint32
-			for seed := range uint64(8) {
-				d, st := transfer(t, seed, 300000, x.loss, x.jitter, func(*ConnOptions) {})
-				with += d
-				timeouts[0] += st.Timeouts
-				d, st = transfer(t, seed, 300000, x.loss, x.jitter, func(o *ConnOptions) { o.SACK = 0 })
-				without += d
-				timeouts[1] += st.Timeouts
-			}
-			t.Logf("%d ms and %d timeouts with SACK, %d ms and %d timeouts without", with/8/Millisecond, timeouts[0], without/8/Millisecond, timeouts[1])
-			if float64(with) > x.most*float64(without) {
-				t.Errorf("seeds 0 to 7 take %d ms with SACK and %d ms without", with/8/Millisecond, without/8/Millisecond)
-			}
-		})
+func goodputRow(t *testing.T, w *strings.Builder, mbit uint64, delay Time, buffer, loss float64, d Time) {
+	rate := mbit * 1e6 / 8
+	p := link{rate: rate, delay: delay, loss: loss, seed: 1}
+	p.buffer = uint32(max(buffer*float64(rate)*float64(delay)/1e9, 5*1500))
+	fmt.Fprintf(w, "%-6d %-6s %-7s %-6s", mbit, fmt.Sprintf("%d ms", delay/Millisecond), fmt.Sprintf("%v BDP", buffer),
+		fmt.Sprintf("%v %%", loss*100))
+	for id := range numCongestion {
+		got, b := goodput(t, p, uint8(id), d)
+		fmt.Fprintf(w, " | %6.2f %5.2f %5.1f ms", got, 100*float64(b.snd.c.Stats.Resent)/float64(b.sent),
+			float64(b.queued)/float64(b.sent)/1e6)
+	}
+	w.WriteString("\n")
+}
+
+// compareGolden compares a text with a file, line by line, or writes the file.
+func compareGolden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, was := strings.Split(got, "\n"), strings.Split(string(b), "\n")
+	for i := range max(len(is), len(was)) {
+		var x, y string
+		if i < len(was) {
+			x = was[i]
+		}
+		if i < len(is) {
+			y = is[i]
+		}
+		if x != y {
+			t.Errorf("%s:%d\nwas %s\nis  %s", file, i+1, x, y)
+		}
+	}
+	if t.Failed() {
+		t.Log("if that is meant to be so, run the test with -update and look at the difference")
 	}
 }
