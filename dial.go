@@ -36,6 +36,9 @@ type Dialer struct {
 	// KeepAlive is the time without a segment before the first keep-alive probe
 	// and between two probes: 0 for 15 s, as in package net; negative for none.
 	KeepAlive time.Duration
+
+	// Options are set before the connection opens.
+	Options []Option
 }
 
 // Dial connects to address.
@@ -108,7 +111,7 @@ func (d *Dialer) dial(ctx context.Context, s *user.Stack, local, remote wire.End
 	if remote.Addr.IsZero() || remote.Port == 0 {
 		return nil, syscall.ECONNREFUSED // nobody can listen there
 	}
-	sock, err := s.Connect(ctx, local, remote)
+	sock, err := s.Connect(ctx, local, remote, setup(d.Options))
 	if err != nil {
 		return nil, err
 	}
@@ -118,8 +121,7 @@ func (d *Dialer) dial(ctx context.Context, s *user.Stack, local, remote wire.End
 		idle = defaultKeepAlive
 	}
 	return c, sock.Options(func(o *tcp.ConnOptions) {
-		o.NoDelay = 1
-		setKeepAlive(o, idle)
+		setDefaults(o, idle, d.Options)
 	})
 }
 

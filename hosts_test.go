@@ -83,6 +83,14 @@ func (n *network) pairAt(t testing.TB, l *Listener) (a, b *Conn) {
 	return a, b
 }
 
+// scaled is a test's amount of work, less of it under the race detector.
+func scaled(n int) int {
+	if raceEnabled {
+		return n / 8
+	}
+	return n
+}
+
 func twoHosts(t testing.TB) *network {
 	h := testhost.Ring(t, 2)
 	return &network{h[0].Attach(t), h[1].Attach(t), "10.1.0.2:0"}
@@ -92,6 +100,9 @@ func twoHosts(t testing.TB) *network {
 // other.
 func everywhere(t *testing.T, f func(*testing.T, *network)) {
 	t.Run("two hosts", func(t *testing.T) { f(t, twoHosts(t)) })
+	if raceEnabled {
+		return // slow, and nothing new to the race detector
+	}
 	t.Run("two applications of one host", func(t *testing.T) {
 		h := testhost.Ring(t, 1)[0]
 		f(t, &network{h.Attach(t), h.Attach(t), "10.1.0.1:0"})

@@ -31,6 +31,9 @@ type ListenConfig struct {
 
 	// KeepAlive is as in Dialer, for accepted connections.
 	KeepAlive time.Duration
+
+	// Options are those of the listener and of the connections that it accepts.
+	Options []Option
 }
 
 // Listen listens at address.
@@ -50,11 +53,11 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if backlog <= 0 {
 		backlog = defaultBacklog
 	}
-	sock, local, err := s.Listen(ctx, ends[0], backlog, true)
+	sock, local, err := s.Listen(ctx, ends[0], backlog, true, setup(lc.Options))
 	if err != nil {
 		return nil, fail(tcpAddr(ends[0]), err)
 	}
-	return &Listener{sock: sock, addr: tcpAddr(local), keepAlive: lc.KeepAlive}, nil
+	return &Listener{sock: sock, addr: tcpAddr(local), keepAlive: lc.KeepAlive, options: lc.Options}, nil
 }
 
 func listenError(err error) error {
@@ -70,6 +73,7 @@ type Listener struct {
 	sock      *half.Socket
 	addr      *net.TCPAddr
 	keepAlive time.Duration
+	options   []Option
 }
 
 var _ net.Listener = (*Listener)(nil)
@@ -92,8 +96,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		idle = defaultKeepAlive
 	}
 	err = s.Options(func(o *tcp.ConnOptions) {
-		o.NoDelay = 1
-		setKeepAlive(o, idle)
+		setDefaults(o, idle, l.options)
 	})
 	return newConn(s), err
 }

@@ -29,21 +29,22 @@ func newCompare() *cobra.Command {
 		Short: "measure user-space TCP and the kernel's in turns",
 		Long: `Measure user-space TCP and the kernel's in turns.
 
-It starts two connection servers on a private ring, and for each measurement a
-listening and a connecting program; the kernel's TCP runs over loopback, with CUBIC.
-Ratios are user space to kernel, pair by pair: above 1, user space did better.
+It starts two connection servers on a private ring, and for each measurement
+a listening and a connecting program; the kernel's TCP runs over loopback, with
+CUBIC. Ratios are user space to kernel, pair by pair: above 1, user space did
+better.
 
-Placement (-cpus): same puts both sides on one CPU, split each on a CPU of its own,
-free leaves it to the scheduler; it is the same for both stacks.`,
+Placement (-cpus): same puts both sides on one CPU, split each on a CPU of its
+own, free leaves it to the scheduler; it is the same for both stacks.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
 	f.setup.add(flags, 2*time.Second)
-	flags.IntVar(&f.repeat, "repeat", 5, "`NUMBER` of measurements of each stack")
-	flags.StringVar(&f.link, "link", "ring", "`KIND` of link between the hosts: ring")
+	flags.IntVar(&f.repeat, "repeat", 5, "measurements of each stack")
+	flags.StringVar(&f.link, "link", "ring", "link between the hosts: ring")
 	addSpin(flags, &f.spin)
-	flags.StringVar(&f.cpus, "cpus", "free", "`PLACEMENT`: same, split or free")
+	flags.StringVar(&f.cpus, "cpus", "free", "`placement`: same, split or free")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object")
 	return cmd
 }

@@ -18,9 +18,10 @@ func newDemo() *cobra.Command {
 		Short: "show user-space TCP at work, in under a minute",
 		Long: `Show user-space TCP at work, in under a minute and without privileges.
 
-It starts two hosts on a private ring, sends a file from one to the other and checks
-its SHA-256 there, then measures throughput at several message sizes, in turns with
-the kernel's TCP over loopback. It prints a table, and writes a figure and a report.`,
+It starts two hosts on a private ring, sends a file from one to the other and
+checks its SHA-256 there, then measures throughput at several message sizes, in
+turns with the kernel's TCP over loopback. It prints a table, and writes a
+figure and a report.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkSpin(c.Spin); err != nil {
@@ -32,12 +33,12 @@ the kernel's TCP over loopback. It prints a table, and writes a figure and a rep
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&c.File, "file", "", "`PATH` of the file to send (default: this program itself)")
-	flags.StringVar(&c.Out, "out", "usertcp-demo", "`DIR` for figure and report, made if missing")
-	flags.DurationVar(&c.Time, "time", 500*time.Millisecond, "`DURATION` of each measurement")
-	flags.IntVar(&c.Repeat, "repeat", 3, "`NUMBER` of measurements of each stack at each size")
+	flags.StringVar(&c.File, "file", "", "`path` of a file to send (default: this program)")
+	flags.StringVar(&c.Out, "out", "out", "`directory` for the report")
+	flags.DurationVar(&c.Time, "time", 500*time.Millisecond, "measured time")
+	flags.IntVar(&c.Repeat, "repeat", 3, "measurements of each stack at each size")
 	addSpin(flags, &c.Spin)
-	flags.StringVar(&cpus, "cpus", "free", "`PLACEMENT` of the two sides: same, split or free")
+	flags.StringVar(&cpus, "cpus", "free", "`placement`: same, split or free")
 	return cmd
 }
 

@@ -66,13 +66,18 @@ func TestOneLine(t *testing.T) {
 	}
 }
 
-func TestEveryCommandSaysWhatItIsFor(t *testing.T) {
+func TestHelpIsOfUse(t *testing.T) {
 	for _, cmd := range newRoot().Commands() {
 		if cmd.Hidden {
 			continue
 		}
 		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
 			t.Errorf("%s: short description %q", cmd.Name(), cmd.Short)
+		}
+		for line := range strings.Lines(cmd.Long + "\n" + cmd.UsageString()) {
+			if n := len([]rune(line)); n > 80 {
+				t.Errorf("%s: a line of the help has %d columns: %s", cmd.Name(), n, line)
+			}
 		}
 	}
 }

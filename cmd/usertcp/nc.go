@@ -23,8 +23,9 @@ func newNC() *cobra.Command {
 		Short: "standard input and output over a connection",
 		Long: `Standard input and output over a connection.
 
-It connects to ADDR (host:port), or with -l waits there for one connection. The end of
-the standard input closes that direction; nc ends when the other side has closed, too.`,
+It connects to ADDR (host:port), or with -l waits there for one connection.
+The end of the standard input closes that direction; nc ends when the other
+side has closed, too.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			st, err := f.open()

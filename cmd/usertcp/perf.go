@@ -26,13 +26,13 @@ type stackFlags struct {
 }
 
 func (f *stackFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.stack, "stack", "user", "`NAME` of the TCP: user or kernel")
+	flags.StringVar(&f.stack, "stack", "user", "`TCP`: user or kernel")
 	addSpin(flags, &f.spin)
-	flags.StringVar(&f.cpus, "cpus", "", "run on these CPUs only (`LIST` such as 0 or 0,2 or 0-3)")
+	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
 }
 
 func addSpin(flags *pflag.FlagSet, spin *string) {
-	flags.StringVar(spin, "spin", "default", "spin before sleeping, in user-space TCP (`WHEN` is off, default or on)")
+	flags.StringVar(spin, "spin", "default", "when to `spin`: off, default or on")
 }
 
 // spinEnv is where the library looks for it.
@@ -93,11 +93,11 @@ const bulkSize = 65536
 
 func (f *setupFlags) add(flags *pflag.FlagSet, duration time.Duration) {
 	f.flags = flags
-	flags.StringVar(&f.test, "test", "stream", "`NAME` of what to measure: stream, maerts, rr or crr")
-	flags.IntVar(&f.setup.Size, "size", bulkSize, "size of messages in `OCTETS`; of requests and responses 1 if not given")
-	flags.IntVar(&f.setup.Conns, "conns", 1, "`NUMBER` of connections at the same time")
-	flags.DurationVar(&f.setup.Time, "time", duration, "`DURATION` of a measurement")
-	flags.DurationVar(&f.setup.Warmup, "warmup", perf.DefaultWarmup, "`DURATION` before it that does not count")
+	flags.StringVar(&f.test, "test", "stream", "stream, maerts, rr or crr")
+	flags.IntVar(&f.setup.Size, "size", bulkSize, "`octets` in a message; rr and crr: 1")
+	flags.IntVar(&f.setup.Conns, "conns", 1, "connections at the same time")
+	flags.DurationVar(&f.setup.Time, "time", duration, "measured time")
+	flags.DurationVar(&f.setup.Warmup, "warmup", perf.DefaultWarmup, "time before it that does not count")
 }
 
 // get returns the measurement that the flags describe.
@@ -116,14 +116,15 @@ func newPerf() *cobra.Command {
 		Short: "measure throughput and latency between two programs",
 		Long: `Measure throughput and latency between two programs.
 
-One program listens: usertcp perf -listen [ADDR] (` + defaultPerfAddr + ` if none is given).
-The other connects to it and measures: usertcp perf -to ADDR -test TEST, where TEST is
+One program listens: usertcp perf -listen [ADDR] (default ` + defaultPerfAddr + `).
+The other connects to it and measures: usertcp perf -to ADDR -test TEST, with
   stream  it sends as fast as it can
   maerts  the listening program sends as fast as it can
   rr      request and response over a connection that stays
   crr     connect, request, response, close
 
-Both need the same -stack. User-space TCP needs a connection server: see usertcp server.`,
+Both need the same -stack. User-space TCP needs a connection server: see
+usertcp server.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
@@ -132,7 +133,7 @@ Both need the same -stack. User-space TCP needs a connection server: see usertcp
 	f.setup.add(flags, 5*time.Second)
 	flags.BoolVar(&f.listen, "listen", false, "listen for programs that measure")
 	flags.BoolVar(&f.once, "once", false, "with -listen: end after one test")
-	flags.StringVar(&f.to, "to", "", "`ADDR` of the program that listens")
+	flags.StringVar(&f.to, "to", "", "`address` of the program that listens")
 	flags.BoolVar(&f.json, "json", false, "print the report as one JSON object")
 	return cmd
 }

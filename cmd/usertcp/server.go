@@ -30,17 +30,18 @@ func newServer() *cobra.Command {
 		Short: "a host's connection server",
 		Long: `Run a host's connection server until SIGINT or SIGTERM.
 
-All servers with the same -ring are hosts on one network, each with the addresses that
-its -addr flags give it. Programs find a host's server by its socket: start them with
-USERTCP_SERVER=PATH in their environment, or leave -socket out, here and there.`,
+All servers with the same -ring are hosts on one network, each with the
+addresses that its -addr flags give it. Programs find a host's server by its
+socket: start them with USERTCP_SERVER=PATH in their environment, or leave
+-socket out, here and there.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.ring, "ring", "", "`DIR` that the ring's hosts meet in, made if missing")
-	flags.StringArrayVar(&f.addrs, "addr", nil, "IP `ADDR` of this host (may be given several times)")
-	flags.StringVar(&f.socket, "socket", "", "`PATH` of the socket for programs (default: $USERTCP_SERVER, else one for each user)")
-	flags.StringVar(&f.cpus, "cpus", "", "run on these CPUs only, children too (`LIST` such as 0 or 0,2 or 0-3)")
+	flags.StringVar(&f.ring, "ring", "", "`directory` in which the ring's hosts meet")
+	flags.StringArrayVar(&f.addrs, "addr", nil, "an `address` of this host")
+	flags.StringVar(&f.socket, "socket", "", "`path` of the socket (default: $USERTCP_SERVER,\nelse the user's, else the system's)")
+	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
 	flags.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -147,7 +148,7 @@ func (c *child) tick() error {
 			case <-c.kick:
 			case <-c.ended:
 				if c.bottom.Live() == 0 {
-					return c.control.Close()
+					return c.leave()
 				}
 			}
 			t.Reset(half.Tick)
@@ -155,6 +156,14 @@ func (c *child) tick() error {
 		<-t.C
 		c.bottom.Look(true)
 	}
+}
+
+// leave tells the server, if it is there still, that the child ends.
+func (c *child) leave() error {
+	if err := c.control.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // receiveRequests takes the application's messages until it has gone.
@@ -200,6 +209,10 @@ func (o outside) Send(ip []byte) {
 }
 
 // Gone implements half.Outside.
-func (o outside) Gone(socket uint32, what half.Registered, flow wire.Flow) {
-	go o.c.giveBack(socket, what, flow)
+func (o outside) Gone(socket uint32, what half.Registered, flow wire.Flow, done func()) {
+	go func() {
+		o.c.giveBack(socket, what, flow)
+		done()
+		o.c.wake()
+	}()
 }

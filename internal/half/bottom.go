@@ -22,8 +22,9 @@ type Outside interface {
 	// Send sends an IP packet through the connection server.
 	Send(ip []byte)
 	// Gone tells the connection server that a socket is no more; what is what it
-	// knows of it.
-	Gone(socket uint32, what Registered, flow wire.Flow)
+	// knows of it. It calls done when the server knows: only then may the socket's
+	// index name another one. It does not wait for that itself.
+	Gone(socket uint32, what Registered, flow wire.Flow, done func())
 }
 
 // Registered is what the connection server knows of a socket.
@@ -39,6 +40,7 @@ type departed struct {
 	socket uint32
 	what   Registered
 	flow   wire.Flow
+	gen    uint32
 }
 
 // Bottom is the bottom half: it does what has to go on when the application does
@@ -106,7 +108,7 @@ func (b *Bottom) leave() {
 		b.out.Send(f)
 	}
 	for _, f := range gone {
-		b.out.Gone(f.socket, f.what, f.flow)
+		b.out.Gone(f.socket, f.what, f.flow, func() { b.forgotten(f) })
 	}
 }
 
@@ -122,10 +124,26 @@ func (b *Bottom) work() {
 			continue
 		}
 		b.output(i) // a last RST
-		if w := Registered(b.aux[i].registered); w != 0 {
-			b.gone = append(b.gone, departed{i, w, b.conns[i].Flow})
+		b.purge(i)
+		a := &b.aux[i]
+		w := Registered(a.registered)
+		if w == 0 {
+			b.freeConn(i)
+			continue
 		}
-		b.reap(i)
+		a.registered = 0
+		b.gone = append(b.gone, departed{i, w, b.conns[i].Flow, a.gen})
+	}
+}
+
+// forgotten gives the slot of a socket back that the connection server has
+// forgotten, unless a repair has done so.
+func (b *Bottom) forgotten(d departed) {
+	for !b.Change(func() {
+		if a := &b.aux[d.socket]; a.use == useDone && a.gen == d.gen {
+			b.freeConn(d.socket)
+		}
+	}) {
 	}
 }
 

@@ -140,13 +140,12 @@ func (h *Half) fail(i uint32, e tcp.Error) {
 	h.commit(i)
 }
 
-// reap gives socket i, which is done, back. Only the bottom half calls it.
-func (h *Half) reap(i uint32) {
+// purge frees what lies in the queues of socket i, which is done.
+func (h *Half) purge(i uint32) {
 	c := &h.conns[i]
 	for _, q := range []*tcp.Queue{&c.SndQ, &c.RcvQ} {
 		if q.Count > 0 {
 			h.freeChunks(q)
 		}
 	}
-	h.freeConn(i)
 }

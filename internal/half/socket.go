@@ -128,7 +128,10 @@ func (s *Socket) Accept() (*Socket, error) {
 	defer t.leave()
 	t.drive()
 	la := &t.aux[s.i]
-	if err := t.wait(&s.rd, func() bool { return la.acceptHead != 0 }); err != nil {
+	if err := t.wait(&s.rd, func() bool { return la.acceptHead != 0 || t.abandoned }); err != nil {
+		return nil, err
+	}
+	if err := t.deserted(); err != nil {
 		return nil, err
 	}
 	return t.socket(t.accept(s.i)), nil
@@ -150,7 +153,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 	var fin bool
 	err := t.wait(&s.rd, func() bool {
 		have, fin = c.Readable()
-		return have > 0 || fin || s.deaf || c.State == tcp.Closed
+		return have > 0 && int(have) >= min(int(c.Opt.RcvLowat), len(p)) || fin || s.deaf || c.State == tcp.Closed
 	})
 	if err != nil || have == 0 || len(p) == 0 {
 		if err == nil && have == 0 {
@@ -190,8 +193,10 @@ func (s *Socket) read(p []byte) int {
 	if n > small {
 		t.enter()
 	}
-	t.consume(s.i, n)
-	t.settle()
+	if t.deserted() == nil {
+		t.consume(s.i, n)
+		t.settle()
+	}
 	t.leave()
 	return n
 }
@@ -263,6 +268,10 @@ func (s *Socket) write(p []byte) (int, error) {
 		t.enter()
 	} else {
 		r.fill(p)
+	}
+	if err := t.deserted(); err != nil {
+		t.leave()
+		return 0, err
 	}
 	ok := t.send(s.i, &r)
 	t.settle()
@@ -346,6 +355,7 @@ func (s *Socket) close() error {
 	s.rd.setDeadline(t, time.Time{})
 	s.wr.setDeadline(t, time.Time{})
 	t.step() // what lies in the pool has arrived, and counts as unread
+	s.linger()
 	t.sockets[s.i] = nil
 	t.closeSocket(s.i)
 	t.settle()
@@ -354,6 +364,30 @@ func (s *Socket) close() error {
 	}
 	t.leave()
 	return nil
+}
+
+// linger waits until the peer has all that was written and our FIN, if the
+// program asked for that, but no longer than it said. What is left then goes on
+// in the background, as in Linux.
+func (s *Socket) linger() {
+	t := s.t
+	c := &t.conns[s.i]
+	unread, _ := c.Readable()
+	if c.Opt.LingerSet == 0 || c.Opt.Linger == 0 || unread > 0 || !c.State.Synchronized() {
+		return
+	}
+	t.begin(s.i)
+	c.Shutdown(&t.mem, t.clock())
+	t.commit(s.i)
+	t.settle()
+	// All other calls are out, or wait for ours to end.
+	s.closing = false
+	s.wr.setDeadline(t, time.Now().Add(time.Duration(c.Opt.Linger)*time.Second))
+	t.wait(&s.wr, func() bool {
+		return c.State != tcp.FinWait1 && c.State != tcp.Closing && c.State != tcp.LastAck
+	})
+	s.wr.setDeadline(t, time.Time{})
+	s.closing = true
 }
 
 // SetDeadline sets the deadlines of reading (and accepting) and of writing.

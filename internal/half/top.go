@@ -34,6 +34,7 @@ type Top struct {
 	followers waiters // circular list of those who wait
 	sockets   []*Socket
 	closed    bool
+	abandoned bool // the child is dead
 
 	doorbell  syscall.RawConn
 	file      *os.File
@@ -151,7 +152,7 @@ func (t *Top) deliverEvent(i uint32, ev tcp.Event) {
 		return
 	}
 	s := t.sockets[i]
-	const both = tcp.EventError | tcp.EventClosed | tcp.EventEstablished
+	const both = tcp.EventError | tcp.EventClosed | tcp.EventEstablished | tcp.EventTimeWait
 	if ev&(tcp.EventReadable|both) != 0 {
 		t.signal(&s.rd)
 	}

@@ -44,7 +44,7 @@ func (w *wheel) arm(as []aux, i uint32, t tcp.Time) {
 		w.remove(as, i)
 	}
 	a.timerAt = t
-	tick := min(max(ticks(t), w.elapsed+1), w.elapsed+wheelSpan-wheelSpan/wheelWidth)
+	tick := min(max(ticks(t), w.elapsed), w.elapsed+wheelSpan-wheelSpan/wheelWidth)
 	level := (63 - bits.LeadingZeros64((w.elapsed^tick)|(wheelWidth-1))) / wheelBits
 	level = min(level, wheelLevels-1)
 	slot := int(tick>>(level*wheelBits)) & (wheelWidth - 1)
@@ -106,16 +106,24 @@ func (w *wheel) due(as []aux, now tcp.Time) uint32 {
 			w.elapsed = max(w.elapsed, limit)
 			return none
 		}
-		i := w.heads[slot] - 1
-		w.remove(as, i)
-		if as[i].timerAt <= now {
+		if slot < wheelWidth {
+			i := w.heads[slot] - 1
+			w.remove(as, i)
 			return i
 		}
-		// A slot of a higher level: the time within it is still to come.
 		w.elapsed = max(w.elapsed, tick)
-		t := as[i].timerAt
-		as[i].timerAt = tcp.Never
-		w.arm(as, i, t)
+		w.cascade(as, slot)
+	}
+}
+
+// cascade moves the timers of a slot of a higher level, whose time has come, to
+// where they belong now. It moves all of them: lower levels come first, and who
+// stayed behind would be passed over.
+func (w *wheel) cascade(as []aux, slot int) {
+	for n := 0; w.heads[slot] != 0 && n < len(as); n++ {
+		i := w.heads[slot] - 1
+		w.remove(as, i)
+		w.arm(as, i, as[i].timerAt)
 	}
 }
 

@@ -15,6 +15,9 @@ const minReceiveBuffer = 128 << 10
 // sendMessages writes messages of the setup's size until the crew is stopped,
 // then ends the direction.
 func (c *crew) sendMessages(s *Setup, conn net.Conn, sent *counter) error {
+	if err := allowDelay(conn); err != nil {
+		return err
+	}
 	message := make([]byte, s.Size)
 	for !c.stop.Load() {
 		n, err := conn.Write(message)
@@ -24,6 +27,15 @@ func (c *crew) sendMessages(s *Setup, conn net.Conn, sent *counter) error {
 		}
 	}
 	return closeWrite(conn)
+}
+
+// allowDelay turns Nagle's algorithm on, which Go turns off, as netperf has it:
+// with small messages the kernel is three times as fast with it.
+func allowDelay(conn net.Conn) error {
+	if c, ok := conn.(interface{ SetNoDelay(bool) error }); ok {
+		return c.SetNoDelay(false)
+	}
+	return nil
 }
 
 // receiveMessages reads to the end of file.

@@ -198,6 +198,7 @@ func (t *clientTest) report(own, server window) *Report {
 		histograms = append(histograms, q.latencies)
 	}
 	r.Latency = summarize(histograms)
+	r.CongestionControl = congestionControl(t.ctl.conn)
 	r.PortWaits = t.portWaits.n.Load()
 	r.CPU = CPUReport{
 		Processes:   slices.Concat(own.Processes, server.Processes),

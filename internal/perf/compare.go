@@ -39,6 +39,8 @@ type Outcome struct {
 	Spin    string  `json:"spin"`
 	CPUs    string  `json:"cpus"`
 
+	CongestionControl string `json:"kernel_congestion_control"`
+
 	Latency    *PerStack[*Latency]      `json:"latency_us,omitempty"` // medians; max is the highest
 	CPUPerOps  *PerStack[float64]       `json:"cpu_per_million_transactions,omitempty"`
 	CPUSeconds PerStack[[]ProcessShare] `json:"cpu_seconds"`
@@ -118,6 +120,7 @@ func outcome(c *Comparison, reports *PerStack[[]*Report]) *Outcome {
 		ratios = append(ratios, p.Ratio)
 	}
 	o.Ratio = Summarize(ratios, "")
+	o.CongestionControl = reports.Kernel[0].CongestionControl
 	if !c.Test.Bulk() {
 		latency := both(reports, latencies)
 		perOps := both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).CPUPerMillion) })
@@ -126,12 +129,17 @@ func outcome(c *Comparison, reports *PerStack[[]*Report]) *Outcome {
 	return o
 }
 
-// How says in a few sentences how the figures of the outcome came about.
+// How says in a few short lines how the figures came about.
 func (o *Outcome) How() string {
-	return fmt.Sprintf("Medians of %s of %v s for each stack, in turns, the same program on both; ratios are user to kernel, "+
-		"pair by pair. CPU seconds are summed over the measured time of all measurements. "+
-		"Placement: %s; spinning: %s. The kernel's TCP runs over loopback with CUBIC and buffers that it tunes itself.\n",
-		plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin)
+	nagle := "off"
+	if o.Test.Bulk() {
+		nagle = "on"
+	}
+	return fmt.Sprintf(`Medians of %s of %v s for each stack, in turns.
+Ratios are user to kernel, pair by pair. CPU seconds are of all measurements.
+Placement: %s. Spinning: %s. Nagle's algorithm: %s, for both.
+The kernel's TCP runs over loopback, with %s and self-tuning buffers.
+`, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin, nagle, o.CongestionControl)
 }
 
 // both applies f to both stacks' reports.

@@ -67,6 +67,9 @@ func (s *scripted) Measure(_ context.Context, stack string, setup Setup) (*Repor
 	rate := s.rates[stack][0]
 	s.rates[stack] = s.rates[stack][1:]
 	r := &Report{Stack: stack, Test: setup.Test, Size: setup.Size, Rate: rate, Unit: setup.Test.Unit(), Count: int64(rate)}
+	if stack == "kernel" {
+		r.CongestionControl = "cubic"
+	}
 	if !setup.Test.Bulk() {
 		r.Latency = &Latency{P50: 1e6 / rate, P99: 2e6 / rate, P999: 3e6 / rate, Max: 4e6 / rate}
 	}
@@ -142,7 +145,7 @@ func TestOutcomeBeginsWithTheAgreedMembers(t *testing.T) {
 	if strings.Contains(string(b), "latency_us") {
 		t.Error("a bulk test has latencies")
 	}
-	if how := o.How(); !strings.Contains(how, "1 measurement of 1 s") {
+	if how := o.How(); !strings.Contains(how, "1 measurement of 1 s") || !strings.Contains(how, "with cubic and") {
 		t.Errorf("how: %s", how)
 	}
 }

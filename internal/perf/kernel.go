@@ -10,8 +10,8 @@ import (
 )
 
 // kernelStack is the kernel's TCP at its best: buffers that it tunes itself, no
-// delay (Go's default), no multipath, and CUBIC, since a system's default may be
-// BBR, which paces and is less than half as fast over loopback.
+// multipath, and CUBIC, since a system's default may be BBR, which paces and is
+// less than half as fast over loopback.
 type kernelStack struct{}
 
 func newKernelStack() kernelStack { return kernelStack{} }
@@ -61,4 +61,25 @@ func setCongestionControl(raw syscall.RawConn, names []string) error {
 		return fmt.Errorf("TCP_CONGESTION: %w", failure)
 	}
 	return nil
+}
+
+// congestionControl returns the name of the congestion control that a connection
+// of the kernel's uses, "" for any other connection.
+func congestionControl(conn net.Conn) string {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return ""
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return ""
+	}
+	var name string
+	err = raw.Control(func(fd uintptr) {
+		name, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+	})
+	if err != nil {
+		return ""
+	}
+	return name
 }

@@ -3,6 +3,7 @@ package perf
 import (
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -31,12 +32,12 @@ func TestMeasureLeavesTheWarmUpOut(t *testing.T) {
 func TestMeasureRecordsOnlyInItsTime(t *testing.T) {
 	c := newCrew(time.Minute, nil)
 	m := newMeter("client", 1, alone)
-	var during, before bool
-	time.AfterFunc(20*time.Millisecond, func() { before = m.recording.Load() })
-	time.AfterFunc(200*time.Millisecond, func() { during = m.recording.Load() })
+	var during, before atomic.Bool
+	time.AfterFunc(20*time.Millisecond, func() { before.Store(m.recording.Load()) })
+	time.AfterFunc(200*time.Millisecond, func() { during.Store(m.recording.Load()) })
 	m.measure(&Setup{Warmup: 100 * time.Millisecond, Time: 300 * time.Millisecond}, c)
-	if before || !during {
-		t.Errorf("recording: %v in the warm-up, %v in the measured time", before, during)
+	if before.Load() || !during.Load() {
+		t.Errorf("recording: %v in the warm-up, %v in the measured time", before.Load(), during.Load())
 	}
 }
 

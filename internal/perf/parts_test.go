@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestSetupCheck(t *testing.T) {
@@ -49,23 +47,6 @@ func TestNewStack(t *testing.T) {
 	}
 }
 
-// congestionControl asks the kernel for a connection's.
-func congestionControl(t *testing.T, conn net.Conn) string {
-	t.Helper()
-	raw, err := conn.(syscall.Conn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var name string
-	raw.Control(func(fd uintptr) {
-		name, err = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
 func TestKernelStackIsNotPaced(t *testing.T) {
 	l, err := newKernelStack().Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
@@ -83,9 +64,30 @@ func TestKernelStackIsNotPaced(t *testing.T) {
 	}
 	defer accepted.Close()
 	for side, conn := range map[string]net.Conn{"dialled": dialled, "accepted": accepted} {
-		if name := congestionControl(t, conn); name != "cubic" && name != "reno" {
+		if name := congestionControl(conn); name != "cubic" && name != "reno" {
 			t.Errorf("the %s connection uses %s", side, name)
 		}
+	}
+}
+
+func TestOnlyTheKernelsConnectionsHaveItsCongestionControl(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	if name := congestionControl(a); name != "" {
+		t.Errorf("a pipe uses %q", name)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := newKernelStack().Dial(t.Context(), l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	conn.Close()
+	if name := congestionControl(conn); name != "" {
+		t.Errorf("a closed connection uses %q", name)
 	}
 }
 

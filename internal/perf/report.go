@@ -7,17 +7,20 @@ import (
 
 // Report is the outcome of one measurement.
 type Report struct {
-	Stack     string    `json:"stack"`
-	Test      Test      `json:"test"`
-	Size      int       `json:"size"`
-	Conns     int       `json:"conns"`
-	Seconds   float64   `json:"seconds"`              // measured time, warm-up excluded
-	Count     int64     `json:"count"`                // octets received, or transactions, in that time
-	Rate      float64   `json:"rate"`                 // in Unit
-	Unit      string    `json:"unit"`                 // "Mbit/s" or "transactions/s"
-	Latency   *Latency  `json:"latency_us,omitempty"` // of transactions
-	PortWaits int64     `json:"port_waits,omitempty"` // times that no port was free (crr)
-	CPU       CPUReport `json:"cpu"`
+	Stack     string   `json:"stack"`
+	Test      Test     `json:"test"`
+	Size      int      `json:"size"`
+	Conns     int      `json:"conns"`
+	Seconds   float64  `json:"seconds"`              // measured time, warm-up excluded
+	Count     int64    `json:"count"`                // octets received, or transactions, in that time
+	Rate      float64  `json:"rate"`                 // in Unit
+	Unit      string   `json:"unit"`                 // "Mbit/s" or "transactions/s"
+	Latency   *Latency `json:"latency_us,omitempty"` // of transactions
+	PortWaits int64    `json:"port_waits,omitempty"` // times that no port was free (crr)
+	// CongestionControl is the kernel's; empty for user-space TCP.
+	CongestionControl string `json:"congestion_control,omitempty"`
+
+	CPU CPUReport `json:"cpu"`
 }
 
 // CPUReport is the processor time used in the measured time, in seconds.

@@ -66,6 +66,9 @@ func checkReport(t *testing.T, s Setup, r *Report) {
 	if r.Stack != "kernel" || r.Test != s.Test || r.Size != s.Size || r.Conns != s.Conns || r.Unit != s.Test.Unit() {
 		t.Errorf("%+v: the report is of something else: %+v", s, r)
 	}
+	if r.CongestionControl != "cubic" && r.CongestionControl != "reno" {
+		t.Errorf("%+v: congestion control %q", s, r.CongestionControl)
+	}
 	if r.Count <= 0 || r.Rate <= 0 {
 		t.Errorf("%+v: counted %d, rate %v", s, r.Count, r.Rate)
 	}

@@ -60,6 +60,25 @@ func TestReceiveMessagesCountsWhatCameBeforeAnError(t *testing.T) {
 	}
 }
 
+// nagler notes what is asked of Nagle's algorithm.
+type nagler struct {
+	net.Conn
+	asked []bool
+}
+
+func (n *nagler) SetNoDelay(on bool) error { n.asked = append(n.asked, on); return nil }
+
+func TestBulkDataMayBeDelayed(t *testing.T) {
+	client, server := net.Pipe()
+	go io.Copy(io.Discard, server)
+	conn := &nagler{Conn: client}
+	c := newCrew(time.Minute, nil)
+	c.stop.Store(true)
+	if err := c.sendMessages(setupOf(1), conn, new(counter)); err != nil || len(conn.asked) != 1 || conn.asked[0] {
+		t.Errorf("error %v, SetNoDelay called with %v, want false", err, conn.asked)
+	}
+}
+
 // scarce is a stack that has no port free for the first calls of Dial.
 type scarce struct {
 	kernelStack

@@ -146,12 +146,13 @@ func (l *Adaptive) Unlock() {
 func (l *Adaptive) Holder() Party { return Party(l.w.word.Load() & holderMask) }
 
 // Seize takes the lock from a holder who is dead: the caller has made sure of
-// that. It reports whether the dead holder had it.
+// that. It reports whether the dead holder had it. Another thread of the caller's
+// process may be asleep on it: Unlock will wake it.
 func (l *Adaptive) Seize() bool {
 	v := l.w.word.Load()
 	dead := Party(v & holderMask)
 	if dead == Nobody || dead == l.me {
 		return false
 	}
-	return l.w.word.CompareAndSwap(v, uint32(l.me))
+	return l.w.word.CompareAndSwap(v, uint32(l.me)|v&waiterBit)
 }

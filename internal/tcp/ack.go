@@ -26,12 +26,15 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 	}
 	c.rcv.lastSeg = now
 	s.probes, s.keepProbes = 0, 0
+	c.takeUserTimeout(now, &seg.Options)
 	wnd := s.wnd
 	c.takeWindow(seg)
 	switch {
 	case seg.Ack.After(s.una):
 		c.newAck(m, now, seg)
-	case c.duplicate(seg, wnd):
+	case c.has(flagSACK):
+		c.weigh(now, seg, 0, c.flight(), c.repeats(seg, wnd))
+	case c.flight() > 0 && c.repeats(seg, wnd):
 		c.dupAck(now)
 	}
 	if s.wnd == 0 {
@@ -67,10 +70,11 @@ func (c *Conn) takeWindow(seg *Segment) {
 	s.wl2 = seg.Ack
 }
 
-// duplicate makes the test of RFC 5681 section 2 for a duplicate
-// acknowledgement; wnd is the window before the segment.
-func (c *Conn) duplicate(seg *Segment, wnd uint32) bool {
-	return seg.Ack == c.snd.una && c.snd.nxt != c.snd.una && seg.Len == 0 &&
+// repeats makes the test of RFC 5681 section 2 for a duplicate acknowledgement,
+// but does not ask whether something is in flight; wnd is the window before the
+// segment.
+func (c *Conn) repeats(seg *Segment, wnd uint32) bool {
+	return seg.Ack == c.snd.una && seg.Len == 0 &&
 		seg.Flags&(wire.SYN|wire.FIN) == 0 && c.snd.wnd == wnd
 }
 
@@ -87,13 +91,19 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	s.retries = 0
 	c.Stats.BytesAcked += uint64(n)
 	c.keepNear()
-	c.recovered(now, acked, flight)
+	if c.has(flagSACK) {
+		c.weigh(now, seg, acked, flight, false)
+	} else {
+		c.recovered(now, seg, acked, flight)
+	}
 	if s.una == s.nxt {
 		// "When all outstanding data has been acknowledged, turn off the
 		// retransmission timer" (RFC 6298 (5.2))
 		c.stop(timerResend)
+		c.stopLossTimer()
+		c.rack.seen = 0
 	}
-	if n > 0 && c.SendSpace() >= c.Opt.SndBuf/3 {
+	if n > 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
 }

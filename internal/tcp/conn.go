@@ -6,7 +6,7 @@ import (
 )
 
 // ConnSize is the size of a Conn in octets: a multiple of the cache line.
-const ConnSize = 1536
+const ConnSize = 1856
 
 // The queues of Conn.Freed, by where their chunks come from.
 const (
@@ -27,7 +27,8 @@ type Conn struct {
 
 	Flow    wire.Flow
 	pending pending // segments that are owed
-	_       uint16
+	Soft    Error   // what ICMP last said, while the connection lives
+	_       uint8
 
 	Opt ConnOptions
 
@@ -53,14 +54,31 @@ type Conn struct {
 	cc     congestion
 	timers timers
 	ooo    reassembly
-	Stats  Stats
+	urgent urgent
+	ecn    ecn
+	tuning tuning
+	path   path
+	fast   fastOpen
+	held   deferral
+	rate   delivery
+
+	board    scoreboard
+	rack     rack
+	undo     undoing
+	prr      prr
+	dup      repeated
+	probeEnd seq.Number // sndNxt when the tail loss probe was sent, if probing
+	probing  probing
+	_        [7]uint8
+
+	Stats Stats
 
 	_ [reserve]uint8
 }
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 48 + 512
+const reserve = 320 + 48 + 512 - 16 - 184 - 40 - protocolSize - recoverySize
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -79,6 +97,7 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
+	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
@@ -93,7 +112,8 @@ const (
 	pendAck                        // an acknowledgement, now
 	pendReset                      // RST with sequence number snd.reset
 	pendProbe                      // a segment the peer must answer: zero window, keep-alive
-	pendResend                     // one segment from sndUna
+	pendResend                     // one segment from sndUna, or of the first that is lost
+	pendTail                       // a tail loss probe
 )
 
 // cursor is a place in SndQ: off octets into chunk. With an empty queue chunk
@@ -192,9 +212,16 @@ const (
 
 // congestion is the congestion window and the private state of the controller.
 type congestion struct {
-	cwnd, ssthresh uint32 // octets
-	private        [16]uint64
+	cwnd, ssthresh           uint32 // octets
+	priorCwnd, priorSsthresh uint32 // before the last loss: see onUndo
+	lost                     uint32 // octets marked lost so far, modulo 2^32
+	running                  uint8  // the congestion control that has the private words
+	_                        [3]uint8
+	private                  [privateWords]uint64
 }
+
+// privateWords is how many words a congestion control has for itself.
+const privateWords = 16
 
 // timers are the moments at which something is due, zero for nothing.
 type timers struct {
@@ -219,6 +246,78 @@ type reassembly struct {
 	_      [6]uint8
 }
 
+// urgent is the urgent data of both directions (RFC 6093).
+type urgent struct {
+	sndUp   seq.Number // SND.UP: behind our last urgent octet, if sending
+	rcvUp   seq.Number // RCV.UP: behind the peer's last urgent octet, if mark
+	sending uint8      // 1: sndUp is not acknowledged yet
+	mark    urgentMark
+	octet   uint8 // the urgent octet, when it was taken out of the stream
+	_       [5]uint8
+}
+
+// ecn is explicit congestion notification (RFC 3168).
+type ecn struct {
+	on      uint8      // 1: both sides agreed
+	echo    uint8      // 1: ECE goes with each acknowledgement until CWR comes
+	reduced uint8      // 1: CWR goes with the next new data
+	asked   uint8      // 1: our SYN asked for it
+	recover seq.Number // no second reduction before this is acknowledged
+	_       [32]uint8
+}
+
+// tuning is what the sizes of the buffers are found from.
+type tuning struct {
+	at     Time       // when the measurement of the program's reading began
+	rttAt  Time       // when rttSeq was set
+	rtt    Time       // the receiver's estimate of the round-trip time
+	read   uint64     // octets that the program has read
+	begun  uint64     // read when the measurement began
+	rttSeq seq.Number // when this has come, one window has come
+	space  uint32     // octets that the program read in one round trip, at most
+}
+
+// path is what is known of the path's MTU (RFC 8899). Sizes are those of whole
+// packets, in octets.
+type path struct {
+	max      uint16     // largest that the link and the peer's MSS allow
+	mtu      uint16     // what segments are made for
+	low      uint16     // largest that is known to get through
+	high     uint16     // smallest that is known not to, or 0
+	probe    uint16     // size of the probe in flight, or 0
+	tries    uint8      // probes of this size that were lost
+	hole     uint8      // 1: a black hole was found
+	probeEnd seq.Number // behind the probe in flight
+	again    Time       // when the next search may begin
+	probeAt  seq.Number // first octet of the probe in flight
+	_        uint32
+}
+
+// fastOpen is RFC 7413.
+type fastOpen struct {
+	cookie [16]uint8
+	size   uint8 // octets of cookie
+	phase  fastPhase
+	_      uint16
+	end    seq.Number // behind the data that went with our SYN
+}
+
+// deferral is what is waited for before a connection counts as open, and the
+// timeout that the peer has told of.
+type deferral struct {
+	peerTimeout uint32 // ms, what the peer's RFC 5482 option said; 0: nothing
+	told        uint32 // ms, user timeout that the peer was told last
+	acked       uint8  // 1: our SYN-ACK is acknowledged, data is waited for
+	_           [7]uint8
+}
+
+// protocolSize is the size of urgent, ecn, tuning, path, fastOpen and deferral,
+// and of what Stats counts for them.
+const protocolSize = 16 + 40 + 48 + 32 + 24 + 16 + 40
+
+// recoverySize is the size of board to probing, and of what Stats counts for them.
+const recoverySize = 368 + 40
+
 // Stats counts what a connection did.
 type Stats struct {
 	SegsIn, SegsOut     uint64
@@ -238,4 +337,19 @@ type Stats struct {
 	DropDuplicate   uint32 // … payload that was there already
 	DropFull        uint32 // … no room for another out-of-order range
 	Resets          uint32 // RST sent or accepted
+
+	DataSegsIn, DataSegsOut uint32 // segments with payload
+	BytesSent, BytesResent  uint64 // octets of payload sent, those sent again included; those sent again
+	CE                      uint32 // segments received that a router marked
+	ECE                     uint32 // reductions of cwnd since the peer echoed such a mark
+	MTUProbes               uint32 // probes of the path's MTU
+	PathMTUs                uint32 // ICMP messages that changed the path's MTU
+
+	SackedBytes, LostBytes uint64 // octets that were acknowledged selectively; octets believed lost
+	Duplicates             uint32 // segments with octets that were here already
+	DSACKs                 uint32 // D-SACK blocks for what was sent again
+	TailProbes             uint32 // tail loss probes sent
+	TailLosses             uint32 // losses that such a probe has repaired
+	Undone                 uint32 // recoveries that were spurious
+	Reneged                uint32 // times that the peer gave up what it had acknowledged selectively
 }

@@ -6,6 +6,6 @@ package tcp
 // held back by that.
 func (c *Conn) Corkable() bool {
 	unsent := c.snd.end.From(c.snd.nxt)
-	return c.pending == 0 && c.loss.phase == phaseOpen && !c.has(flagFinQueued) &&
+	return c.pending == 0 && c.loss.phase == phaseOpen && c.board.lost == 0 && !c.has(flagFinQueued) &&
 		c.State >= Established && unsent > 0 && uint32(unsent) < c.snd.mss
 }

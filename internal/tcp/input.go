@@ -98,6 +98,9 @@ func (c *Conn) arriveSynReceived(m *Memory, now Time, seg *Segment) {
 		c.refuse(seg)
 		return
 	}
+	if c.deferOpen(seg) {
+		return
+	}
 	c.establish(m, now, seg)
 	if c.arriveAck(m, now, seg) {
 		c.arriveText(m, now, seg)

@@ -12,7 +12,7 @@ import (
 // simulator and the repair of a segment, not for the hot path.
 func (c *Conn) CheckInvariants(m *Memory) error {
 	for _, check := range [...]func(*Memory) error{
-		c.checkState, c.checkSender, c.checkReceiver, c.checkRanges, c.checkTimers,
+		c.checkState, c.checkSender, c.checkBoard, c.checkReceiver, c.checkRanges, c.checkTimers,
 	} {
 		if err := check(m); err != nil {
 			return errors.New("in " + c.State.String() + ": " + err.Error())
@@ -91,13 +91,44 @@ func (c *Conn) checkSender(m *Memory) error {
 	return c.checkSendQueue(m)
 }
 
+// checkBoard checks the scoreboard against what is in flight, and its counts
+// against its runs.
+func (c *Conn) checkBoard(*Memory) error {
+	b := c.board
+	if c.State < Established || !c.has(flagSACK) {
+		return firstBroken(claim{b.n == 0 && b.lost|b.sacked == 0, "no scoreboard without SACK"})
+	}
+	if b.n > boardSize {
+		return errors.New("broken: the number of runs")
+	}
+	at := b.una
+	for _, r := range b.sent[:b.n] {
+		if err := firstBroken(
+			claim{r.end.After(at), "no run is empty"},
+			claim{r.at&sentSacked == 0 || r.at&sentLost == 0, "what has arrived is not lost"},
+		); err != nil {
+			return err
+		}
+		at = r.end
+	}
+	b.count()
+	return firstBroken(
+		claim{b.una == c.snd.una && at == c.snd.nxt, "the scoreboard reaches from una to nxt"},
+		claim{b.sacked == c.board.sacked && b.lost == c.board.lost, "its counts are those of its runs"},
+		claim{b.lost == 0 || c.loss.phase != phaseOpen, "what is lost is recovered"},
+		claim{c.probing <= probeResent, "a known kind of probe"},
+		claim{!c.has(flagReorderTimer) || c.armed(timerLoss), "the reordering timer runs"},
+		claim{c.undo.frto == frtoNone || c.loss.phase == phaseLoss, "F-RTO follows a timeout"},
+	)
+}
+
 func (c *Conn) checkSendQueue(m *Memory) error {
 	s := &c.snd
 	if c.SndQ.Count == 0 {
 		return firstBroken(claim{s.head == 0 && s.next.chunk == None, "the cursors of an empty queue"})
 	}
 	first := m.Chunks[c.SndQ.Head]
-	if c.loss.phase == phaseLoss && s.againSeq.Before(seq.Min(c.loss.recover, s.end)) {
+	if c.loss.phase == phaseLoss && !c.has(flagSACK) && s.againSeq.Before(seq.Min(c.loss.recover, s.end)) {
 		at := m.Chunks[s.again.chunk].Seq.Add(seq.Size(s.again.off))
 		if err := firstBroken(
 			claim{s.una.AtOrBefore(s.againSeq), "una =< againSeq"},

@@ -14,18 +14,18 @@ import (
 // segment's version.
 var (
 	_ [ConnSize]byte = [unsafe.Sizeof(Conn{})]byte{}
-	_ [48]byte       = [unsafe.Sizeof(ConnOptions{})]byte{}
+	_ [88]byte       = [unsafe.Sizeof(ConnOptions{})]byte{}
 	_ [32]byte       = [unsafe.Sizeof(Chunk{})]byte{}
 	_ [16]byte       = [unsafe.Sizeof(Queue{})]byte{}
 	_ [0]byte        = [unsafe.Offsetof(Conn{}.State)]byte{}
 	_ [2]byte        = [unsafe.Offsetof(Conn{}.Events)]byte{}
 	_ [8]byte        = [unsafe.Offsetof(Conn{}.Flow)]byte{}
 	_ [48]byte       = [unsafe.Offsetof(Conn{}.Opt)]byte{}
-	_ [96]byte       = [unsafe.Offsetof(Conn{}.SndQ)]byte{}
-	_ [112]byte      = [unsafe.Offsetof(Conn{}.RcvQ)]byte{}
-	_ [128]byte      = [unsafe.Offsetof(Conn{}.RcvHead)]byte{}
-	_ [136]byte      = [unsafe.Offsetof(Conn{}.Freed)]byte{}
-	_ [184]byte      = [unsafe.Offsetof(Conn{}.snd)]byte{}
+	_ [136]byte      = [unsafe.Offsetof(Conn{}.SndQ)]byte{}
+	_ [152]byte      = [unsafe.Offsetof(Conn{}.RcvQ)]byte{}
+	_ [168]byte      = [unsafe.Offsetof(Conn{}.RcvHead)]byte{}
+	_ [176]byte      = [unsafe.Offsetof(Conn{}.Freed)]byte{}
+	_ [224]byte      = [unsafe.Offsetof(Conn{}.snd)]byte{}
 	_ [0]byte        = [ConnSize % 64]byte{}
 )
 

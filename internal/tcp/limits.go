@@ -28,6 +28,15 @@ const (
 	// maxBuffer bounds windows far below 2^31, where sequence numbers stop having an order.
 	maxBuffer = 1 << 30
 
+	// minWindowClamp is the smallest TCP_WINDOW_CLAMP: half of Linux's smallest
+	// receive buffer.
+	minWindowClamp = 1152
+
+	// RFC 5482 section 3.1 leaves the limits of what a peer may make of the user
+	// timeout to the host.
+	minUserTimeout = 100 * Second
+	maxUserTimeout = 3600 * Second
+
 	// pawsAge is how long a timestamp orders segments: RFC 7323 section 5.5 says 24 days.
 	pawsAge = 24 * 24 * 3600 * Second
 )

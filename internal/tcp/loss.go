@@ -1,19 +1,25 @@
 package tcp
 
+import "usertcp/internal/seq"
+
 // recovered handles what a new acknowledgement of acked octets means for loss
 // recovery; flight was in flight before it.
-func (c *Conn) recovered(now Time, acked, flight uint32) {
+func (c *Conn) recovered(now Time, seg *Segment, acked, flight uint32) {
 	l := &c.loss
 	full := c.snd.una.AtOrAfter(l.recover)
 	restart := true
 	switch l.phase {
 	case phaseOpen:
 		l.dupAcks = 0
-		c.controller().acked(c, now, acked, flight)
+		c.onAck(now, acked, flight)
 	case phaseRecovery:
-		if full {
-			c.endRecovery()
-		} else {
+		c.onAck(now, acked, flight)
+		switch {
+		case c.echoesOriginal(seg):
+			c.undoRecovery(now)
+		case full:
+			c.endRecovery(now)
+		default:
 			// "For the first partial ACK that arrives during fast recovery, also reset
 			// the retransmit timer" (RFC 6582 section 3.2, step 3)
 			restart = !c.has(flagPartialAcked)
@@ -21,13 +27,17 @@ func (c *Conn) recovered(now Time, acked, flight uint32) {
 		}
 	case phaseLoss:
 		l.dupAcks = 0
-		if c.snd.againSeq.Before(c.snd.una) {
+		x := news{acked: acked, original: c.snd.againSeq.AtOrBefore(c.snd.una.Minus(seq.Size(acked)))}
+		if c.snd.againSeq.AtOrBefore(c.snd.una) {
 			c.restartAgain()
 		}
-		// Slow start by segments: what is acknowledged now may have arrived long ago.
-		c.controller().acked(c, now, min(acked, c.snd.mss), flight)
-		if full {
+		c.onAck(now, acked, flight)
+		switch {
+		case c.frtoAck(&x), c.echoesOriginal(seg):
+			c.undoRecovery(now)
+		case full:
 			l.phase = phaseOpen
+			c.onRecoveryExit(now)
 		}
 	}
 	if restart {
@@ -48,7 +58,11 @@ func (c *Conn) dupAck(now Time) {
 	case phaseRecovery:
 		// "For each additional duplicate ACK received (after the third), cwnd MUST be
 		// incremented by SMSS": a segment has left the network.
-		c.cc.cwnd = min(c.cc.cwnd+c.snd.mss, maxBuffer)
+		if !c.ownsWindow() {
+			c.cc.cwnd = min(c.cc.cwnd+c.snd.mss, maxBuffer)
+		}
+	case phaseLoss:
+		c.frtoAck(&news{})
 	case phaseOpen:
 		// If "the Cumulative Acknowledgment field covers more than recover", these are
 		// not the echo of what was sent twice (RFC 6582 section 3.2, step 2).
@@ -60,13 +74,17 @@ func (c *Conn) dupAck(now Time) {
 
 // fastRetransmit enters fast recovery.
 func (c *Conn) fastRetransmit(now Time) {
-	c.controller().lost(c, now, c.flight())
+	c.onMarked(c.snd.mss)
+	c.onLoss(now, c.flight())
 	// "The lost segment starting at SND.UNA MUST be retransmitted and cwnd set to
 	// ssthresh plus 3*SMSS."
-	c.cc.cwnd = c.cc.ssthresh + dupThreshold*c.snd.mss
+	if !c.ownsWindow() {
+		c.cc.cwnd = c.cc.ssthresh + dupThreshold*c.snd.mss
+	}
 	c.loss.phase = phaseRecovery
 	c.loss.recover = c.snd.nxt
 	c.clear(flagPartialAcked)
+	c.armUndo()
 	c.pending |= pendResend
 	c.armResend(now)
 	c.Stats.FastRetransmits++
@@ -75,6 +93,12 @@ func (c *Conn) fastRetransmit(now Time) {
 // partialAck handles an acknowledgement that does not end fast recovery: the
 // next hole begins where it ends.
 func (c *Conn) partialAck(acked uint32) {
+	c.onMarked(c.snd.mss)
+	c.pending |= pendResend
+	c.set(flagPartialAcked)
+	if c.ownsWindow() {
+		return
+	}
 	// "Deflate the congestion window by the amount of new data acknowledged … If
 	// the partial ACK acknowledges at least one SMSS of new data, then add back
 	// SMSS bytes to the congestion window."
@@ -84,17 +108,18 @@ func (c *Conn) partialAck(acked uint32) {
 		cc.cwnd += c.snd.mss
 	}
 	cc.cwnd = max(cc.cwnd, c.snd.mss)
-	c.pending |= pendResend
-	c.set(flagPartialAcked)
 }
 
 // endRecovery ends fast recovery: "Set cwnd to … min (ssthresh, max(FlightSize,
 // SMSS) + SMSS)".
-func (c *Conn) endRecovery() {
-	c.cc.cwnd = min(c.cc.ssthresh, max(c.flight(), c.snd.mss)+c.snd.mss)
+func (c *Conn) endRecovery(now Time) {
+	if !c.ownsWindow() {
+		c.cc.cwnd = min(c.cc.ssthresh, max(c.flight(), c.snd.mss)+c.snd.mss)
+	}
 	c.loss.phase = phaseOpen
 	c.loss.dupAcks = 0
 	c.pending &^= pendResend
+	c.onRecoveryExit(now)
 }
 
 // resendTimeout is the expiry of the retransmission timer (RFC 6298 section 5).
@@ -106,7 +131,9 @@ func (c *Conn) resendTimeout(m *Memory, now Time) {
 	}
 	c.Stats.Timeouts++
 	if c.State == SynSent || c.State == SynReceived {
-		c.pending |= pendSyn
+		if !c.deferring() {
+			c.pending |= pendSyn
+		}
 	} else {
 		c.startLoss(now)
 	}
@@ -119,20 +146,36 @@ func (c *Conn) resendTimeout(m *Memory, now Time) {
 	c.armResend(now)
 }
 
-// startLoss believes everything in flight lost, and begins again at una.
+// startLoss believes lost what is in flight, or with selective acknowledgements
+// what of it is old enough, and begins again at una.
 func (c *Conn) startLoss(now Time) {
-	if c.snd.retries == 0 {
-		c.controller().timedOut(c, now, c.flight())
+	calm, first := c.loss.phase == phaseOpen, c.snd.retries == 0
+	if c.has(flagSACK) {
+		c.markTimeout(now)
+	} else if first {
+		c.onMarked(c.flight())
+	}
+	if first {
+		c.onRTO(now, c.flight())
 	} else {
 		// When "the given segment has already been retransmitted by way of the
 		// retransmission timer at least once, the value of ssthresh is held constant"
 		// (RFC 5681 section 3.1).
 		c.cc.cwnd = c.snd.mss
 	}
+	if calm {
+		c.armUndo()
+	}
+	c.frtoBegin(first && calm)
 	c.loss.phase = phaseLoss
 	c.loss.recover = c.snd.nxt
 	c.loss.dupAcks = 0
-	c.pending &^= pendResend
+	c.probing = probeNone
+	c.stopLossTimer()
+	c.pending &^= pendResend | pendTail
+	if c.has(flagSACK) {
+		c.pending |= pendResend
+	}
 	c.restartAgain()
 }
 
@@ -149,8 +192,8 @@ func (c *Conn) restartAgain() {
 // timeout.
 func (c *Conn) armResend(now Time) {
 	at := now + c.rtt.timeout()
-	if u := c.Opt.UserTimeout; u != 0 {
-		at = max(min(at, c.snd.since+Time(u)*Millisecond), now+Millisecond)
+	if u := c.userTimeoutSpan(); u != 0 {
+		at = max(min(at, c.snd.since+u), now+Millisecond)
 	}
 	c.arm(timerResend, at)
 }
@@ -158,8 +201,8 @@ func (c *Conn) armResend(now Time) {
 // userTimeout reports whether sent data has waited for longer than the program
 // allows (RFC 9293 section 3.8.3, RFC 5482).
 func (c *Conn) userTimeout(now Time) bool {
-	u := c.Opt.UserTimeout
-	return u != 0 && now-c.snd.since >= Time(u)*Millisecond
+	u := c.userTimeoutSpan()
+	return u != 0 && now-c.snd.since >= u
 }
 
 // patience returns how many timeouts in a row are too many.
@@ -168,7 +211,7 @@ func (c *Conn) patience() uint8 {
 	case c.State == SynSent, c.State == SynReceived && !c.has(flagPassive):
 		return c.Opt.SynRetries
 	case c.State == SynReceived:
-		return c.Opt.SynAckTries
+		return max(c.Opt.SynAckTries, c.deferTries())
 	case c.has(flagOrphan):
 		return min(orphanTries, c.Opt.DataRetries)
 	}

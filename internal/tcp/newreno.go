@@ -7,25 +7,27 @@ type newReno struct{}
 // grew in congestion avoidance.
 const renoCount = 0
 
-func (newReno) start(c *Conn) {
-	c.cc.cwnd = c.initialCwnd()
-	c.cc.ssthresh = maxBuffer
-	c.cc.private[renoCount] = 0
-}
+func (newReno) name() string { return "reno" }
+
+func (newReno) start(c *Conn, _ Time) { c.cc.private[renoCount] = 0 }
 
 // acked grows cwnd, if it was what limited the sender: an idle program proves
 // nothing about the path.
-func (newReno) acked(c *Conn, _ Time, n, flight uint32) {
+func (newReno) acked(c *Conn, _ Time, a ack) {
 	cc := &c.cc
+	n := c.growth(a.n)
+	if n == 0 {
+		return
+	}
 	if cc.cwnd < cc.ssthresh {
 		// Slow start. Counted in octets (RFC 3465), as the peer may acknowledge
 		// many segments at once.
-		if 2*flight >= cc.cwnd {
+		if 2*a.flight >= cc.cwnd {
 			cc.cwnd = min(cc.cwnd+n, maxBuffer)
 		}
 		return
 	}
-	if flight+c.snd.mss <= cc.cwnd {
+	if a.flight+c.snd.mss <= cc.cwnd {
 		return
 	}
 	// "cwnd is incremented by roughly 1 full-sized segment per round-trip time"
@@ -49,3 +51,8 @@ func (r newReno) timedOut(c *Conn, now Time, flight uint32) {
 	// full-sized segment" (RFC 5681 section 3.1)
 	c.cc.cwnd = c.snd.mss
 }
+
+func (newReno) recovered(*Conn, Time) {}
+func (newReno) undone(*Conn, Time)    {}
+func (newReno) resumed(*Conn, Time)   {}
+func (newReno) ownsWindow() bool      { return false }

@@ -42,9 +42,7 @@ func (c *Conn) prepare(now Time, flow wire.Flow, iss seq.Number, opt *ConnOption
 	if o == (ConnOptions{}) {
 		o = DefaultOptions()
 	}
-	o.RcvBuf = min(o.RcvBuf, maxBuffer)
-	o.SndBuf = min(o.SndBuf, maxBuffer)
-	o.MSS = max(o.MSS, minMSS)
+	o.clamp()
 	*c = Conn{Flow: flow, Opt: o, SndQ: noChunks, RcvQ: noChunks}
 
 	s := &c.snd
@@ -77,7 +75,7 @@ func windowScale(o *ConnOptions) uint8 {
 		return 0
 	}
 	scale := uint8(minScale)
-	for scale < maxScale && o.RcvBuf>>scale > 65535 {
+	for most := max(o.RcvBuf, o.RcvMax); scale < maxScale && most>>scale > 65535; {
 		scale++
 	}
 	return scale
@@ -104,6 +102,7 @@ func (c *Conn) takeSyn(now Time, syn *Segment) {
 		r.tsRecentAt = now
 		c.snd.mss -= timestampsLen
 	}
+	c.takeUserTimeout(now, o)
 	if o.Has(wire.HasSACKPermitted) && c.Opt.SACK != 0 {
 		c.set(flagSACK)
 	}
@@ -144,6 +143,7 @@ func (c *Conn) establish(m *Memory, now Time, seg *Segment) {
 	s := &c.snd
 	c.measure(now, seg)
 	s.una = s.iss.Add(1)
+	c.board.begin(s.una)
 	s.retries = 0
 	s.wl2 = seg.Ack
 	c.rtt.shift = 0
@@ -156,7 +156,7 @@ func (c *Conn) establish(m *Memory, now Time, seg *Segment) {
 	c.stop(timerResend)
 	c.pending &^= pendSyn
 	c.loss.recover = s.iss
-	c.controller().start(c)
+	c.startCongestion(now)
 	c.Events |= EventEstablished | EventWritable
 	c.setState(m, now, Established)
 	c.keepAlive(now)

@@ -12,7 +12,15 @@ type ConnOptions struct {
 	KeepInterval uint32 // s between two keep-alive probes
 	Linger       uint32 // s that Close waits, if LingerSet; 0 makes Close an Abort
 
+	SndMax       uint32 // octets up to which SndBuf grows by itself; 0: it does not
+	RcvMax       uint32 // octets up to which RcvBuf grows by itself; 0: it does not
+	NotSentLowat uint32 // octets not yet sent from which on a writer waits; 0: no limit
+	WindowClamp  uint32 // octets, most that the window offers; 0: no limit
+	RcvLowat     uint32 // octets a reader waits for; 0 is 1
+	DeferAccept  uint32 // s that a passive open waits for data before it counts as open
+
 	MSS       uint16 // octets; what is advertised: MTU of the link less 40 (IPv4) or 60 (IPv6)
+	UserMSS   uint16 // octets, most for MSS, set before the connection opens; 0: no limit
 	KeepCount uint8  // keep-alive probes without an answer before the connection is given up
 
 	SynRetries  uint8 // SYNs sent again before an active open is given up
@@ -22,7 +30,7 @@ type ConnOptions struct {
 	NoDelay       uint8 // no Nagle algorithm
 	Cork          uint8 // hold back what is less than full-sized
 	KeepAlive     uint8
-	QuickAck      uint8 // acknowledge everything at once
+	QuickAck      uint8 // QuickAckAuto, QuickAckOn or QuickAckOff
 	LingerSet     uint8
 	WindowScaling uint8 // offer RFC 7323 window scaling
 	Timestamps    uint8 // offer RFC 7323 timestamps
@@ -30,8 +38,37 @@ type ConnOptions struct {
 	Congestion    uint8 // congestion control, an index of controllers
 	TTL           uint8 // for the half: the TTL or hop limit of what is sent
 	TOS           uint8 // for the half: DSCP of what is sent
-	_             [7]uint8
+	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
+
+	ECN               uint8 // ECNOff, ECNOn or ECNPassive
+	FastOpen          uint8 // RFC 7413: FastOpenClient and FastOpenServer, or neither
+	UrgentInline      uint8 // urgent data stays in its place in the stream
+	MTUProbe          uint8 // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
+	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
+	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
+	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
+	_                 [13]uint8
 }
+
+// Values of ConnOptions.ECN, those of Linux's tcp_ecn.
+const (
+	ECNOff     = iota // do not use it
+	ECNOn             // ask for it, and agree to it
+	ECNPassive        // agree to it
+)
+
+// Bits of ConnOptions.FastOpen, those of Linux's tcp_fastopen.
+const (
+	FastOpenClient = 1 << iota // ask for cookies, send data with the SYN
+	FastOpenServer             // give cookies, accept data with the SYN
+)
+
+// Values of ConnOptions.MTUProbe, those of Linux's tcp_mtu_probing.
+const (
+	MTUProbeOff       = iota // believe ICMP alone
+	MTUProbeBlackHole        // probe when a black hole is suspected
+	MTUProbeOn               // probe always
+)
 
 // DefaultOptions returns what a fresh socket has, close to Linux's defaults.
 // MSS is what every IPv4 link can carry after the usual Ethernet; the half knows
@@ -51,5 +88,58 @@ func DefaultOptions() ConnOptions {
 		Timestamps:    1,
 		SACK:          1,
 		TTL:           64,
+		ECN:           ECNPassive,
+		MTUProbe:      MTUProbeBlackHole,
 	}
+}
+
+// Values of ConnOptions.QuickAck.
+const (
+	QuickAckAuto = iota // as the engine finds best
+	QuickAckOn          // acknowledge everything at once
+	QuickAckOff         // go over to delayed acknowledgements now; becomes QuickAckAuto
+)
+
+// OptionsChanged must be called when the program has changed Opt.
+func (c *Conn) OptionsChanged(now Time) {
+	o := &c.Opt
+	o.clamp()
+	c.tuneOptions()
+	if o.KeepAlive == 0 || c.snd.keepProbes == 0 {
+		c.snd.keepProbes = 0
+		c.keepAlive(now)
+	}
+	c.chooseCongestion(now)
+	switch o.QuickAck {
+	case QuickAckOn:
+		if c.armed(timerAck) {
+			c.pending |= pendAck
+		}
+	case QuickAckOff:
+		o.QuickAck = QuickAckAuto
+		c.rcv.quick = 0
+	}
+	c.userTimeoutChanged(now)
+	if c.State.Synchronized() && c.unsent() > 0 {
+		c.Events |= EventWritable
+	}
+	if c.receives() && c.worthUpdate() {
+		c.pending |= pendAck
+	}
+}
+
+// clamp brings the options into the range that the engine can obey.
+func (o *ConnOptions) clamp() {
+	o.RcvBuf = min(o.RcvBuf, maxBuffer)
+	o.SndBuf = min(o.SndBuf, maxBuffer)
+	o.RcvMax = min(o.RcvMax, maxBuffer)
+	o.SndMax = min(o.SndMax, maxBuffer)
+	if o.WindowClamp != 0 {
+		o.WindowClamp = max(o.WindowClamp, minWindowClamp)
+	}
+	if o.UserMSS != 0 {
+		o.UserMSS = max(o.UserMSS, minMSS)
+		o.MSS = min(o.MSS, o.UserMSS)
+	}
+	o.MSS = max(o.MSS, minMSS)
 }

@@ -10,7 +10,8 @@ import (
 func (c *Conn) HasOutput() bool {
 	return c.pending != 0 || c.State >= Established &&
 		(c.unsent() > 0 || c.has(flagFinQueued) && !c.finSent() ||
-			c.loss.phase == phaseLoss && c.snd.againSeq.Before(c.loss.recover))
+			c.board.lost > 0 ||
+			c.loss.phase == phaseLoss && !c.has(flagSACK) && c.snd.againSeq.Before(c.loss.recover))
 }
 
 // NextSegment makes out the segment that is to be sent next. When it returns
@@ -27,13 +28,17 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 		return c.nextHandshake(now, out)
 	}
 	switch {
-	case c.sendAgain(m, now, out), c.sendNew(m, now, out):
+	case c.sendTail(m, now, out), !c.pacing(now) && (c.sendAgain(m, now, out) || c.sendNew(m, now, out)):
 	case c.pending&pendProbe != 0:
 		c.emitProbe(now, out)
 	case c.pending&pendAck != 0:
 		c.emit(now, out, c.snd.nxt, 0)
+		c.tellUserTimeout(out)
 	default:
-		c.watchWindow(now)
+		if !c.armed(timerPace) {
+			c.watchWindow(now)
+			c.noteLimited()
+		}
 		return false
 	}
 	return true
@@ -74,6 +79,7 @@ func (c *Conn) emitSyn(now Time, out *Segment) {
 	if ours && c.Opt.Timestamps != 0 || c.has(flagTimestamps) {
 		c.timestamps(now, o)
 	}
+	c.tellUserTimeout(out)
 	if ours {
 		out.Window = c.offerSyn()
 	} else {
@@ -103,7 +109,7 @@ func (c *Conn) emit(now Time, out *Segment, s seq.Number, flags wire.Flags) {
 	if c.has(flagTimestamps) {
 		c.timestamps(now, &out.Options)
 	}
-	if c.ooo.n > 0 {
+	if c.ooo.n > 0 || c.dup.start != c.dup.end {
 		c.sack(&out.Options)
 	}
 	c.ackSent()
@@ -155,18 +161,28 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 		c.noteData(now)
 	}
+	was := c.flight()
 	s.nxt = s.nxt.Add(out.span())
+	c.rate.noteSent(now, s.nxt, was, c.flight(), c.cc.lost)
 	if n > 0 && n < most {
 		s.small = s.nxt
+	}
+	if c.Opt.NotSentLowat != 0 && c.roomy() {
+		c.Events |= EventWritable
 	}
 	c.clear(flagOverride)
 	s.probeShift = 0
 	c.stop(timerPersist)
 	c.startTiming(now, s.nxt)
+	c.prrSent(uint32(out.span()))
 	if !c.armed(timerResend) {
 		// "Every time a packet containing data is sent … if the timer is not running,
 		// start it running" (RFC 6298 (5.1))
 		c.armResend(now)
+	}
+	if c.has(flagSACK) {
+		c.board.grow(s.nxt, stampOf(now), c.rack.grain)
+		c.armProbe(now)
 	}
 	return true
 }
@@ -192,22 +208,28 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p curso
 		flags |= wire.PSH
 	}
 	c.emit(now, out, s, flags)
+	c.notePaced(now, n)
 	if n > 0 {
 		p = c.SndQ.forward(m, p, 0)
 		out.First, out.Skip, out.Len = p.chunk, p.off, n
+		c.Stats.DataSegsOut++
+		c.Stats.BytesSent += uint64(n)
 	}
 }
 
 // sendAgain makes out a segment that was sent before.
 func (c *Conn) sendAgain(m *Memory, now Time, out *Segment) bool {
+	if c.has(flagSACK) {
+		return (c.board.lost > 0 || c.pending&pendResend != 0) && c.sendLost(m, now, out)
+	}
 	s := &c.snd
 	switch {
 	case c.pending&pendResend != 0:
 		c.pending &^= pendResend
 		c.restartAgain()
-		c.emitAgain(m, now, out)
+		c.emitAgain(m, now, out, s.nxt)
 		return true
-	case c.loss.phase != phaseLoss || s.againSeq.AtOrAfter(c.loss.recover):
+	case c.loss.phase != phaseLoss || s.againSeq.AtOrAfter(c.loss.recover) || c.frtoHolds():
 		return false
 	}
 	// After a timeout only what was sent since then is believed in flight.
@@ -215,25 +237,29 @@ func (c *Conn) sendAgain(m *Memory, now Time, out *Segment) bool {
 	if flight > 0 && flight+c.snd.mss > c.cc.cwnd {
 		return false
 	}
-	c.emitAgain(m, now, out)
+	c.emitAgain(m, now, out, s.nxt)
 	return true
 }
 
-// emitAgain makes out a segment from againSeq on, and moves it behind.
-func (c *Conn) emitAgain(m *Memory, now Time, out *Segment) {
+// emitAgain makes out a segment from againSeq on, which ends before limit, and
+// moves it behind.
+func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
 	s := &c.snd
 	var n uint32
-	if stop := seq.Min(s.nxt, s.end); s.againSeq.Before(stop) {
+	if stop := seq.Min(limit, s.end); s.againSeq.Before(stop) {
 		n = min(uint32(stop.From(s.againSeq)), c.mostData())
 	}
-	fin := c.finSent() && s.againSeq.Add(seq.Size(n)) == s.end
+	fin := limit.After(s.end) && s.againSeq.Add(seq.Size(n)) == s.end
 	c.emitData(m, now, out, s.againSeq, s.again, n, fin)
 	if n > 0 {
 		s.again = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 	}
 	s.againSeq = s.againSeq.Add(out.span())
 	c.clear(flagTiming)
+	c.undoResent(now, uint32(out.span()))
+	c.prrSent(uint32(out.span()))
 	c.Stats.Resent++
+	c.Stats.BytesResent += uint64(n)
 	if !c.armed(timerResend) {
 		c.armResend(now)
 	}

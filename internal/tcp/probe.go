@@ -52,10 +52,20 @@ func (c *Conn) keepAlive(now Time) {
 		c.stop(timerKeep)
 		return
 	}
-	c.arm(timerKeep, now+seconds(c.Opt.KeepIdle))
+	due := c.rcv.lastSeg + seconds(c.Opt.KeepIdle)
+	c.arm(timerKeep, max(due, now))
 }
 
 func seconds(n uint32) Time { return Time(max(n, 1)) * Second }
+
+// keptLongEnough reports whether the peer has been silent for too long. As in
+// Linux a user timeout stands in for the number of probes.
+func (c *Conn) keptLongEnough(now Time) bool {
+	if u := c.userTimeoutSpan(); u != 0 {
+		return c.snd.keepProbes > 0 && now-c.rcv.lastSeg >= u
+	}
+	return c.snd.keepProbes >= c.Opt.KeepCount
+}
 
 // keepTimeout is the expiry of the keep-alive timer. "Keep-alive packets MUST
 // only be sent when no sent data is outstanding, and no data or acknowledgment
@@ -68,25 +78,12 @@ func (c *Conn) keepTimeout(m *Memory, now Time) {
 		c.arm(timerKeep, now+idle)
 	case s.keepProbes == 0 && due > now:
 		c.arm(timerKeep, due)
-	case s.keepProbes >= c.Opt.KeepCount:
+	case c.keptLongEnough(now):
 		c.reset()
 		c.end(m, now, ErrTimeout)
 	default:
-		s.keepProbes++
+		s.keepProbes = min(s.keepProbes+1, 254)
 		c.pending |= pendProbe
 		c.arm(timerKeep, now+seconds(c.Opt.KeepInterval))
-	}
-}
-
-// OptionsChanged must be called when the program has changed Opt.
-func (c *Conn) OptionsChanged(now Time) {
-	c.Opt.RcvBuf = min(c.Opt.RcvBuf, maxBuffer)
-	c.Opt.SndBuf = min(c.Opt.SndBuf, maxBuffer)
-	if on := c.Opt.KeepAlive != 0; !on || !c.armed(timerKeep) {
-		c.snd.keepProbes = 0
-		c.keepAlive(now)
-	}
-	if c.Opt.QuickAck != 0 && c.armed(timerAck) {
-		c.pending |= pendAck
 	}
 }

@@ -64,6 +64,7 @@ func (c *Conn) putAside(m *Memory, text Queue, start, end seq.Number, rest *Queu
 		if end.AtOrBefore(from) {
 			o.recent = uint8(i)
 			c.Stats.DropDuplicate++
+			c.noteDuplicate(start, end)
 			rest.join(m, text)
 			return
 		}
@@ -159,9 +160,19 @@ func (c *Conn) sack(o *wire.Options) {
 	if most == 0 {
 		return
 	}
+	n := 0
+	if c.dup.start != c.dup.end {
+		// What came twice goes first; the block that holds it, if it lies behind a gap,
+		// comes next (RFC 2883 section 4).
+		o.SACK[0] = wire.Block{Start: c.dup.start, End: c.dup.end}
+		c.dup = repeated{}
+		n = 1
+	}
 	recent := int(c.ooo.recent)
-	o.SACK[0] = c.ooo.block(recent)
-	n := 1
+	if c.ooo.n > 0 && n < most {
+		o.SACK[n] = c.ooo.block(recent)
+		n++
+	}
 	for i := int(c.ooo.n) - 1; i >= 0 && n < most; i-- {
 		if i != recent {
 			o.SACK[n] = c.ooo.block(i)
@@ -177,12 +188,16 @@ func (o *reassembly) block(i int) wire.Block {
 
 // sackRoom returns how many SACK blocks a segment carries now.
 func (c *Conn) sackRoom() int {
-	if c.ooo.n == 0 || !c.has(flagSACK) {
+	blocks := int(c.ooo.n)
+	if c.dup.start != c.dup.end {
+		blocks++
+	}
+	if blocks == 0 || !c.has(flagSACK) {
 		return 0
 	}
 	room := optionsLen - sackHeadLen
 	if c.has(flagTimestamps) {
 		room -= timestampsLen
 	}
-	return min(int(c.ooo.n), room/sackBlockLen)
+	return min(blocks, room/sackBlockLen)
 }

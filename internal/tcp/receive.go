@@ -46,8 +46,16 @@ func (c *Conn) room() uint32 {
 	if unread >= c.Opt.RcvBuf {
 		return 0
 	}
-	free := min(c.Opt.RcvBuf-unread, 65535<<c.rcv.scale)
+	free := min(c.Opt.RcvBuf-unread, c.windowLimit(), 65535<<c.rcv.scale)
 	return free >> c.rcv.scale << c.rcv.scale
+}
+
+// windowLimit returns the largest window that there can be.
+func (c *Conn) windowLimit() uint32 {
+	if clamp := c.Opt.WindowClamp; clamp != 0 {
+		return min(clamp, c.Opt.RcvBuf)
+	}
+	return c.Opt.RcvBuf
 }
 
 // worthMoving reports whether the edge should move to the end of a window of
@@ -56,7 +64,7 @@ func (c *Conn) room() uint32 {
 // Fr being 1/2 (RFC 9293 section 3.8.6.2.2).
 func (c *Conn) worthMoving(wnd uint32) bool {
 	gain := int32(c.rcv.nxt.Add(seq.Size(wnd)) - c.rcv.edge)
-	return gain > 0 && uint32(gain) >= min(c.Opt.RcvBuf/2, uint32(c.Opt.MSS))
+	return gain > 0 && uint32(gain) >= min(c.windowLimit()/2, uint32(c.Opt.MSS))
 }
 
 // worthUpdate reports whether the window has opened so far that the peer should
@@ -92,7 +100,7 @@ func (c *Conn) offer() uint16 {
 // offerSyn returns the window field of a SYN: never scaled, and like Linux's a
 // multiple of the MSS.
 func (c *Conn) offerSyn() uint16 {
-	wnd := min(c.Opt.RcvBuf, 65535)
+	wnd := min(c.windowLimit(), 65535)
 	if mss := uint32(c.Opt.MSS); wnd > mss {
 		wnd -= wnd % mss
 	}

@@ -20,6 +20,7 @@ func (c *Conn) measure(now Time, seg *Segment) {
 		if seg.Ack.AtOrAfter(c.rtt.seq) {
 			c.clear(flagTiming)
 			c.rtt.sample(now - c.rtt.at)
+			c.noteRTT(now, now-c.rtt.at)
 		}
 	case c.has(flagTimestamps) && seg.Options.TSEcr != 0 && (c.loss.phase != phaseOpen || c.rtt.shift > 0):
 		// "RTT samples MUST NOT be made using segments that were retransmitted" (RFC 6298

@@ -62,6 +62,7 @@ func (c *Conn) answerUnacceptable(now Time, seg *Segment) {
 	}
 	if seg.Len > 0 || seg.Flags&wire.FIN != 0 {
 		c.Stats.DropDuplicate++
+		c.noteDuplicateOf(seg)
 		c.pending |= pendAck
 		return
 	}
@@ -97,6 +98,8 @@ func (c *Conn) paws(now Time, seg *Segment) bool {
 	}
 	c.Stats.DropPAWS++
 	if seg.Len > 0 {
+		// It may be the first copy of what came sooner when it was sent again.
+		c.noteDuplicateOf(seg)
 		c.pending |= pendAck
 	} else {
 		c.challenge(now)

@@ -8,10 +8,29 @@ func (c *Conn) SendSpace() uint32 {
 	if !c.sends() {
 		return 0
 	}
-	if queued := c.SndQ.Bytes - c.snd.head; queued < c.Opt.SndBuf {
-		return c.Opt.SndBuf - queued
+	queued := c.SndQ.Bytes - c.snd.head
+	if queued >= c.Opt.SndBuf {
+		return 0
 	}
-	return 0
+	room := c.Opt.SndBuf - queued
+	if low := c.Opt.NotSentLowat; low != 0 {
+		unsent := c.unsent()
+		if unsent >= low {
+			return 0
+		}
+		// What fills a segment is let in, however low the mark is.
+		room = min(room, max(low-unsent, c.snd.mss))
+	}
+	return room
+}
+
+// roomy reports whether it is worth while to wake a writer: a third of the buffer
+// is free, or of TCP_NOTSENT_LOWAT's octets a half.
+func (c *Conn) roomy() bool {
+	if low := c.Opt.NotSentLowat; low != 0 {
+		return 2*c.unsent() < low && c.SendSpace() > 0
+	}
+	return c.SendSpace() >= c.Opt.SndBuf/3
 }
 
 // sends reports whether the program may send.
@@ -102,12 +121,12 @@ func (c *Conn) maySendSmall(n uint32, last bool) bool {
 
 // mayFly decides whether congestion control lets n more octets leave.
 func (c *Conn) mayFly(n uint32) bool {
-	flight := c.flight()
-	if flight == 0 {
+	flight := c.pipe()
+	if flight == 0 || c.pending&pendTail != 0 || c.frtoRoom(n) {
 		return true
 	}
 	cwnd := c.cc.cwnd
-	if c.loss.phase == phaseOpen {
+	if c.loss.phase == phaseOpen && !c.has(flagSACK) {
 		// Limited transmit: a new segment for each of the first two duplicate
 		// acknowledgements (RFC 3042).
 		cwnd += uint32(min(c.loss.dupAcks, dupThreshold-1)) * c.snd.mss

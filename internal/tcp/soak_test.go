@@ -121,6 +121,7 @@ func (s *soak) options() ConnOptions {
 	for _, sw := range []*uint8{&o.NoDelay, &o.Cork, &o.QuickAck, &o.Timestamps, &o.SACK, &o.WindowScaling, &o.KeepAlive} {
 		*sw = uint8(s.r.IntN(2))
 	}
+	o.Congestion, o.Pacing = uint8(s.r.IntN(numCongestion)), uint8(s.r.IntN(2))
 	o.KeepIdle, o.KeepInterval = 5, 3
 	o.SynRetries, o.SynAckTries, o.DataRetries, o.KeepCount = 100, 100, 100, 100
 	return o

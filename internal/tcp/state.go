@@ -35,6 +35,7 @@ func (c *Conn) setState(m *Memory, now Time, s State) {
 	c.State = s
 	switch s {
 	case FinWait2:
+		c.Events |= EventWritable // whoever lingers in Close may go
 		if c.has(flagOrphan) {
 			c.arm(timerLife, now+orphanWait)
 		}
@@ -57,6 +58,8 @@ func (c *Conn) purge(m *Memory) {
 	c.snd.head = 0
 	c.snd.next = cursor{chunk: None}
 	c.snd.again = c.snd.next
+	c.board.begin(c.snd.una)
+	c.probing = probeNone
 	c.dropRanges(m)
 	if c.has(flagOrphan) {
 		c.purgeRead()

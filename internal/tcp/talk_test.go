@@ -50,13 +50,15 @@ type talk struct {
 }
 
 // newTalk starts a conversation with a closed connection. Timestamps and SACK
-// are off, and the peer has an MSS of 1000, unless mods say otherwise.
+// are off, congestion control is Reno, whose windows are easily foretold, and the
+// peer has an MSS of 1000, unless mods say otherwise.
 func newTalk(t *testing.T, mods ...func(*talk)) *talk {
 	tk := &talk{t: t, now: 1000 * Second, window: 64000, pieces: slot}
 	tk.st = newStore(512)
 	tk.c.Opt = DefaultOptions()
 	tk.c.Opt.Timestamps, tk.c.Opt.SACK, tk.c.Opt.WindowScaling = 0, 0, 0
 	tk.c.Opt.RcvBuf = 32000
+	tk.c.Opt.Congestion = CongestionReno
 	tk.syn = wire.Options{Present: wire.HasMSS, MSS: 1000}
 	for _, mod := range mods {
 		mod(tk)

@@ -38,6 +38,7 @@ func (c *Conn) arriveText(m *Memory, now Time, seg *Segment) {
 func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 	r := &c.rcv
 	r.lastData = now
+	c.Stats.DataSegsIn++
 	if seg.Len >= r.mss {
 		r.mss = min(seg.Len, uint32(c.Opt.MSS))
 	}
@@ -47,6 +48,9 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 	}
 	end = seq.Min(end, limit)
 	start := seq.Max(seg.Seq, r.nxt)
+	if seg.Seq.Before(r.nxt) {
+		c.noteDuplicate(seg.Seq, seq.Min(end, r.nxt))
+	}
 	if end.AtOrBefore(start) {
 		// A probe of the closed window, or what was here already.
 		c.Stats.DropDuplicate++

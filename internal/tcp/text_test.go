@@ -123,7 +123,7 @@ func TestFirstBlockIsThatOfTheLastSegment(t *testing.T) {
 	a.inject(sA, 211, 1, 10)
 	wantBlocks(t, a.want(sA, 1, 1, 0), 201, 221, 501, 511, 401, 411)
 	a.inject(sA, 101, 1, 5) // a duplicate too
-	wantBlocks(t, a.want(sA, 1, 1, 0), 101, 111, 501, 511, 401, 411)
+	wantBlocks(t, a.want(sA, 1, 1, 0), 101, 106, 101, 111, 501, 511)
 	a.inject(sA, 1, 1, 100) // joins the first
 	wantBlocks(t, a.want(sA, 1, 111, 0), 501, 511, 401, 411, 301, 311)
 }

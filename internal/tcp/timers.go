@@ -7,6 +7,8 @@ const (
 	timerAck            // delayed acknowledgement
 	timerKeep           // keep-alive
 	timerLife           // TIME-WAIT, and FIN-WAIT-2 of an orphan
+	timerLoss           // RACK-TLP: reordering or tail loss probe (RFC 8985)
+	timerPace           // pacing: the next burst may leave
 )
 
 // arm sets a timer, whether or not it is set already.
@@ -75,7 +77,11 @@ func (c *Conn) Timeout(m *Memory, now Time) {
 func (c *Conn) expire(m *Memory, now Time, i int) {
 	switch i {
 	case timerResend:
-		c.resendTimeout(m, now)
+		if !c.probesInstead(now) {
+			c.resendTimeout(m, now)
+		}
+	case timerLoss:
+		c.lossTimeout(now)
 	case timerPersist:
 		c.persistTimeout(m, now)
 	case timerAck:

@@ -139,13 +139,24 @@ func (p *Process) Wait() {
 func StartProcess(t testing.TB, dir string, addrs ...netip.Addr) (*Host, *Process) {
 	t.Helper()
 	h := newHost(dir, addrs)
+	return h, Restart(t, dir, h, addrs...)
+}
+
+// Restart starts a host's server as a process where another one has ended.
+func Restart(t testing.TB, dir string, h *Host, addrs ...netip.Addr) *Process {
+	t.Helper()
 	args := []string{dir, h.Socket}
 	for _, a := range addrs {
 		args = append(args, a.String())
 	}
 	p := Run(t, h.Socket, "server", args...)
 	p.Want("ready")
-	return h, p
+	t.Cleanup(func() { // in order, so that its children end too
+		p.Kill(syscall.SIGCONT)
+		p.Kill(syscall.SIGTERM)
+		p.Wait()
+	})
+	return p
 }
 
 // serve is the program of StartProcess: a connection server until SIGTERM.

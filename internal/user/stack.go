@@ -163,7 +163,16 @@ func (s *Stack) attach(m *message.Message) error {
 	s.top, err = half.NewTop(half.Config{
 		Segment: s.seg, Driver: s.driver, Bell: bell, Doorbells: doors,
 	}, spinFromEnv(), s.fetch)
+	if err == nil {
+		go s.mind()
+	}
 	return err
+}
+
+// mind sees to it that nothing hangs when the child is gone.
+func (s *Stack) mind() {
+	<-s.child.Done()
+	s.top.Abandon()
 }
 
 // spinFromEnv reads how leaders spin from $USERTCP_SPIN.
@@ -219,27 +228,68 @@ func (s *Stack) Close() error {
 	return errors.Join(s.top.Close(), s.child.Close(), s.server.Close())
 }
 
-// call asks the child, and turns the errno of its answer into an error.
+// call asks the child, however long that may take it, and turns the errno of its
+// answer into an error.
 func (s *Stack) call(ctx context.Context, m *message.Message) (message.Message, error) {
-	r, err := s.child.Call(ctx, m)
+	r, err := s.child.Call(context.WithoutCancel(ctx), m)
 	if err == nil && r.Errno != 0 {
 		err = unix.Errno(r.Errno)
 	}
 	return r, err
 }
 
-// Connect opens a connection to remote, from local if that is given. It returns
-// an errno, or an error that says what it waited for.
-func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint) (*half.Socket, error) {
+// Setup prepares a socket before it is connected or listens.
+type Setup func(*half.Socket) error
+
+// open makes a socket that is prepared.
+func (s *Stack) open(setup []Setup) (*half.Socket, error) {
 	sock, err := s.top.Open()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.connect(ctx, sock, local, remote); err != nil {
-		sock.Close()
+	for _, f := range setup {
+		if err := f(sock); err != nil {
+			sock.Close()
+			return nil, err
+		}
+	}
+	return sock, nil
+}
+
+// Connect opens a connection to remote, from local if that is given. It returns
+// an errno, or an error that says what it waited for.
+func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, setup ...Setup) (*half.Socket, error) {
+	sock, err := s.open(setup)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.during(ctx, sock, func(ctx context.Context) error {
+		return s.connect(ctx, sock, local, remote)
+	}); err != nil {
 		return nil, err
 	}
 	return sock, nil
+}
+
+// during lets open work on sock, which it closes if that fails, until ctx ends.
+// The child is not told when a request of open's is given up: it finishes it, and
+// only then may the socket's index be used again.
+func (s *Stack) during(ctx context.Context, sock *half.Socket, open func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- open(ctx) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			sock.Close()
+		}
+		return err
+	case <-ctx.Done():
+	}
+	go func() {
+		<-done
+		sock.Close()
+	}()
+	return ctx.Err()
 }
 
 func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wire.Endpoint) error {
@@ -263,16 +313,19 @@ func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wi
 }
 
 // Listen makes a listener at local, whose port 0 means any.
-func (s *Stack) Listen(ctx context.Context, local wire.Endpoint, backlog int, reuse bool) (*half.Socket, wire.Endpoint, error) {
-	sock, err := s.top.Open()
+func (s *Stack) Listen(ctx context.Context, local wire.Endpoint, backlog int, reuse bool, setup ...Setup) (*half.Socket, wire.Endpoint, error) {
+	sock, err := s.open(setup)
 	if err != nil {
 		return nil, local, err
 	}
-	if local, err = s.listen(ctx, sock, local, backlog, reuse); err != nil {
-		sock.Close()
+	bound := local
+	if err := s.during(ctx, sock, func(ctx context.Context) (err error) {
+		bound, err = s.listen(ctx, sock, local, backlog, reuse)
+		return err
+	}); err != nil {
 		return nil, local, err
 	}
-	return sock, local, nil
+	return sock, bound, nil
 }
 
 func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoint, backlog int, reuse bool) (wire.Endpoint, error) {
@@ -292,3 +345,6 @@ func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoi
 
 // Dump writes what the segment holds, for a person to read.
 func (s *Stack) Dump(w io.Writer) { s.top.Dump(w) }
+
+// Usage returns what of the segment is in use.
+func (s *Stack) Usage() half.Usage { return s.top.Usage() }

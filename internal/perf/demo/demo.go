@@ -85,7 +85,7 @@ func run(ctx context.Context, c *Config, l lab) (err error) {
 		return err
 	}
 	c.Progress.Done()
-	fmt.Fprintln(c.Stdout, r.Table(PlainTable))
+	fmt.Fprintf(c.Stdout, "%s\n%s", r.Table(PlainTable), r.how())
 	return r.write(c)
 }
 
@@ -115,8 +115,16 @@ func (r *Result) transfer(ctx context.Context, c *Config, l lab) error {
 
 // fileLine tells about the transfer.
 func (r *Result) fileLine() string {
-	return fmt.Sprintf("file: %.1f MB in %.2f s over user-space TCP (%.0f Mbit/s); SHA-256 %s… is right at the other end",
-		float64(r.File.Octets)/1e6, r.File.Seconds, r.File.Mbit(), r.File.SHA256[:16])
+	return fmt.Sprintf("file of %.1f MB sent in %.2f s (%.0f Mbit/s); its SHA-256 %s… agrees",
+		float64(r.File.Octets)/1e6, r.File.Seconds, r.File.Mbit(), r.File.SHA256[:8])
+}
+
+// how tells how the figures came about, which is the same for all sizes.
+func (r *Result) how() string {
+	if len(r.Sweep) == 0 {
+		return ""
+	}
+	return r.Sweep[0].How()
 }
 
 // path returns the file to transfer.

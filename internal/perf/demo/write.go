@@ -76,8 +76,6 @@ func (r *Result) markdown() string {
 	fmt.Fprintf(&b, "Taken on %s on %s (%d CPUs), %s, %s.\n\n",
 		r.Date.Format("2006-01-02"), r.Machine.Processor, r.Machine.CPUs, r.Machine.Kernel, r.Machine.Go)
 	fmt.Fprintf(&b, "%s.\n\n![throughput over message size](throughput.svg)\n\n%s\n\n", r.fileLine(), r.Table(MarkdownTable))
-	if len(r.Sweep) > 0 {
-		b.WriteString(r.Sweep[0].How())
-	}
+	b.WriteString(r.how())
 	return b.String()
 }

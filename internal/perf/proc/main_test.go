@@ -23,42 +23,55 @@ func TestMain(m *testing.M) {
 }
 
 // roles are what the test binary does as a started process.
-var roles = map[string]func(){
-	"greet": func() {
-		fmt.Println("noise")
-		fmt.Println("ready on 127.0.0.1:1 ")
-		io.Copy(io.Discard, os.Stdin)
-		time.Sleep(time.Hour)
-	},
-	"fail": func() {
-		fmt.Fprintln(os.Stderr, "first line")
-		fmt.Fprintln(os.Stderr, "usertcp: the reason")
-		os.Exit(3)
-	},
-	"quick": func() { fmt.Println("done") },
-	"stubborn": func() {
-		signal.Ignore(syscall.SIGTERM)
-		fmt.Println("ignoring")
-		time.Sleep(time.Hour)
-	},
-	"burn": func() {
-		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
-		}
-		fmt.Println("burnt")
-		time.Sleep(time.Hour)
-	},
-	"pin": func() {
-		cpus, err := ParseCPUs(os.Getenv("PROC_TEST_CPUS"))
-		if err == nil {
-			err = Pin(cpus)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		now, err := AllowedCPUs()
-		fmt.Println("on", FormatCPUs(now), err)
-	},
+var roles map[string]func()
+
+func init() {
+	roles = map[string]func(){
+		"greet": func() {
+			fmt.Println("noise")
+			fmt.Println("ready on 127.0.0.1:1 ")
+			io.Copy(io.Discard, os.Stdin)
+			time.Sleep(time.Hour)
+		},
+		"fail": func() {
+			fmt.Fprintln(os.Stderr, "first line")
+			fmt.Fprintln(os.Stderr, "usertcp: the reason")
+			os.Exit(3)
+		},
+		"quick": func() { fmt.Println("done") },
+		"stubborn": func() {
+			signal.Ignore(syscall.SIGTERM)
+			fmt.Println("ignoring")
+			time.Sleep(time.Hour)
+		},
+		"burn": func() {
+			for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+			}
+			fmt.Println("burnt")
+			time.Sleep(time.Hour)
+		},
+		"parent": func() {
+			child, err := Start(role("greet"))
+			if err != nil {
+				panic(err)
+			}
+			fmt.Println("child", child.PID())
+			time.Sleep(time.Hour)
+		},
+		"env": func() { fmt.Println("value", os.Getenv("PROC_TEST_VALUE")) },
+		"pin": func() {
+			cpus, err := ParseCPUs(os.Getenv("PROC_TEST_CPUS"))
+			if err == nil {
+				err = Pin(cpus)
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			now, err := AllowedCPUs()
+			fmt.Println("on", FormatCPUs(now), err)
+		},
+	}
 }
 
 // role is the command that starts the test binary in a role.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,5 +146,76 @@ func TestLastLine(t *testing.T) {
 		if got := lastLine([]byte(in)); got != want {
 			t.Errorf("lastLine(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestProcessesEndWithWhoStartedThem(t *testing.T) {
+	p := start(t, "parent")
+	line, err := p.WaitLine(t.Context(), 10*time.Second, "child ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(p.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if ended(child) {
+			return
+		}
+	}
+	syscall.Kill(child, syscall.SIGKILL)
+	t.Errorf("process %d outlives its killed parent", child)
+}
+
+// ended reports whether a process that is not ours to reap is gone, or waits for
+// whoever is to reap it.
+func ended(pid int) bool {
+	fields, err := statFields(pid)
+	return err != nil || fields[0] == "Z" || fields[0] == "X"
+}
+
+func TestCommandsEnvironmentIsAdded(t *testing.T) {
+	t.Setenv("PROC_TEST_VALUE", "inherited")
+	for want, env := range map[string][]string{"inherited": nil, "own": {"PROC_TEST_VALUE=own"}} {
+		got, err := start(t, "env", env...).WaitLine(t.Context(), 10*time.Second, "value ")
+		if err != nil || got != want {
+			t.Errorf("value %q, %v; want %q", got, err, want)
+		}
+	}
+}
+
+func TestLineAfterWantsWholeLines(t *testing.T) {
+	cases := []struct {
+		out, want string
+		found     bool
+	}{
+		{"", "", false},
+		{"listening on 10.1.0.1:8", "", false}, // more digits may follow
+		{"listening on 10.1.0.1:80\n", "10.1.0.1:80", true},
+		{"not listening on x\nlistening on y\nlistening on z\n", "y", true},
+	}
+	for _, c := range cases {
+		if got, ok := lineAfter([]byte(c.out), "listening on "); got != c.want || ok != c.found {
+			t.Errorf("%q: %q, %v", c.out, got, ok)
+		}
+	}
+}
+
+func TestADescriptorThatIsInheritedDelaysNobody(t *testing.T) {
+	// The shell ends at once; its child holds the pipes for longer.
+	p, err := Start(Command{Name: "the shell", Path: "/bin/sh", Args: []string{"-c", "sleep 5 & echo done"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := p.Wait(t.Context(), 4*time.Second); err != nil {
+		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+	if got, err := p.WaitLine(t.Context(), time.Second, "done"); err != nil || got != "" {
+		t.Errorf("its output: %q, %v", got, err)
 	}
 }

@@ -152,7 +152,7 @@ var _ [64]byte = [unsafe.Sizeof(control{})]byte{}
 // Counters count what the driver passes over, by reason.
 type Counters struct {
 	BadSlot    uint64 // a slot whose sizes don't fit
-	BadPiece   uint64 // a piece that lies outside the peer's buffers
+	BadPiece   uint64 // a piece that is empty, or lies outside the peer's buffers
 	BadVCI     uint64 // a trailer that names another VCI
 	BadCRC     uint64 // a trailer whose CRC is wrong
 	BadRelease uint64 // a release of what was not on its way

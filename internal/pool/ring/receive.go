@@ -109,7 +109,7 @@ func (d *Driver) accept(c *circuit, p *pool.Packet, total uint32) bool {
 	bad := &d.counters.BadPiece
 	for _, q := range p.Pieces[:p.NPieces] {
 		length += uint64(q.Len)
-		if uint64(q.Off)+uint64(q.Len) > uint64(len(c.peerOctets)) {
+		if q.Len == 0 || uint64(q.Off)+uint64(q.Len) > uint64(len(c.peerOctets)) {
 			return d.refuse(c, p, bad)
 		}
 	}

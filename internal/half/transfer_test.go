@@ -1,0 +1,258 @@
+package half
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+	"time"
+)
+
+func runBoth(t testing.TB, spin Spin) (a, b *host) {
+	a, b = newHosts(t, spin)
+	a.run()
+	b.run()
+	return a, b
+}
+
+// Octets arrive unaltered, whatever the sizes of writes and reads, in both
+// directions at once; then nothing is in use any more.
+func TestStreamsBothWays(t *testing.T) {
+	for _, spin := range []Spin{SpinOff, SpinDefault} {
+		a, b := runBoth(t, spin)
+		ca, cb := connect(t, a, b)
+		const total = 4 << 20
+		errs := make(chan error, 4)
+		write := func(s *Socket, seed uint64) {
+			data := octets(seed, total)
+			for n := 1; len(data) > 0; n = n*3%200_003 + 1 {
+				k, err := s.Write(data[:min(n, len(data))])
+				if data = data[k:]; err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- s.CloseWrite()
+		}
+		read := func(s *Socket, seed uint64) {
+			want, at := octets(seed, total), 0
+			buf := make([]byte, 100_000)
+			for n := 1; ; n = n*5%100_000 + 1 {
+				k, err := s.Read(buf[:n])
+				if at+k > total || !bytes.Equal(buf[:k], want[at:at+k]) {
+					errs <- errors.New("other octets than those written")
+					return
+				}
+				if at += k; err != nil {
+					if err == io.EOF && at == total {
+						err = nil
+					}
+					errs <- err
+					return
+				}
+			}
+		}
+		go write(ca, 1)
+		go write(cb, 2)
+		go read(ca, 2)
+		go read(cb, 1)
+		for range 4 {
+			select {
+			case err := <-errs:
+				check(t, err)
+			case <-time.After(20 * time.Second):
+				var dump bytes.Buffer
+				a.top.Dump(&dump)
+				b.top.Dump(&dump)
+				t.Fatalf("spin %v: waited 20s\n%s", spin, dump.String())
+			}
+		}
+		check(t, ca.Close())
+		check(t, cb.Close())
+		wantIdle(t, a)
+		wantIdle(t, b)
+	}
+}
+
+// A call allocates nothing, once a connection is at work.
+func TestReadAndWriteAllocateNothing(t *testing.T) {
+	for _, size := range []int{1, 64, 2048, 16 << 10, 64 << 10} {
+		a, b := runBoth(t, SpinOff)
+		ca, cb := connect(t, a, b)
+		out, in := octets(1, size), make([]byte, size)
+		turn := func() {
+			if _, err := ca.Write(out); err != nil {
+				t.Fatal(err)
+			}
+			if err := readFull(cb, in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 200 {
+			turn()
+		}
+		if n := testing.AllocsPerRun(500, turn); n != 0 {
+			t.Errorf("%d octets: %v allocations for a Write and a Read", size, n)
+		}
+		if !bytes.Equal(in, out) {
+			t.Errorf("%d octets: others than those written", size)
+		}
+	}
+}
+
+// A reader that parks and is woken allocates nothing either.
+func TestWakingAllocatesNothing(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	go echo(cb)
+	p := make([]byte, 1)
+	turn := func() {
+		ca.Write(p)
+		if err := readFull(ca, p); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 200 {
+		turn()
+	}
+	if n := testing.AllocsPerRun(500, turn); n != 0 {
+		t.Errorf("%v allocations for a round trip", n)
+	}
+	ca.Close()
+}
+
+// echo sends back what it reads, until the end.
+func echo(s *Socket) {
+	p := make([]byte, 64<<10)
+	for {
+		n, err := s.Read(p)
+		if err != nil {
+			s.Close()
+			return
+		}
+		s.Write(p[:n])
+	}
+}
+
+// The application does not come: the child takes what arrives, acknowledges it,
+// and the application finds it when it comes again.
+func TestBottomHalfStandsIn(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	b.top.Change(func() { b.top.watching = true }) // no watchdog: as if it were stopped
+	b.top.watch.Stop()
+	want := octets(3, 100_000)
+	_, err := ca.Write(want)
+	check(t, err)
+	wantWithin(t, 5*time.Second, "everything to be acknowledged", func() bool {
+		acknowledged := false
+		a.top.Change(func() {
+			a.top.step()
+			acknowledged = a.top.conns[ca.i].SndQ.Count == 0
+		})
+		return acknowledged
+	})
+	if n := b.top.Usage().Counters.BottomDrives; n == 0 {
+		t.Error("the bottom half has done nothing")
+	}
+	wantRead(t, cb, want)
+	ca.Close()
+	cb.Close()
+	wantIdle(t, a)
+	wantIdle(t, b)
+}
+
+// The program ends without a word: what it wrote arrives, and then the end.
+func TestProgramEnds(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	want := octets(4, 300_000)
+	_, err := ca.Write(want)
+	check(t, err)
+	a.top.watch.Stop()
+	a.top.alarm.Stop()
+	a.bottom.ProgramEnded(func() bool { return true })
+	wantRead(t, cb, want)
+	if n, err := cb.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("behind the last octet: %d, %v; want EOF", n, err)
+	}
+}
+
+// … and if it held the lock when it died, the child repairs and goes on.
+func TestProgramEndsWithTheLock(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	want := octets(5, 200_000)
+	_, err := ca.Write(want)
+	check(t, err)
+	a.top.watch.Stop()
+	a.top.alarm.Stop()
+	a.top.enter() // for ever
+	a.dead = true
+	c := a.top.begin(ca.i)
+	c.SndQ.Count, c.SndQ.Bytes, c.RcvHead = 0, 0, c.RcvHead+77 // half of a step
+	a.bottom.ProgramEnded(func() bool { return true })
+	wantRead(t, cb, want)
+	if n, err := cb.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("behind the last octet: %d, %v; want EOF", n, err)
+	}
+	if n := a.bottom.ctl.Counters.Repairs; n != 1 {
+		t.Errorf("%d repairs, want 1", n)
+	}
+	cb.Close()
+	wantIdle(t, b)
+}
+
+func benchStream(b *testing.B, size int) {
+	h, k := newHosts(b, SpinDefault)
+	h.run()
+	k.run()
+	ch, ck := connect(b, h, k)
+	out := octets(1, size)
+	done := make(chan error, 1)
+	go func() {
+		in := make([]byte, max(size, 64<<10))
+		for left := int64(b.N) * int64(size); left > 0; {
+			n, err := ck.Read(in)
+			if left -= int64(n); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		if _, err := ch.Write(out); err != nil {
+			b.Fatal(err)
+		}
+	}
+	check(b, <-done)
+}
+
+func BenchmarkStream64K(b *testing.B) { benchStream(b, 64<<10) }
+func BenchmarkStream64B(b *testing.B) { benchStream(b, 64) }
+
+func BenchmarkRR(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		spin Spin
+	}{{"blocking", SpinOff}, {"spinning", SpinDefault}} {
+		b.Run(c.name, func(b *testing.B) {
+			h, k := newHosts(b, c.spin)
+			h.run()
+			k.run()
+			ch, ck := connect(b, h, k)
+			go echo(ck)
+			p := make([]byte, 1)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				ch.Write(p)
+				check(b, readFull(ch, p))
+			}
+		})
+	}
+}

@@ -1,0 +1,37 @@
+package half
+
+import "usertcp/internal/pool"
+
+// Usage is what of a segment is in use at one moment.
+type Usage struct {
+	Live      int // connections and listeners that are not free yet, TIME-WAIT included
+	Chunks    int // runs of octets in send and receive queues
+	RxBuffers int // the pool's own buffers that hold payloads
+	TxBuffers int // buffers for sending on all circuits
+	Held      int // pieces of the peers' packets that have not been released
+	Counters  Counters
+}
+
+// Idle reports whether no octet of a payload is in the segment any more.
+func (u *Usage) Idle() bool {
+	return u.Chunks == 0 && u.RxBuffers == 0 && u.TxBuffers == 0 && u.Held == 0
+}
+
+// Usage returns the segment's present usage.
+func (t *Top) Usage() Usage {
+	t.enter()
+	defer t.leave()
+	u := Usage{
+		Live:      int(t.ctl.live),
+		Chunks:    int(t.ctl.chunks.Limit - t.ctl.chunks.Free),
+		RxBuffers: t.rx.Used(),
+		Counters:  t.ctl.Counters,
+	}
+	if p := t.ctl.packing; p != pool.None && t.rx.Refs(p) == 1 {
+		u.RxBuffers-- // only kept for the next short payloads
+	}
+	if d, ok := t.drv.(interface{ InUse() (tx, held int) }); ok {
+		u.TxBuffers, u.Held = d.InUse()
+	}
+	return u
+}

@@ -1,0 +1,119 @@
+package tcp
+
+import "usertcp/internal/seq"
+
+// delivery is how much has been delivered, and how fast: the delivery rate as
+// the BBR draft estimates it. Where the draft remembers something with every
+// packet, this remembers it with a few of those in flight, the marks: a sample is
+// taken when a marked segment is acknowledged.
+type delivery struct {
+	delivered uint64 // octets that are known to have arrived
+	at        Time   // when delivered grew last
+	firstSent Time   // when the marked segment was sent that was acknowledged last
+	limited   uint64 // the program limits the rate until delivered has come here
+	paceAt    Time   // when the next segment may leave, if there is a pace
+	pace      uint64 // octets a second, 0 for no pacing
+	marks     [4]mark
+	every     uint32 // octets, at least, from one mark to the next
+	first, n  uint8  // of marks, which is a ring
+	_         [2]uint8
+}
+
+// mark is what held when a segment was sent.
+type mark struct {
+	end       seq.Number // of the segment
+	delivered uint32     // delivery.delivered, modulo 2^32
+	sent      Time       // when the segment was sent
+	quiet     uint32     // from delivery.at to sent, in units of 16 ns
+	span      uint32     // from delivery.firstSent to sent, in units of 16 ns
+	lost      uint32     // congestion.lost
+	flight    uint32     // octets in flight, the segment included, and markLimited
+}
+
+// markLimited is the bit of mark.flight that says that the program, not the
+// network, limited the rate.
+const markLimited = 1 << 31
+
+// ack is what an acknowledgement says to congestion control.
+type ack struct {
+	n      uint32 // octets delivered
+	flight uint32 // octets in flight before it
+	rtt    Time   // round-trip time of a segment that it acknowledges, 0 for none
+
+	// Of that segment's flight, if rate is not zero:
+	rate    uint64 // octets a second delivered while it was in flight
+	lost    uint32 // octets marked lost while it was in flight
+	sent    uint32 // octets in flight when it left, itself included
+	limited bool   // the program limited the rate
+}
+
+// coarse returns t in units of 16 ns, as far as it fits: 68 s.
+func coarse(t Time) uint32 { return uint32(min(max(t, 0)>>4, 1<<32-1)) }
+
+// noteSent remembers what holds when new data up to nxt leaves; was is what was
+// in flight before.
+func (r *delivery) noteSent(now Time, end seq.Number, was, flight, lost uint32) {
+	if was == 0 {
+		// What has passed since the last flight says nothing about the path.
+		r.at, r.firstSent = now, now
+		r.n = 0
+	}
+	if int(r.n) == len(r.marks) || r.n > 0 && end.Before(r.newest().end.Add(seq.Size(r.every))) {
+		return
+	}
+	if r.limited > r.delivered {
+		flight |= markLimited
+	}
+	r.n++
+	*r.newest() = mark{
+		end: end, delivered: uint32(r.delivered), sent: now, quiet: coarse(now - r.at), span: coarse(now - r.firstSent),
+		lost: lost, flight: flight,
+	}
+}
+
+// newest returns the mark that was set last. There must be one.
+func (r *delivery) newest() *mark { return &r.marks[(r.first+r.n-1)%uint8(len(r.marks))] }
+
+// noteAck takes the samples out of an acknowledgement up to una that delivered
+// a.n octets.
+func (r *delivery) noteAck(now Time, una seq.Number, lost uint32, a *ack) {
+	r.delivered += uint64(a.n)
+	r.at = now
+	var m *mark
+	for r.n > 0 && r.marks[r.first%uint8(len(r.marks))].end.AtOrBefore(una) {
+		m = &r.marks[r.first%uint8(len(r.marks))]
+		r.first = (r.first + 1) % uint8(len(r.marks))
+		r.n--
+	}
+	if m == nil {
+		return
+	}
+	a.rtt = max(now-m.sent, 1)
+	a.lost = lost - m.lost
+	a.sent = m.flight &^ markLimited
+	a.limited = m.flight&markLimited != 0
+	// Both the sending and the acknowledging of what was delivered took their time;
+	// the longer one is not compressed.
+	interval := max(a.rtt+Time(m.quiet)<<4, Time(m.span)<<4)
+	a.rate = perSecond(uint32(r.delivered)-m.delivered, interval)
+	r.firstSent = m.sent
+}
+
+// forgetMarks gives the marks up: what is in flight is sent a second time.
+func (r *delivery) forgetMarks() { r.n = 0 }
+
+// perSecond returns the rate of n octets in t, at least 1.
+func perSecond(n uint32, t Time) uint64 {
+	return max(uint64(n)*uint64(Second)/uint64(max(t, 1)), 1)
+}
+
+// takes returns how long n octets take at a rate in octets a second.
+func takes(n uint32, rate uint64) Time { return Time(uint64(n) * uint64(Second) / max(rate, 1)) }
+
+// noteLimited remembers that the program has nothing more to send although the
+// network could take it.
+func (c *Conn) noteLimited() {
+	if f := c.flight(); c.unsent() == 0 && f < c.cc.cwnd {
+		c.rate.limited = c.rate.delivered + uint64(max(f, 1))
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package usertcp
+
+const raceEnabled = false

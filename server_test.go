@@ -1,0 +1,153 @@
+package usertcp
+
+import (
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"usertcp/internal/testhost"
+)
+
+// distant is the test's host, and another one whose server is a process, with a
+// program on it.
+func distant(t *testing.T, program string) (server *testhost.Process, host *testhost.Host, address string) {
+	t.Helper()
+	t.Cleanup(func() { wantNoChildren(t) })
+	dir := testhost.Dir(t)
+	useServer(t, testhost.Start(t, dir, testhost.Addrs(1)...).Socket)
+	host, server = testhost.StartProcess(t, dir, testhost.Addrs(2)...)
+	p := testhost.Run(t, host.Socket, program, "10.1.0.2:0")
+	childOf(t, p)
+	return server, host, p.Want("listening")
+}
+
+// finish closes a connection to an echo program in order, so that TIME-WAIT is at
+// this end and the program's child has nothing left to wait for.
+func finish(t *testing.T, c net.Conn) {
+	t.Helper()
+	c.(*Conn).CloseWrite()
+	wantEOF(t, c)
+	c.Close()
+}
+
+func TestDialTimesOutWhenThePeersServerIsStopped(t *testing.T) {
+	server, _, address := distant(t, "echo")
+	server.Kill(syscall.SIGSTOP)
+	defer server.Kill(syscall.SIGCONT)
+	for range 2 {
+		within(t, 3*time.Second, func() {
+			_, err := DialTimeout("tcp", address, 500*time.Millisecond)
+			wantTimeout(t, err, "dial")
+		})
+	}
+	// It is only late.
+	time.AfterFunc(100*time.Millisecond, func() { server.Kill(syscall.SIGCONT) })
+	c, err := DialTimeout("tcp", address, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	write(t, c, "late")
+	want(t, c, "late")
+	finish(t, c)
+}
+
+func TestOwnServerStopped(t *testing.T) {
+	dir := testhost.Dir(t)
+	h, server := testhost.StartProcess(t, dir, testhost.Addrs(1)...)
+	useServer(t, h.Socket)
+	a, b := pair(t)
+	defer a.Close()
+	defer b.Close()
+	server.Kill(syscall.SIGSTOP)
+	defer server.Kill(syscall.SIGCONT)
+	within(t, 2*time.Second, func() {
+		_, err := DialTimeout("tcp", "10.1.0.1:80", 300*time.Millisecond)
+		wantTimeout(t, err, "dial")
+	})
+	write(t, a, "established connections do not need it")
+	want(t, b, "established connections do not need it")
+}
+
+func TestPeersServerKilled(t *testing.T) {
+	server, _, address := distant(t, "echo")
+	c, err := DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, "before")
+	want(t, c, "before")
+	server.Kill(syscall.SIGKILL)
+	server.Wait()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	for range 3 {
+		write(t, c, "after")
+		want(t, c, "after")
+		time.Sleep(pause)
+	}
+	within(t, 3*time.Second, func() {
+		_, err := DialTimeout("tcp", address, 5*time.Second)
+		wantError(t, err, "dial", syscall.EHOSTUNREACH)
+	})
+	finish(t, c)
+}
+
+func TestOwnServerKilled(t *testing.T) {
+	dir := testhost.Dir(t)
+	h, server := testhost.StartProcess(t, dir, testhost.Addrs(1)...)
+	useServer(t, h.Socket)
+	a, b := pair(t)
+	server.Kill(syscall.SIGKILL)
+	server.Wait()
+	child := process.stack.Pids()[1]
+	a.SetDeadline(time.Now().Add(10 * time.Second))
+	b.SetDeadline(time.Now().Add(10 * time.Second))
+	for range 3 {
+		write(t, a, "established connections go on")
+		want(t, b, "established connections go on")
+		time.Sleep(pause)
+	}
+	within(t, 3*time.Second, func() {
+		_, err := DialTimeout("tcp", "10.1.0.1:80", 5*time.Second)
+		wantError(t, err, "dial", nil)
+		_, lerr := Listen("tcp", "10.1.0.1:80")
+		wantError(t, lerr, "listen", nil)
+		for _, err := range []error{err, lerr} {
+			if !errors.Is(err, syscall.EHOSTDOWN) && !strings.Contains(err.Error(), "connection server") {
+				t.Errorf("%q does not say that the server is down", err)
+			}
+		}
+	})
+	// The child ends when its application and the connections are gone.
+	a.(*Conn).SetLinger(0) // no TIME-WAIT
+	a.Close()
+	b.Close()
+	process.stack.Close()
+	testhost.WantGone(t, 5*time.Second, child)
+}
+
+func TestServerComesBack(t *testing.T) {
+	server, host, address := distant(t, "echo")
+	server.Kill(syscall.SIGKILL)
+	server.Wait()
+	testhost.Restart(t, filepath.Dir(host.Socket), host, testhost.Addrs(2)...)
+	// Nobody listens there any more as far as the new server knows.
+	within(t, 3*time.Second, func() {
+		_, err := DialTimeout("tcp", address, 5*time.Second)
+		wantError(t, err, "dial", syscall.ECONNREFUSED)
+	})
+	e := testhost.Run(t, host.Socket, "echo", "10.1.0.2:0")
+	childOf(t, e)
+	c, err := DialTimeout("tcp", e.Want("listening"), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	write(t, c, "new server, new program")
+	want(t, c, "new server, new program")
+	finish(t, c)
+}
