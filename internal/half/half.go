@@ -237,6 +237,7 @@ func (h *Half) unblock() {
 func (h *Half) flush() {
 	r := &h.rings
 	h.drv.Flush(r)
+	shm.Step()
 	other := listBottom
 	if h.party == shm.BottomHalf {
 		other = listTop

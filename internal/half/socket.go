@@ -18,8 +18,10 @@ type Socket struct {
 	t       *Top
 	i       uint32
 	rd, wr  waiter
+	ur      waiter     // for urgent data
 	rmu     sync.Mutex // one reader at a time
 	wmu     sync.Mutex // one writer at a time
+	umu     sync.Mutex // one reader of urgent data at a time
 	closing bool       // guarded by the top half's lock
 	deaf    bool       // CloseRead was called; guarded by the same
 	done    sync.Once
@@ -43,6 +45,7 @@ func (t *Top) socket(i uint32) *Socket {
 	s := &Socket{t: t, i: i}
 	s.rd.init(s)
 	s.wr.init(s)
+	s.ur.init(s)
 	for int(i) >= len(t.sockets) {
 		t.sockets = append(t.sockets, nil)
 	}
@@ -152,7 +155,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 	var have uint32
 	var fin bool
 	err := t.wait(&s.rd, func() bool {
-		have, fin = c.Readable()
+		have, fin = t.readable(s.i)
 		return have > 0 && int(have) >= min(int(c.Opt.RcvLowat), len(p)) || fin || s.deaf || c.State == tcp.Closed
 	})
 	if err != nil || have == 0 || len(p) == 0 {
@@ -166,7 +169,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 		t.leave()
 		return 0, syscall.EIO
 	}
-	return s.read(p), nil
+	return s.read(p[:min(len(p), int(have))]), nil
 }
 
 // end is what Read returns when there is nothing left to read.
@@ -202,12 +205,15 @@ func (s *Socket) read(p []byte) int {
 }
 
 // Write sends p: when it returns, all of it lies in the segment.
-func (s *Socket) Write(p []byte) (int, error) {
+func (s *Socket) Write(p []byte) (int, error) { return s.writeAll(p, false) }
+
+// writeAll sends p, whose last octet may be urgent.
+func (s *Socket) writeAll(p []byte, urgent bool) (int, error) {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
 	done := 0
 	for {
-		n, err := s.write(p[done:])
+		n, err := s.write(p[done:], urgent)
 		if done += n; err != nil || done == len(p) {
 			return done, err
 		}
@@ -219,7 +225,7 @@ func (s *Socket) Write(p []byte) (int, error) {
 const writeMax = 64 << 10
 
 // write sends the first part of p.
-func (s *Socket) write(p []byte) (int, error) {
+func (s *Socket) write(p []byte, urgent bool) (int, error) {
 	t := s.t
 	c := &t.conns[s.i]
 	var r reservation
@@ -274,6 +280,9 @@ func (s *Socket) write(p []byte) (int, error) {
 		return 0, err
 	}
 	ok := t.send(s.i, &r)
+	if ok && urgent && r.bytes == len(p) {
+		t.sendUrgent(s.i)
+	}
 	t.settle()
 	t.leave()
 	if !ok {
@@ -345,13 +354,17 @@ func (s *Socket) close() error {
 	s.closing = true
 	t.signal(&s.rd)
 	t.signal(&s.wr)
+	t.signal(&s.ur)
 	t.leave()
 	// Whoever is in a call notices and comes out.
 	s.rmu.Lock()
 	defer s.rmu.Unlock()
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
+	s.umu.Lock()
+	defer s.umu.Unlock()
 	t.enter()
+	s.ur.setDeadline(t, time.Time{})
 	s.rd.setDeadline(t, time.Time{})
 	s.wr.setDeadline(t, time.Time{})
 	t.step() // what lies in the pool has arrived, and counts as unread
@@ -400,6 +413,7 @@ func (s *Socket) SetDeadline(read, write bool, d time.Time) error {
 	}
 	if read {
 		s.rd.setDeadline(t, d)
+		s.ur.setDeadline(t, d)
 	}
 	if write {
 		s.wr.setDeadline(t, d)

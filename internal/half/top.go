@@ -159,6 +159,9 @@ func (t *Top) deliverEvent(i uint32, ev tcp.Event) {
 	if ev&(tcp.EventWritable|both) != 0 {
 		t.signal(&s.wr)
 	}
+	if ev&(tcp.EventUrgent|tcp.EventReadable|both) != 0 {
+		t.signal(&s.ur)
+	}
 }
 
 // signal wakes who waits at w, if anybody does.
@@ -173,6 +176,7 @@ func (t *Top) signal(w *waiter) {
 
 // poke makes the leader look, even if it is parked.
 func (t *Top) poke() {
+	shm.Step()
 	if !t.poked.Swap(true) {
 		t.doorbells[0].Ring()
 	}
@@ -300,14 +304,15 @@ func (t *Top) park() {
 }
 
 // awaken tells the poller whether the leader need not park (any longer). The
-// poller forgets what came before the call of its Read, so that this looks again
-// the first time.
+// poller forgets what came before the call of its Read, so that the first time
+// this asks the peers to ring again, and then looks again. If the bottom half has
+// taken over the bell meanwhile there is something to do.
 func (t *Top) awaken(uintptr) bool {
 	if t.parked {
 		return true
 	}
 	t.parked = true
-	return t.drv.Pending() || t.poked.Load() || t.left(listTop)
+	return !t.bell.Renew(shm.TopHalf) || t.drv.Pending() || t.poked.Load() || t.left(listTop)
 }
 
 // unattended starts the watchdog: nobody waits, and nobody takes packets.
@@ -398,6 +403,7 @@ func (t *Top) Close() error {
 			s.closing = true
 			t.signal(&s.rd)
 			t.signal(&s.wr)
+			t.signal(&s.ur)
 		}
 	}
 	t.poke()

@@ -17,7 +17,8 @@ import (
 // Both sides write first and look then, with sequentially consistent
 // operations, so at least one of them sees the other: no wake-up is lost. Each
 // sleep has its own epoch, so that a peer rings once for a sleep. The doorbell
-// keeps a ring that comes before the sleeper has gone to sleep.
+// keeps a ring that comes before the sleeper has gone to sleep; a sleeper whose
+// doorbell does not calls Renew from when on it does, and looks after that.
 //
 //	bit  31 … 2   1 0
 //	     epoch    who sleeps: nobody, the top half, the bottom half
@@ -40,6 +41,16 @@ func (b *Bell) Sleep(p Party) {
 	yield()
 	next := (b.state.Load() &^ whoMask) + epochStep
 	b.state.Store(next | uint32(p))
+}
+
+// Renew begins another epoch of p's sleep, so that peers who have rung for it ring
+// again: for a sleeper who has forgotten the rings that came before. It reports
+// false if p's sleep has been ended meanwhile. It needs no lock.
+func (b *Bell) Renew(p Party) bool {
+	yield()
+	s := b.state.Load()
+	yield()
+	return Party(s&whoMask) == p && b.state.CompareAndSwap(s, s+epochStep)
 }
 
 // Awake announces that somebody looks for work: no ring is needed.

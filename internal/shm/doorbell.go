@@ -40,6 +40,7 @@ var one = [8]byte{0: 1}
 // Ring wakes who sleeps on the doorbell, or who will next. Its one possible
 // failure is a counter that is full, and then the doorbell has been rung.
 func (d Doorbell) Ring() {
+	yield()
 	unix.Write(d.fd, one[:])
 }
 

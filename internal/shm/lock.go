@@ -79,6 +79,9 @@ func NewAdaptive(w *LockWord, me Party) *Adaptive {
 	return &Adaptive{w: w, me: me, spin: spins}
 }
 
+// SetSpin changes how often Lock looks at a taken lock before it sleeps.
+func (l *Adaptive) SetSpin(n int) { l.spin = n }
+
 // Lock implements Locker.
 func (l *Adaptive) Lock(d time.Duration) bool {
 	yield()

@@ -90,6 +90,9 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	s.since = now
 	s.retries = 0
 	c.Stats.BytesAcked += uint64(n)
+	if c.urgent.sending != 0 {
+		c.urgentAcked()
+	}
 	c.keepNear()
 	if c.has(flagSACK) {
 		c.weigh(now, seg, acked, flight, false)

@@ -208,6 +208,9 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p curso
 		flags |= wire.PSH
 	}
 	c.emit(now, out, s, flags)
+	if c.urgent.sending != 0 {
+		c.markUrgent(out)
+	}
 	c.notePaced(now, n)
 	if n > 0 {
 		p = c.SndQ.forward(m, p, 0)

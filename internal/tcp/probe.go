@@ -41,7 +41,12 @@ func (c *Conn) persistTimeout(m *Memory, now Time) {
 // and BSD probe in the same way.
 func (c *Conn) emitProbe(now Time, out *Segment) {
 	c.pending &^= pendProbe
-	c.emit(now, out, c.snd.una.Minus(1), 0)
+	at := c.snd.una.Minus(1)
+	if c.urgent.sending != 0 {
+		at = c.snd.una // or the peer, to whom it is old, would not look at the pointer
+	}
+	c.emit(now, out, at, 0)
+	c.markUrgent(out)
 	c.Stats.Probes++
 }
 

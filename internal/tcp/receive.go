@@ -25,6 +25,9 @@ func (c *Conn) Consume(m *Memory, now Time, n uint32) {
 		c.RcvQ.shed(m, &c.Freed[freedRead])
 	}
 	c.RcvHead = head
+	if c.urgent.mark != markNone {
+		c.passUrgent()
+	}
 	if c.receives() && c.worthUpdate() {
 		c.pending |= pendAck
 	}

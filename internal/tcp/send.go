@@ -109,7 +109,7 @@ func (c *Conn) maySendSmall(n uint32, last bool) bool {
 	case !last:
 		// "or if at least a fraction Fs of the maximum window can be sent": 1/2.
 		return n >= s.maxWnd/2
-	case c.Opt.NoDelay != 0 && c.Opt.Cork == 0, c.has(flagFinQueued):
+	case c.Opt.NoDelay != 0 && c.Opt.Cork == 0, c.has(flagFinQueued), c.urgent.sending != 0:
 		return true
 	case c.Opt.Cork != 0:
 		return false

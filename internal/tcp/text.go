@@ -7,9 +7,10 @@ import (
 
 // arriveText handles the text and the FIN of a segment ("seventh, process the
 // segment text" and "eighth, check the FIN bit" in RFC 9293 section 3.10.7.4).
-// The urgent pointer moves nothing: urgent data stays in its place in the stream
-// (RFC 6093 section 6).
 func (c *Conn) arriveText(m *Memory, now Time, seg *Segment) {
+	if seg.Flags&wire.URG != 0 {
+		c.arriveUrgent(seg)
+	}
 	fin := seg.Flags&wire.FIN != 0
 	if seg.Len == 0 && !fin {
 		return

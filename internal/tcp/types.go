@@ -102,6 +102,7 @@ const (
 	EventClosed                        // the connection has reached CLOSED: its slot may be freed when the program is done with it
 	EventError                         // Conn.Error has been set
 	EventTimeWait                      // the connection has entered TIME-WAIT
+	EventUrgent                        // the peer has told of an urgent octet
 )
 
 // Error says why a connection ended. Zero means that it did not, or in order.

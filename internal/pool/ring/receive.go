@@ -2,6 +2,7 @@ package ring
 
 import (
 	"usertcp/internal/pool"
+	"usertcp/internal/shm"
 	"usertcp/internal/wire"
 )
 
@@ -14,6 +15,7 @@ func (d *Driver) Pending() bool {
 		if c.st.State.Load() != circuitUp {
 			continue
 		}
+		shm.Step()
 		if c.peerEnd.sent.Load() != c.ownEnd.seen.Load() || c.seenEnough() || c.hasReleased() {
 			return true
 		}
@@ -49,6 +51,7 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 
 // waiting reports whether the peer has sent something that was not taken.
 func (d *Driver) waiting(c *circuit) bool {
+	shm.Step()
 	n := c.peerEnd.sent.Load() - c.st.Seen
 	if n == 0 || c.gen != c.st.Gen || c.st.State.Load() != circuitUp {
 		return false

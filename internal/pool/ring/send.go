@@ -144,16 +144,21 @@ func (d *Driver) publish(c *circuit, r *shm.Rings) {
 	e := c.ownEnd
 	wake := false
 	if e.sent.Load() != c.st.Sent {
+		shm.Step()
 		e.sent.Store(c.st.Sent)
 		wake = true
 	}
 	if old := e.seen.Load(); old != c.st.Seen {
+		shm.Step()
 		e.seen.Store(c.st.Seen)
+		shm.Step()
 		n := c.peerEnd.notifySeen.Load()
 		wake = wake || n&wanted != 0 && int32(c.st.Seen-uint32(n)) >= 0 && int32(old-uint32(n)) < 0
 	}
 	if e.released.Load() != c.st.Released {
+		shm.Step()
 		e.released.Store(c.st.Released)
+		shm.Step()
 		wake = wake || c.peerEnd.notifyReleased.Load() != 0
 	}
 	if !wake {
@@ -171,6 +176,7 @@ func (d *Driver) Notify(i uint16, sent, released bool) {
 	if c == nil || c.peer == nil {
 		return
 	}
+	shm.Step()
 	if sent {
 		c.ownEnd.notifySeen.Store(wanted | uint64(c.st.Sent))
 	}
