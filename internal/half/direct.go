@@ -145,6 +145,14 @@ func (d *Direct) Shutdown(i uint32) {
 	})
 }
 
+// CloseRead says that the program reads no more from socket i.
+func (d *Direct) CloseRead(i uint32) {
+	d.call(func() {
+		d.begin(i).CloseRead(&d.mem, d.now)
+		d.commit(i)
+	})
+}
+
 // Close is the program's last use of socket i.
 func (d *Direct) Close(i uint32) { d.call(func() { d.closeSocket(i) }) }
 

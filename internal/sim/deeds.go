@@ -71,9 +71,12 @@ func (s *socket) endWriting() {
 
 // oddity changes an option in the middle of everything.
 func (s *socket) oddity() {
-	n := s.r.IntN(5)
+	n := s.r.IntN(9)
 	value := uint32(pick(s.r, 2000, 10000, 65536, 1<<20))
 	on := uint8(s.r.IntN(2))
+	if n == 8 {
+		s.talk.excuse = "a user timeout was set"
+	}
 	s.h.top.SetOptions(s.i, func(o *tcp.ConnOptions) {
 		switch n {
 		case 0:
@@ -86,6 +89,14 @@ func (s *socket) oddity() {
 			o.SndBuf = value
 		case 4:
 			o.Cork = on
+		case 5:
+			o.Congestion = uint8(s.r.IntN(len(tcp.CongestionNames())))
+		case 6:
+			o.Pacing = on
+		case 7:
+			o.KeepAlive, o.KeepIdle, o.KeepInterval, o.KeepCount = on, value/1000, 5, 4
+		case 8:
+			o.UserTimeout = value // ms
 		}
 	})
 }
@@ -95,6 +106,13 @@ func (s *socket) read() {
 	c := s.conn()
 	if opening(c) {
 		s.rd.at = tcp.Never
+		return
+	}
+	if s.h.w.plan.Odd && s.r.IntN(200) == 0 {
+		s.h.w.trace("host %d socket %d reads no more", s.h.id, s.i)
+		s.rd.done = true
+		s.talk.excuse = "closed without reading to the end"
+		s.h.top.CloseRead(s.i)
 		return
 	}
 	b := make([]byte, 1+s.r.IntN(pick(s.r, 100, 5000, 70000)))

@@ -30,6 +30,7 @@ type driver struct {
 	schedule func(to int)           // the circuit's queue is not empty any more
 	taken    func(b []byte)         // sees every packet that is received
 	death    int                    // calls until the caller dies, 0: he does not
+	tamper   func(p *pool.Packet)   // changes what is received, for tests of the checkers
 
 	counters struct{ rxFull, slotsFull, alter int }
 }
@@ -111,6 +112,9 @@ func (d *driver) Receive(p *pool.Packet) bool {
 		d.rx = d.rx[1:]
 		d.taken(a.b)
 		if d.unpack(p, a) {
+			if d.tamper != nil {
+				d.tamper(p)
+			}
 			return true
 		}
 		d.counters.slotsFull++

@@ -28,6 +28,7 @@ type host struct {
 	port     uint16 // of the next active open
 	stopped  bool   // by SIGSTOP: the bottom half stands in
 	dead     bool   // the program is no more
+	deaf     bool   // nobody looks at timers: for tests of the checkers
 
 	wakeAt     tcp.Time // when it is looked at next
 	events     []half.Happening
@@ -106,12 +107,16 @@ func (h *host) arrive(from int, b []byte, slow bool) {
 	h.look(false)
 }
 
-// Gone implements half.Outside.
-func (h *host) Gone(i uint32, _ half.Registered, flow wire.Flow) {
+// Gone implements half.Outside: the server knows a moment later.
+func (h *host) Gone(i uint32, _ half.Registered, flow wire.Flow, done func()) {
 	if f, ok := h.registered[i]; !ok || f != flow {
 		h.w.fail("host %d: the connection server is told of the end of socket %d %v, which it knows as %v", h.id, i, flow, f)
 	}
 	delete(h.registered, i)
+	h.w.queue.add(h.w.now+h.drv.departure(), func() {
+		h.byBottom(done)
+		h.look(false)
+	})
 }
 
 // departs sees a packet that is sent.
@@ -179,9 +184,7 @@ func (h *host) mortal(f func()) {
 // drive is what the application does: the top half, and its programs.
 func (h *host) drive() {
 	for n := 0; ; n++ {
-		if n > maxRounds {
-			h.w.fail("host %d finds something to do without end", h.id)
-		}
+		h.w.rounds(n)
 		did := h.top.Step()
 		h.check()
 		did = h.happenings() || did
@@ -247,6 +250,9 @@ func (h *host) check() {
 // plan puts the next look into the queue.
 func (h *host) plan() {
 	at := h.top.Deadline()
+	if h.deaf {
+		at = tcp.Never
+	}
 	if h.dead || h.stopped {
 		if h.drv.Pending() {
 			at = h.w.now + 1

@@ -41,11 +41,11 @@ func (l *link) send(r *rand.Rand, now tcp.Time, b []byte) (arrivals []flight, fa
 	}
 	start := max(now, l.busy)
 	if l.rate > 0 {
-		wait := float64(start-now) / float64(tcp.Second)
-		if wait*float64(l.rate)+float64(len(b)) > float64(l.clog) {
+		waiting := int((start - now) * tcp.Time(l.rate) / tcp.Second)
+		if waiting+len(b) > l.clog {
 			return nil, "clogged"
 		}
-		start += tcp.Time(float64(len(b)) / float64(l.rate) * float64(tcp.Second))
+		start += tcp.Time(len(b)) * tcp.Second / tcp.Time(l.rate)
 		l.busy = start
 	}
 	at, fate := l.arrival(r, start)

@@ -84,6 +84,14 @@ func (w *world) fail(format string, args ...any) {
 	panic(broken{fmt.Sprintf(format, args...)})
 }
 
+// rounds fails when a host has looked n times at one moment and still finds
+// something to do.
+func (w *world) rounds(n int) {
+	if n > maxRounds {
+		w.fail("a host finds something to do without end")
+	}
+}
+
 // Run runs a seed. Its error is a *Failure, or says why it could not run.
 func Run(seed uint64, opts Options) (Result, error) { return RunPlan(newPlan(seed), opts) }
 
@@ -146,12 +154,12 @@ func (w *world) release() {
 // run does one event after the other.
 func (w *world) run() {
 	w.trace("plan: %s", w.plan.String())
+	if w.opts.sabotage != nil {
+		w.opts.sabotage(w)
+	}
 	w.foretell()
 	for _, h := range w.hosts {
 		h.look(false)
-	}
-	if w.opts.sabotage != nil {
-		w.opts.sabotage(w)
 	}
 	for n := 0; ; n++ {
 		switch {
