@@ -267,7 +267,7 @@ func TestManySmallMessages(t *testing.T) {
 func TestWriterWaitsForTheReader(t *testing.T) {
 	everywhere(t, func(t *testing.T, n *network) {
 		a, b := n.pair(t)
-		size := scaled(64 << 20)
+		size := scaled(24 << 20)
 		data := make([]byte, size)
 		fill(data, 3)
 		var written, err = 0, error(nil)

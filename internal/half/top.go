@@ -52,6 +52,7 @@ type Top struct {
 	alarmAt   tcp.Time
 	fetch     func() error // maps circuits that came up; nil if there are none to map
 	fetchLock sync.Mutex
+	alone     bool // there is no bottom half
 }
 
 // Spin says how long a leader looks for packets before it parks.
@@ -68,6 +69,8 @@ const (
 const (
 	watchPeriod = time.Millisecond
 	spinMax     = 50 * time.Microsecond
+	spinMin     = 2 * time.Microsecond
+	spinWorth   = 125 * time.Microsecond // waits shorter than that make the next one spin
 )
 
 // NewTop returns the top half of a segment. The doorbell of the top half is its
@@ -81,10 +84,6 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.deliver = t.deliverEvent
 	t.awake = t.awaken
 	t.followers.init()
-	var cpus unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &cpus); err == nil && cpus.Count() == 1 {
-		t.yieldCPU = true
-	}
 	fd, err := unix.FcntlInt(uintptr(t.doorbells[0].Fd()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("dup", err)
@@ -108,6 +107,9 @@ func (t *Top) enter() {
 
 // leave gives it back, and wakes those for whom there is something.
 func (t *Top) leave() {
+	if t.alone {
+		t.bury()
+	}
 	t.flush()
 	r := t.takeRings()
 	t.setAlarm()
@@ -194,6 +196,8 @@ func (t *Top) wait(w *waiter, ready func() bool) error {
 			return os.ErrDeadlineExceeded
 		case ready():
 			return nil
+		case w.nonblock:
+			return syscall.EAGAIN
 		}
 		if t.leading {
 			t.follow(w)
@@ -228,9 +232,7 @@ func (t *Top) lead(w *waiter, done func() bool) {
 		if done() {
 			break
 		}
-		if !t.idle() {
-			t.park()
-		}
+		t.await()
 	}
 	t.leading, t.leader = false, nil
 	t.ctl.leader.Store(0)
@@ -241,27 +243,38 @@ func (t *Top) lead(w *waiter, done func() bool) {
 	}
 }
 
-// idle spins for a while, without the lock, and reports whether something came.
-func (t *Top) idle() bool {
-	if t.spin == SpinOff || t.spin == SpinDefault && (t.yieldCPU || t.spinBusy == 0) {
-		return false
+// await waits for something to do: it spins for a while if that promises to be
+// of use, and parks then.
+func (t *Top) await() {
+	switch t.spin {
+	case SpinOff:
+		t.park()
+		return
+	case SpinOn:
+		t.leave()
+		t.look(0)
+		t.enter()
+		return
 	}
-	limit := t.spinBusy
+	began := time.Now()
 	t.leave()
-	came := t.look(limit)
+	came := t.look(t.spinBusy)
 	t.enter()
-	if t.spin == SpinDefault {
-		t.adapt(came)
+	if !came {
+		t.park()
 	}
-	return came
+	t.adapt(time.Since(began))
 }
 
-// adapt makes the spin longer if it was of use, and shorter if not.
-func (t *Top) adapt(came bool) {
-	if came {
-		t.spinBusy = min(spinMax, t.spinBusy*2)
+// adapt decides how long the next wait spins. If this one was so short that a
+// spin would have caught what it waited for, or nearly (a peer that answers at
+// once may itself have had to wake up), the next spins as long as is allowed;
+// otherwise half as long as this one, down to next to nothing.
+func (t *Top) adapt(waited time.Duration) {
+	if waited < spinWorth {
+		t.spinBusy = spinMax
 	} else {
-		t.spinBusy = max(spinMax/16, t.spinBusy/2)
+		t.spinBusy = max(spinMin, t.spinBusy/2)
 	}
 }
 
@@ -275,9 +288,8 @@ func (t *Top) look(limit time.Duration) bool {
 		if n%64 != 0 {
 			continue
 		}
-		if t.yieldCPU {
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-		}
+		// Whom we wait for may be waiting for this CPU.
+		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		if t.spin == SpinOn {
 			runtime.Gosched()
 			continue
@@ -344,9 +356,10 @@ func (t *Top) watchdog() {
 
 // setAlarm sees to it that the engine's timers are looked at in time, even if
 // nobody drives. An alarm that comes too early does no harm, so that it is set
-// again only when it has to come sooner.
+// again only when it has to come sooner. When the program has closed the stack
+// timers are the bottom half's business.
 func (t *Top) setAlarm() {
-	if at := t.wheel.deadline(); at < t.alarmAt {
+	if at := t.wheel.deadline(); at < t.alarmAt && !t.closed {
 		t.alarmAt = at
 		t.alarm.Reset(time.Duration(at - t.clock()))
 	}

@@ -13,6 +13,7 @@ type waiter struct {
 	deadline time.Time
 	timer    *time.Timer
 	passed   bool
+	nonblock bool // a wait fails at once
 }
 
 func (w *waiter) init(s *Socket) {

@@ -37,6 +37,9 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 	case c.flight() > 0 && c.repeats(seg, wnd):
 		c.dupAck(now)
 	}
+	if c.ecn.on != 0 && seg.Flags&wire.ECE != 0 {
+		c.arriveEcho(now)
+	}
 	if s.wnd == 0 {
 		// "As long as the receiving TCP peer continues to send acknowledgments in
 		// response to the probe segments, the sending TCP peer MUST allow the
@@ -117,6 +120,9 @@ func (c *Conn) keepNear() {
 	s := &c.snd
 	if s.small.Before(s.una) {
 		s.small = s.una
+	}
+	if c.ecn.recover.Before(s.una) {
+		c.ecn.recover = s.una.Minus(1)
 	}
 	if c.loss.phase == phaseOpen && c.loss.recover.Before(s.una) {
 		c.loss.recover = s.una.Minus(1)

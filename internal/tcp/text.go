@@ -58,6 +58,9 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 		c.pending |= pendAck
 		return
 	}
+	if c.ecn.on != 0 {
+		c.arriveMark(seg)
+	}
 	// Cut to what is new and allowed.
 	var text, rest Queue
 	text = seg.Payload

@@ -57,6 +57,7 @@ type Segment struct {
 	Flags    wire.Flags
 	Window   uint16 // as on the wire: not scaled
 	Urgent   uint16
+	ECN      uint8 // the ECN field of the IP header: NotECT, ECT0, ECT1 or CE
 	Options  wire.Options
 
 	// Len is the number of payload octets.

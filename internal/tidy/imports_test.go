@@ -47,9 +47,11 @@ var arrows = map[string][]string{
 	"examples/sendfile":  {"."},
 
 	// For tests only: no program may import them.
-	"internal/interleave": {},
-	"internal/testhost":   {"internal/child", "internal/server", "internal/user"},
-	"internal/tidy":       {},
+	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
+	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
+	"internal/interleave":     {},
+	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},
+	"internal/tidy":           {},
 }
 
 func inModule(path string) (dir string, ok bool) {

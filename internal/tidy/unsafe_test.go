@@ -9,6 +9,7 @@ import (
 // unsafeTests are test files outside internal/shm that need more of package
 // unsafe than sizes: each with what for.
 var unsafeTests = map[string]string{
+	"tests/packetdrill/main.go":          "is called by C with pointers to C's memory",
 	"internal/pool/ring/hostile_test.go": "is a peer that writes what it likes into its half of a circuit",
 }
 

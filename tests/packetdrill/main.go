@@ -1,0 +1,218 @@
+// Command packetdrill is a shared library (-buildmode=c-shared) that gives
+// packetdrill user-space TCP to test, through its --so_filename:
+//
+//	go build -buildmode=c-shared -o usertcp.so ./tests/packetdrill
+//	packetdrill --so_filename=$PWD/usertcp.so --so_flags=ip=192.168.0.1,mtu=1500 SCRIPT
+//
+// It exports packetdrill_interface_init, which fills in a table of functions
+// that look like system calls. What they do is in package stack; only what C
+// needs belongs here.
+package main
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"runtime/cgo"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/wire"
+	"usertcp/tests/packetdrill/stack"
+)
+
+func main() {}
+
+//export pdNew
+func pdNew(flags *C.char) C.uintptr_t {
+	var options string
+	if flags != nil {
+		options = C.GoString(flags)
+	}
+	s, err := stack.New(options)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "usertcp:", err)
+		os.Exit(1)
+	}
+	return C.uintptr_t(cgo.NewHandle(s))
+}
+
+func of(h C.uintptr_t) *stack.Stack { return cgo.Handle(h).Value().(*stack.Stack) }
+
+// result is what a call returns: n, or the negative errno.
+func result(n int, errno unix.Errno) C.long {
+	if errno != 0 {
+		return C.long(-int(errno))
+	}
+	return C.long(n)
+}
+
+func octets(p unsafe.Pointer, n C.size_t) []byte {
+	if p == nil || n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(p), int(n))
+}
+
+//export pdFree
+func pdFree(h C.uintptr_t) {
+	of(h).Close()
+	cgo.Handle(h).Delete()
+}
+
+//export pdSocket
+func pdSocket(h C.uintptr_t, domain, typ, proto C.int) C.long {
+	return result(of(h).Socket(int(domain), int(typ), int(proto)))
+}
+
+// endpoint reads a struct sockaddr.
+func endpoint(p unsafe.Pointer, n C.uint) (e wire.Endpoint, ok bool) {
+	b := octets(p, C.size_t(n))
+	if len(b) < 2 {
+		return e, false
+	}
+	switch family := binary.NativeEndian.Uint16(b); {
+	case family == unix.AF_INET && len(b) >= 16:
+		e.Addr = wire.Addr{10: 0xff, 11: 0xff, 12: b[4], 13: b[5], 14: b[6], 15: b[7]}
+	case family == unix.AF_INET6 && len(b) >= 24:
+		copy(e.Addr[:], b[8:24])
+	default:
+		return e, false
+	}
+	e.Port = binary.BigEndian.Uint16(b[2:])
+	return e, true
+}
+
+// putEndpoint writes a struct sockaddr, as much of it as there is room for.
+func putEndpoint(e wire.Endpoint, p unsafe.Pointer, n *C.uint) {
+	if p == nil || n == nil {
+		return
+	}
+	var b [28]byte
+	size := 16
+	if e.Addr.Is4() {
+		binary.NativeEndian.PutUint16(b[:], unix.AF_INET)
+		copy(b[4:], e.Addr[12:])
+	} else {
+		size = 28
+		binary.NativeEndian.PutUint16(b[:], unix.AF_INET6)
+		copy(b[8:], e.Addr[:])
+	}
+	binary.BigEndian.PutUint16(b[2:], e.Port)
+	copy(octets(p, C.size_t(*n)), b[:size])
+	*n = C.uint(size)
+}
+
+//export pdBind
+func pdBind(h C.uintptr_t, fd C.int, addr unsafe.Pointer, n C.uint) C.long {
+	e, ok := endpoint(addr, n)
+	if !ok {
+		return result(0, unix.EINVAL)
+	}
+	return result(0, of(h).Bind(int(fd), e))
+}
+
+//export pdListen
+func pdListen(h C.uintptr_t, fd, backlog C.int) C.long {
+	return result(0, of(h).Listen(int(fd), int(backlog)))
+}
+
+//export pdAccept
+func pdAccept(h C.uintptr_t, fd C.int, addr unsafe.Pointer, n *C.uint) C.long {
+	nfd, e, errno := of(h).Accept(int(fd))
+	if errno == 0 {
+		putEndpoint(e, addr, n)
+	}
+	return result(nfd, errno)
+}
+
+//export pdConnect
+func pdConnect(h C.uintptr_t, fd C.int, addr unsafe.Pointer, n C.uint) C.long {
+	e, ok := endpoint(addr, n)
+	if !ok {
+		return result(0, unix.EINVAL)
+	}
+	return result(0, of(h).Connect(int(fd), e))
+}
+
+//export pdRead
+func pdRead(h C.uintptr_t, fd C.int, p unsafe.Pointer, n C.size_t, flags C.int) C.long {
+	return result(of(h).Read(int(fd), octets(p, n), int(flags)))
+}
+
+//export pdWrite
+func pdWrite(h C.uintptr_t, fd C.int, p unsafe.Pointer, n C.size_t, flags C.int) C.long {
+	return result(of(h).Write(int(fd), octets(p, n), int(flags)))
+}
+
+//export pdFcntl
+func pdFcntl(h C.uintptr_t, fd, cmd C.int, arg C.long) C.long {
+	return result(of(h).Fcntl(int(fd), int(cmd), int(arg)))
+}
+
+//export pdIoctl
+func pdIoctl(h C.uintptr_t, fd C.int, request C.ulong, arg *C.int) C.long {
+	v, errno := of(h).Ioctl(int(fd), uint(request))
+	if errno == 0 && arg != nil {
+		*arg = C.int(v)
+	}
+	return result(0, errno)
+}
+
+//export pdClose
+func pdClose(h C.uintptr_t, fd C.int) C.long { return result(0, of(h).CloseSocket(int(fd))) }
+
+//export pdShutdown
+func pdShutdown(h C.uintptr_t, fd, how C.int) C.long {
+	return result(0, of(h).Shutdown(int(fd), int(how)))
+}
+
+//export pdGetsockopt
+func pdGetsockopt(h C.uintptr_t, fd, level, name C.int, p unsafe.Pointer, n *C.uint) C.long {
+	if n == nil {
+		return result(0, unix.EFAULT)
+	}
+	size, errno := of(h).Getsockopt(int(fd), int(level), int(name), octets(p, C.size_t(*n)))
+	if errno == 0 {
+		*n = C.uint(size)
+	}
+	return result(0, errno)
+}
+
+//export pdSetsockopt
+func pdSetsockopt(h C.uintptr_t, fd, level, name C.int, p unsafe.Pointer, n C.uint) C.long {
+	return result(0, of(h).Setsockopt(int(fd), int(level), int(name), octets(p, C.size_t(n))))
+}
+
+//export pdPoll
+func pdPoll(h C.uintptr_t, fds unsafe.Pointer, n C.ulong, timeout C.int) C.long {
+	return C.long(of(h).Poll(unsafe.Slice((*unix.PollFd)(fds), int(n)), int(timeout)))
+}
+
+//export pdSend
+func pdSend(h C.uintptr_t, p unsafe.Pointer, n C.size_t) C.long {
+	of(h).Inject(octets(p, n))
+	return 0
+}
+
+//export pdReceive
+func pdReceive(h C.uintptr_t, p unsafe.Pointer, n *C.size_t, usecs *C.longlong) C.long {
+	ip, at, ok := of(h).Receive()
+	if !ok {
+		fmt.Fprintln(os.Stderr, "usertcp: no packet left in time")
+		os.Exit(1)
+	}
+	*n = C.size_t(copy(octets(p, *n), ip))
+	*usecs = C.longlong(at.UnixMicro())
+	return 0
+}
+
+//export pdSleep
+func pdSleep(usec C.uint) { time.Sleep(time.Duration(usec) * time.Microsecond) }

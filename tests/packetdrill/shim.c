@@ -1,0 +1,218 @@
+/*
+ * The table of functions that packetdrill calls: each takes the instance first
+ * and otherwise looks like the system call of its name. Calls into Go return
+ * the result, or the negative errno.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "_cgo_export.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+struct packetdrill_interface {
+	void *userdata;
+	void (*free)(void *);
+	int (*socket)(void *, int, int, int);
+	int (*bind)(void *, int, const struct sockaddr *, socklen_t);
+	int (*listen)(void *, int, int);
+	int (*accept)(void *, int, struct sockaddr *, socklen_t *);
+	int (*connect)(void *, int, const struct sockaddr *, socklen_t);
+	ssize_t (*read)(void *, int, void *, size_t);
+	ssize_t (*readv)(void *, int, const struct iovec *, int);
+	ssize_t (*recv)(void *, int, void *, size_t, int);
+	ssize_t (*recvfrom)(void *, int, void *, size_t, int, struct sockaddr *, socklen_t *);
+	ssize_t (*recvmsg)(void *, int, struct msghdr *, int);
+	ssize_t (*write)(void *, int, const void *, size_t);
+	ssize_t (*writev)(void *, int, const struct iovec *, int);
+	ssize_t (*send)(void *, int, const void *, size_t, int);
+	ssize_t (*sendto)(void *, int, const void *, size_t, int, const struct sockaddr *, socklen_t);
+	ssize_t (*sendmsg)(void *, int, const struct msghdr *, int);
+	int (*fcntl)(void *, int, int, ...);
+	int (*ioctl)(void *, int, unsigned long, ...);
+	int (*close)(void *, int);
+	int (*shutdown)(void *, int, int);
+	int (*getsockopt)(void *, int, int, int, void *, socklen_t *);
+	int (*setsockopt)(void *, int, int, int, const void *, socklen_t);
+	int (*poll)(void *, struct pollfd *, nfds_t, int);
+	int (*netdev_send)(void *, const void *, size_t);
+	int (*netdev_receive)(void *, void *, size_t *, long long *);
+	int (*usleep)(void *, useconds_t);
+	int (*gettimeofday)(void *, struct timeval *, struct timezone *);
+	int (*epoll_create)(void *, int);
+	int (*epoll_ctl)(void *, int, int, int, struct epoll_event *);
+	int (*epoll_wait)(void *, int, struct epoll_event *, int, int);
+	int (*pipe)(void *, int[2]);
+	int (*splice)(void *, int, loff_t *, int, loff_t *, size_t, unsigned int);
+};
+
+static uintptr_t instance; /* for getsockopt, which is called without one */
+
+static long finish(long r)
+{
+	if (r >= 0)
+		return r;
+	errno = (int)-r;
+	return -1;
+}
+
+#define H ((uintptr_t)u)
+
+static void do_free(void *u) { instance = 0; pdFree(H); }
+static int do_socket(void *u, int d, int t, int p) { return finish(pdSocket(H, d, t, p)); }
+static int do_bind(void *u, int fd, const struct sockaddr *a, socklen_t n) { return finish(pdBind(H, fd, (void *)a, n)); }
+static int do_listen(void *u, int fd, int b) { return finish(pdListen(H, fd, b)); }
+static int do_accept(void *u, int fd, struct sockaddr *a, socklen_t *n) { return finish(pdAccept(H, fd, a, n)); }
+static int do_connect(void *u, int fd, const struct sockaddr *a, socklen_t n) { return finish(pdConnect(H, fd, (void *)a, n)); }
+static ssize_t do_recv(void *u, int fd, void *b, size_t n, int f) { return finish(pdRead(H, fd, b, n, f)); }
+static ssize_t do_read(void *u, int fd, void *b, size_t n) { return do_recv(u, fd, b, n, 0); }
+static ssize_t do_send(void *u, int fd, const void *b, size_t n, int f) { return finish(pdWrite(H, fd, (void *)b, n, f)); }
+static ssize_t do_write(void *u, int fd, const void *b, size_t n) { return do_send(u, fd, b, n, 0); }
+
+static size_t total(const struct iovec *v, int n)
+{
+	size_t sum = 0;
+	for (int i = 0; i < n; i++)
+		sum += v[i].iov_len;
+	return sum;
+}
+
+/* Vectors are one read or write of all their octets. */
+static ssize_t read_vector(void *u, int fd, const struct iovec *v, int n, int flags)
+{
+	size_t size = total(v, n), at = 0;
+	char *b = malloc(size + 1);
+	ssize_t got = do_recv(u, fd, b, size, flags);
+	for (int i = 0; i < n && got > 0 && at < (size_t)got; i++) {
+		size_t part = (size_t)got - at < v[i].iov_len ? (size_t)got - at : v[i].iov_len;
+		memcpy(v[i].iov_base, b + at, part);
+		at += part;
+	}
+	free(b);
+	return got;
+}
+
+static ssize_t write_vector(void *u, int fd, const struct iovec *v, int n, int flags)
+{
+	size_t size = total(v, n), at = 0;
+	char *b = malloc(size + 1);
+	for (int i = 0; i < n; at += v[i++].iov_len)
+		memcpy(b + at, v[i].iov_base, v[i].iov_len);
+	ssize_t sent = do_send(u, fd, b, size, flags);
+	free(b);
+	return sent;
+}
+
+static ssize_t do_readv(void *u, int fd, const struct iovec *v, int n) { return read_vector(u, fd, v, n, 0); }
+static ssize_t do_writev(void *u, int fd, const struct iovec *v, int n) { return write_vector(u, fd, v, n, 0); }
+
+static ssize_t do_recvfrom(void *u, int fd, void *b, size_t n, int f, struct sockaddr *a, socklen_t *l)
+{
+	(void)a;
+	if (l)
+		*l = 0;
+	return do_recv(u, fd, b, n, f);
+}
+
+static ssize_t do_sendto(void *u, int fd, const void *b, size_t n, int f, const struct sockaddr *a, socklen_t l)
+{
+	(void)a, (void)l;
+	return do_send(u, fd, b, n, f);
+}
+
+static ssize_t do_recvmsg(void *u, int fd, struct msghdr *m, int f)
+{
+	m->msg_controllen = 0;
+	m->msg_flags = 0;
+	return read_vector(u, fd, m->msg_iov, (int)m->msg_iovlen, f);
+}
+
+static ssize_t do_sendmsg(void *u, int fd, const struct msghdr *m, int f) { return write_vector(u, fd, m->msg_iov, (int)m->msg_iovlen, f); }
+
+static int do_fcntl(void *u, int fd, int cmd, ...)
+{
+	va_list l;
+	va_start(l, cmd);
+	long arg = va_arg(l, long);
+	va_end(l);
+	return finish(pdFcntl(H, fd, cmd, arg));
+}
+
+static int do_ioctl(void *u, int fd, unsigned long request, ...)
+{
+	va_list l;
+	va_start(l, request);
+	int *arg = va_arg(l, int *);
+	va_end(l);
+	return finish(pdIoctl(H, fd, request, arg));
+}
+
+static int do_close(void *u, int fd) { return finish(pdClose(H, fd)); }
+static int do_shutdown(void *u, int fd, int how) { return finish(pdShutdown(H, fd, how)); }
+static int do_getsockopt(void *u, int fd, int l, int o, void *v, socklen_t *n) { return finish(pdGetsockopt(H, fd, l, o, v, n)); }
+static int do_setsockopt(void *u, int fd, int l, int o, const void *v, socklen_t n) { return finish(pdSetsockopt(H, fd, l, o, (void *)v, n)); }
+static int do_poll(void *u, struct pollfd *f, nfds_t n, int t) { return pdPoll(H, f, n, t); }
+static int do_netdev_send(void *u, const void *b, size_t n) { return pdSend(H, (void *)b, n); }
+static int do_netdev_receive(void *u, void *b, size_t *n, long long *t) { return pdReceive(H, b, n, t); }
+static int do_usleep(void *u, useconds_t t) { (void)u; pdSleep(t); return 0; }
+static int do_gettimeofday(void *u, struct timeval *t, struct timezone *z) { (void)u, (void)z; return gettimeofday(t, NULL); }
+
+/*
+ * Scripts look at TCP_INFO with libc's getsockopt: under LD_PRELOAD they get
+ * this one, which knows our descriptors. What scripts execute must not load it.
+ */
+EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *n)
+{
+	if (instance) {
+		long r = pdGetsockopt(instance, fd, level, name, value, n);
+		if (r != -EBADF)
+			return (int)finish(r);
+	}
+	return (int)syscall(SYS_getsockopt, fd, level, name, value, n);
+}
+
+__attribute__((constructor)) static void forget_preload(void)
+{
+	unsetenv("LD_PRELOAD");
+}
+
+static int unsupported(void)
+{
+	errno = EOPNOTSUPP;
+	return -1;
+}
+
+static int do_epoll_create(void *u, int n) { (void)u, (void)n; return unsupported(); }
+static int do_epoll_ctl(void *u, int e, int o, int f, struct epoll_event *v) { (void)u, (void)e, (void)o, (void)f, (void)v; return unsupported(); }
+static int do_epoll_wait(void *u, int e, struct epoll_event *v, int n, int t) { (void)u, (void)e, (void)v, (void)n, (void)t; return unsupported(); }
+static int do_pipe(void *u, int p[2]) { (void)u; return pipe(p); }
+static int do_splice(void *u, int a, loff_t *b, int c, loff_t *d, size_t n, unsigned int f) { (void)u, (void)a, (void)b, (void)c, (void)d, (void)n, (void)f; return unsupported(); }
+
+EXPORT void packetdrill_interface_init(const char *flags, struct packetdrill_interface *t)
+{
+	instance = pdNew((char *)flags);
+	*t = (struct packetdrill_interface){
+		.userdata = (void *)instance,
+		.free = do_free, .socket = do_socket, .bind = do_bind, .listen = do_listen,
+		.accept = do_accept, .connect = do_connect, .read = do_read, .readv = do_readv,
+		.recv = do_recv, .recvfrom = do_recvfrom, .recvmsg = do_recvmsg, .write = do_write,
+		.writev = do_writev, .send = do_send, .sendto = do_sendto, .sendmsg = do_sendmsg,
+		.fcntl = do_fcntl, .ioctl = do_ioctl, .close = do_close, .shutdown = do_shutdown,
+		.getsockopt = do_getsockopt, .setsockopt = do_setsockopt, .poll = do_poll,
+		.netdev_send = do_netdev_send, .netdev_receive = do_netdev_receive,
+		.usleep = do_usleep, .gettimeofday = do_gettimeofday,
+		.epoll_create = do_epoll_create, .epoll_ctl = do_epoll_ctl, .epoll_wait = do_epoll_wait,
+		.pipe = do_pipe, .splice = do_splice,
+	};
+}
