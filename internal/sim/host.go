@@ -343,8 +343,15 @@ func (h *host) accept() {
 		if t == nil {
 			h.w.fail("host %d accepts %v, which nobody has opened", h.id, flow)
 		}
-		if t.ends[1] != nil {
-			h.w.fail("host %d accepts %v a second time", h.id, flow)
+		if first := t.ends[1]; first != nil {
+			if h.socket(first.i) == first {
+				h.w.fail("host %d accepts %v, which is still open, a second time", h.id, flow)
+			}
+			// A SYN cookie is good for a while: what comes late can open a connection
+			// again that has ended (RFC 4987 section 3.6).
+			h.w.trace("host %d aborts socket %d, which an old segment has made", h.id, i)
+			h.top.Abort(i)
+			continue
 		}
 		h.add(i, flow, t, 1)
 	}
