@@ -1,9 +1,12 @@
 package tcp
 
+import "usertcp/internal/seq"
+
 // Congestion controls, for ConnOptions.Congestion.
 const (
 	CongestionCubic = iota // the default
 	CongestionReno
+	CongestionBBR
 	numCongestion
 )
 
@@ -36,6 +39,7 @@ type controller interface {
 var controllers = [numCongestion]controller{
 	CongestionCubic: cubic{},
 	CongestionReno:  newReno{},
+	CongestionBBR:   bbr{},
 }
 
 // controller returns the congestion control that runs.
@@ -105,7 +109,11 @@ func (c *Conn) chooseCongestion(now Time) {
 // phase of recovery, before the segment ends the phase.
 func (c *Conn) onAck(now Time, n, flight uint32) {
 	a := ack{n: n, flight: flight}
-	c.rate.noteAck(now, c.snd.una, c.cc.lost, &a)
+	last := c.snd.una
+	if c.has(flagSACK) {
+		last = seq.Max(last, c.rack.fack)
+	}
+	c.rate.noteAck(now, last, c.cc.lost, &a)
 	x := c.controller()
 	x.acked(c, now, a)
 	if !x.ownsWindow() && (c.Opt.Pacing != 0 || c.rate.pace != 0) {

@@ -271,6 +271,7 @@ func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
 	c.clear(flagTiming)
 	c.undoResent(now, uint32(out.span()))
 	c.prrSent(uint32(out.span()))
+	c.rate.noteResent(now, c.pipe()+n, c.cc.lost)
 	c.Stats.Resent++
 	c.Stats.BytesResent += uint64(n)
 	if !c.armed(timerResend) {
