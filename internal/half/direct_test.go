@@ -211,6 +211,51 @@ func TestWriterWithoutBuffersIsNotToldInVain(t *testing.T) {
 	}
 }
 
+// The acknowledgement of a SYN cookie found the listener's queue full and was
+// dropped, to be sent again; the data behind it, by which no cookie can be known,
+// was answered with RST, which ended a good connection.
+func TestDataBehindACookieIsNotReset(t *testing.T) {
+	b := newBench(t, 64)
+	_, _, l := b.pair()
+	la := &b.top.aux[l]
+	steps := func() {
+		for b.top.Step() {
+		}
+	}
+	to := b.top.Conn(l).Flow.Local
+	from := to
+	from.Port = 2000
+	la.embryos += 100 // as under a flood: the SYN gets a cookie
+	x, _ := b.top.Open()
+	b.bottom.Connect(x, wire.Flow{Local: from, Remote: to}, 0)
+	b.top.Step()
+	la.embryos -= 100
+	la.acceptCount += 100 // and then the program does not accept for a while
+	steps()
+	if n := b.top.Counters().CookiesSent; n != 1 {
+		t.Fatalf("%d cookies were sent", n)
+	}
+	if n := b.top.Write(x, make([]byte, 6000)); n != 6000 {
+		t.Fatalf("wrote %d", n)
+	}
+	steps()
+	if c := b.top.Conn(x); c.State != tcp.Established || b.top.Counters().ListenFull == 0 {
+		t.Fatalf("%v, %v; queue full %d times", c.State, c.Error, b.top.Counters().ListenFull)
+	}
+	la.acceptCount -= 100
+	for range 5 {
+		b.now += tcp.Second
+		b.run()
+	}
+	y, ok := b.top.Accept(l)
+	if !ok {
+		t.Fatalf("the cookie has made no connection; %v, %v", b.top.Conn(x).State, b.top.Conn(x).Error)
+	}
+	if n, _ := b.top.Read(y, make([]byte, 9000)); n != 6000 {
+		t.Errorf("read %d octets of 6000", n)
+	}
+}
+
 func TestDeathInAStep(t *testing.T) {
 	deaths := map[string]func(b *bench, x, y uint32){
 		"reading": func(b *bench, x, y uint32) { b.top.DieReading(y, 0xa5) },
