@@ -40,6 +40,9 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 	r := &c.rcv
 	r.lastData = now
 	c.Stats.DataSegsIn++
+	if c.tunesReceive() {
+		c.watchRTT(now, seg)
+	}
 	if seg.Len >= r.mss {
 		r.mss = min(seg.Len, uint32(c.Opt.MSS))
 	}
