@@ -29,8 +29,9 @@ func newSim() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sim [flags]",
 		Short: "run whole hosts over a seeded hostile network",
-		Long: `Run whole hosts under a virtual clock over a seeded network that loses, doubles,
-reorders, damages, delays, clogs and parts, and check all they do after each step.
+		Long: `Run whole hosts under a virtual clock over a seeded network that loses,
+doubles, reorders, damages, delays, clogs and parts, and check all they do
+after each step.
 
 A failure names its seed, and the seed replays exactly with the same program:
 usertcp sim -seed N -v prints every packet, its fate and what programs did.`,
