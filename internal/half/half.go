@@ -117,6 +117,7 @@ func (h *Half) end(i uint32) {
 // anything.
 func (h *Half) turn() bool {
 	h.now = h.clock()
+	h.mem.Tight = h.tight()
 	h.drv.Notice()
 	did := false
 	for n := 0; n < turnPackets && h.drv.Receive(&h.pkt); n++ {

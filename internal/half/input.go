@@ -55,7 +55,7 @@ func (h *Half) parse(b []byte, total int, k *packet) bool {
 	}
 	t := &k.tcp
 	h.arr = tcp.Segment{
-		Seq: t.Seq, Ack: t.Ack, Flags: t.Flags, Window: t.Window, Urgent: t.Urgent, Options: t.Options,
+		Seq: t.Seq, Ack: t.Ack, Flags: t.Flags, Window: t.Window, Urgent: t.Urgent, ECN: k.ip.TOS & ecnBits, Options: t.Options,
 		Len:     uint32(total - len(b)),
 		Payload: tcp.Queue{Head: none, Tail: none},
 	}
@@ -137,9 +137,14 @@ func (h *Half) owner(k *packet, circuit uint16) uint32 {
 		h.ctl.Counters.WrongCircuit++
 		return none
 	}
-	if l := h.listener(k.flow.Local); l != none && h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
-		h.passiveOpen(l, k, circuit)
-		return none
+	if l := h.listener(k.flow.Local); l != none {
+		if h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
+			h.passiveOpen(l, k, circuit)
+			return none
+		}
+		if i, drop := h.takeCookie(l, k, circuit); i != none || drop {
+			return i
+		}
 	}
 	h.ctl.Counters.NoConn++
 	h.reset(k, circuit)
@@ -164,18 +169,18 @@ func (h *Half) belongs(i uint32, circuit uint16) bool {
 // passiveOpen makes a connection of the SYN in h.arr for listener l.
 func (h *Half) passiveOpen(l uint32, k *packet, circuit uint16) {
 	la := &h.aux[l]
-	if la.acceptCount+la.embryos > la.backlog {
+	if la.acceptCount > la.backlog {
 		h.ctl.Counters.ListenFull++
 		return
 	}
-	i := h.allocConn(useEmbryo)
+	if la.acceptCount+la.embryos > la.backlog {
+		h.sendCookie(l, k, circuit)
+		return
+	}
+	i := h.embryo(l, circuit)
 	if i == none {
 		return
 	}
-	a := &h.aux[i]
-	a.parent = l
-	la.embryos++
-	h.setCircuit(i, circuit)
 	opt := h.conns[l].Opt
 	opt.MSS = h.mss(&k.flow)
 	c := h.begin(i)

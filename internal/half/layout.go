@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the segment's layout: whatever changes a shared
 // struct changes it.
-const Version = 1
+var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, tcp.Chunk{}, shm.LockWord{}, [MaxConns]struct{}{}, [maxChunks]struct{}{})
 
 // Limits of a segment. They cost address space, not memory.
 const (
@@ -77,12 +77,15 @@ type Counters struct {
 	NoRoute                 uint64 // packets for a peer without a circuit
 	Copied                  uint64 // payload octets copied out of a peer's memory early
 	Repairs                 uint64
+	CookiesSent             uint64 // SYNs answered with a SYN cookie
+	CookiesTaken            uint64 // connections made of an acknowledgement of one
+	_                       [6]uint64
 }
 
 var (
 	_ [64]byte     = [unsafe.Offsetof(control{}.secret)]byte{}
 	_ [4 * 64]byte = [unsafe.Offsetof(control{}.Counters)]byte{}
-	_ [6 * 64]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [7 * 64]byte = [unsafe.Sizeof(control{})]byte{}
 )
 
 // journal holds the connections that the step in progress changes, as they were
@@ -122,7 +125,8 @@ type aux struct {
 	backlog     uint32
 	embryos     uint32 // of a listener: connections in SYN-RECEIVED
 	gen         uint32 // of this use of the slot
-	_           [11]uint32
+	cookieAt    uint32 // of a listener: when it last sent a SYN cookie, s
+	_           [10]uint32
 }
 
 var _ [128]byte = [unsafe.Sizeof(aux{})]byte{}

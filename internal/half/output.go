@@ -65,7 +65,7 @@ func (h *Half) transmit(i uint32) {
 // The checksum is left out: on a circuit it is never needed, and elsewhere
 // computed when the packet is put together.
 func (h *Half) header(p *pool.Packet, f *wire.Flow, s *tcp.Segment, ttl, tos uint8) {
-	ip := wire.IP{Src: f.Local.Addr, Dst: f.Remote.Addr, Proto: protoTCP, TTL: ttl, TOS: tos, DontFragment: true}
+	ip := wire.IP{Src: f.Local.Addr, Dst: f.Remote.Addr, Proto: protoTCP, TTL: ttl, TOS: tos | s.ECN, DontFragment: true}
 	t := wire.TCP{
 		SrcPort: f.Local.Port, DstPort: f.Remote.Port, Seq: s.Seq, Ack: s.Ack,
 		Flags: s.Flags, Window: s.Window, Urgent: s.Urgent, Options: s.Options,

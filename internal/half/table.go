@@ -22,6 +22,7 @@ func (h *Half) allocConn(use uint8) uint32 {
 	*a = aux{use: use, circuit: pool.NoCircuit, parent: none, timerSlot: none, gen: a.gen + 1}
 	h.conns[i] = tcp.Conn{}
 	h.conns[i].Opt = tcp.DefaultOptions()
+	h.limitBuffers(&h.conns[i].Opt)
 	h.ctl.live++
 	return i
 }

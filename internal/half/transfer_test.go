@@ -6,6 +6,8 @@ import (
 	"io"
 	"testing"
 	"time"
+
+	"usertcp/internal/tcp"
 )
 
 func runBoth(t testing.TB, spin Spin) (a, b *host) {
@@ -160,6 +162,24 @@ func TestBottomHalfStandsIn(t *testing.T) {
 	cb.Close()
 	wantIdle(t, a)
 	wantIdle(t, b)
+}
+
+// An alarm that comes when the top half is being closed does not come again and
+// again, though what is due stays due.
+func TestAlarmAfterClose(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, _ := connect(t, a, b)
+	_, err := ca.Write(octets(1, 10))
+	check(t, err)
+	a.dead = true // closed here already
+	check(t, a.top.Close())
+	if a.top.wheel.deadline() == tcp.Never {
+		t.Fatal("no timer runs: the test tests nothing")
+	}
+	a.top.alarmed()
+	if a.top.alarmAt != tcp.Never {
+		t.Errorf("the alarm is set to %d again", a.top.alarmAt)
+	}
 }
 
 // The program ends without a word: what it wrote arrives, and then the end.

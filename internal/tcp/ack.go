@@ -37,6 +37,9 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 	case c.flight() > 0 && c.repeats(seg, wnd):
 		c.dupAck(now)
 	}
+	if c.ecn.on != 0 && seg.Flags&wire.ECE != 0 {
+		c.arriveEcho(now)
+	}
 	if s.wnd == 0 {
 		// "As long as the receiving TCP peer continues to send acknowledgments in
 		// response to the probe segments, the sending TCP peer MUST allow the
@@ -102,9 +105,11 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	if s.una == s.nxt {
 		// "When all outstanding data has been acknowledged, turn off the
 		// retransmission timer" (RFC 6298 (5.2))
-		c.stop(timerResend)
-		c.stopLossTimer()
+		c.stopSending()
 		c.rack.seen = 0
+	}
+	if c.tunesSend() {
+		c.tuneSend(m)
 	}
 	if n > 0 && c.roomy() {
 		c.Events |= EventWritable
@@ -117,6 +122,9 @@ func (c *Conn) keepNear() {
 	s := &c.snd
 	if s.small.Before(s.una) {
 		s.small = s.una
+	}
+	if c.ecn.recover.Before(s.una) {
+		c.ecn.recover = s.una.Minus(1)
 	}
 	if c.loss.phase == phaseOpen && c.loss.recover.Before(s.una) {
 		c.loss.recover = s.una.Minus(1)

@@ -1,9 +1,12 @@
 package tcp
 
+import "usertcp/internal/seq"
+
 // Congestion controls, for ConnOptions.Congestion.
 const (
 	CongestionCubic = iota // the default
 	CongestionReno
+	CongestionBBR
 	numCongestion
 )
 
@@ -36,6 +39,7 @@ type controller interface {
 var controllers = [numCongestion]controller{
 	CongestionCubic: cubic{},
 	CongestionReno:  newReno{},
+	CongestionBBR:   bbr{},
 }
 
 // controller returns the congestion control that runs.
@@ -105,7 +109,11 @@ func (c *Conn) chooseCongestion(now Time) {
 // phase of recovery, before the segment ends the phase.
 func (c *Conn) onAck(now Time, n, flight uint32) {
 	a := ack{n: n, flight: flight}
-	c.rate.noteAck(now, c.snd.una, c.cc.lost, &a)
+	last := c.snd.una
+	if c.has(flagSACK) {
+		last = seq.Max(last, c.rack.fack)
+	}
+	c.rate.noteAck(now, last, c.cc.lost, &a)
 	x := c.controller()
 	x.acked(c, now, a)
 	if !x.ownsWindow() && (c.Opt.Pacing != 0 || c.rate.pace != 0) {
@@ -158,14 +166,18 @@ func (c *Conn) remember() {
 }
 
 // growth returns by how many of n octets delivered a window may grow that grows
-// by acknowledgements: none in recovery, and after a timeout, when what is
-// acknowledged may have arrived long ago, as if they came segment by segment.
+// by acknowledgements: none in recovery, or while the peer has a gap that looks
+// like a loss; after a timeout, when what is acknowledged may have arrived long
+// ago, as if they came segment by segment.
 func (c *Conn) growth(n uint32) uint32 {
 	switch c.loss.phase {
 	case phaseRecovery:
 		return 0
 	case phaseLoss:
 		return min(n, c.snd.mss)
+	}
+	if c.board.sacked > 0 && c.rack.reordered == 0 {
+		return 0
 	}
 	return n
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // ConnSize is the size of a Conn in octets: a multiple of the cache line.
-const ConnSize = 1856
+const ConnSize = 1920
 
 // The queues of Conn.Freed, by where their chunks come from.
 const (
@@ -61,6 +61,7 @@ type Conn struct {
 	fast   fastOpen
 	held   deferral
 	rate   delivery
+	bbr    bbrNarrow
 
 	board    scoreboard
 	rack     rack
@@ -78,7 +79,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 320 + 48 + 512 - 16 - 184 - 40 - protocolSize - recoverySize
+const reserve = 384 + 48 + 512 - 16 - 184 - 72 - 40 - protocolSize - recoverySize
 
 // flags are facts about a connection that are true or false.
 type flags uint32

@@ -92,6 +92,7 @@ func (c *Conn) takeSyn(now Time, syn *Segment) {
 	r.acked = r.nxt
 	r.edge = r.nxt.Add(promised)
 	r.lastSeg = now
+	c.agreeECN(syn)
 	c.setPeerMSS(0)
 	if o.Has(wire.HasMSS) {
 		c.setPeerMSS(o.MSS)

@@ -77,6 +77,8 @@ func DefaultOptions() ConnOptions {
 	return ConnOptions{
 		SndBuf:        1 << 20,
 		RcvBuf:        1 << 20,
+		SndMax:        4 << 20,
+		RcvMax:        6 << 20,
 		KeepIdle:      7200,
 		KeepInterval:  75,
 		KeepCount:     9,

@@ -81,9 +81,13 @@ func (c *Conn) emitSyn(now Time, out *Segment) {
 	}
 	c.tellUserTimeout(out)
 	if ours {
+		c.askECN(out)
 		out.Window = c.offerSyn()
 	} else {
 		out.Flags |= wire.ACK
+		if c.ecn.on != 0 {
+			out.Flags |= wire.ECE
+		}
 		out.Window = c.offerSyn()
 		out.Ack = c.rcv.nxt
 		c.ackSent()
@@ -108,6 +112,9 @@ func (c *Conn) emit(now Time, out *Segment, s seq.Number, flags wire.Flags) {
 	*out = Segment{Seq: s, Ack: c.rcv.nxt, Flags: flags | wire.ACK, Window: c.offer()}
 	if c.has(flagTimestamps) {
 		c.timestamps(now, &out.Options)
+	}
+	if c.ecn.echo != 0 {
+		out.Flags |= wire.ECE
 	}
 	if c.ooo.n > 0 || c.dup.start != c.dup.end {
 		c.sack(&out.Options)
@@ -158,6 +165,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		s.since = now
 	}
 	if n > 0 {
+		if c.ecn.on != 0 {
+			c.markECN(out)
+		}
 		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 		c.noteData(now)
 	}
@@ -182,7 +192,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	}
 	if c.has(flagSACK) {
 		c.board.grow(s.nxt, stampOf(now), c.rack.grain)
-		c.armProbe(now)
+		if !c.armed(timerLoss) || c.flight() <= 2*s.mss {
+			c.armProbe(now) // else it is set already, and not too late
+		}
 	}
 	return true
 }
@@ -261,6 +273,7 @@ func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
 	c.clear(flagTiming)
 	c.undoResent(now, uint32(out.span()))
 	c.prrSent(uint32(out.span()))
+	c.rate.noteResent(now, c.pipe()+n, c.cc.lost)
 	c.Stats.Resent++
 	c.Stats.BytesResent += uint64(n)
 	if !c.armed(timerResend) {

@@ -21,18 +21,20 @@ type delivery struct {
 
 // mark is what held when a segment was sent.
 type mark struct {
-	end       seq.Number // of the segment
+	end       seq.Number // of the segment; if markResent the clock at which its flight has left
 	delivered uint32     // delivery.delivered, modulo 2^32
 	sent      Time       // when the segment was sent
 	quiet     uint32     // from delivery.at to sent, in units of 16 ns
 	span      uint32     // from delivery.firstSent to sent, in units of 16 ns
 	lost      uint32     // congestion.lost
-	flight    uint32     // octets in flight, the segment included, and markLimited
+	flight    uint32     // octets in flight, the segment included, and the bits below
 }
 
-// markLimited is the bit of mark.flight that says that the program, not the
-// network, limited the rate.
-const markLimited = 1 << 31
+// Bits of mark.flight.
+const (
+	markLimited = 1 << 31 // the program, not the network, limited the rate
+	markResent  = 1 << 30 // the segment was sent before: its acknowledgement says nothing of it
+)
 
 // ack is what an acknowledgement says to congestion control.
 type ack struct {
@@ -42,6 +44,8 @@ type ack struct {
 
 	// Of that segment's flight, if rate is not zero:
 	rate    uint64 // octets a second delivered while it was in flight
+	since   uint32 // octets delivered while it was in flight
+	span    Time   // in which they were delivered
 	lost    uint32 // octets marked lost while it was in flight
 	sent    uint32 // octets in flight when it left, itself included
 	limited bool   // the program limited the rate
@@ -58,9 +62,30 @@ func (r *delivery) noteSent(now Time, end seq.Number, was, flight, lost uint32) 
 		r.at, r.firstSent = now, now
 		r.n = 0
 	}
-	if int(r.n) == len(r.marks) || r.n > 0 && end.Before(r.newest().end.Add(seq.Size(r.every))) {
-		return
+	if r.n > 0 {
+		m := r.newest()
+		if int(r.n) == len(r.marks) || m.flight&markResent == 0 && end.Before(m.end.Add(seq.Size(r.every))) {
+			return
+		}
 	}
+	r.mark(now, end, flight, lost)
+}
+
+// noteResent is noteSent for what was sent before. As nothing will tell when it
+// arrives, the clock tells: when as much has left the network, delivered or lost,
+// as is in flight now.
+func (r *delivery) noteResent(now Time, flight, lost uint32) {
+	if r.n == 0 {
+		r.mark(now, seq.Number(r.clock(lost)+flight), flight|markResent, lost)
+	}
+}
+
+// clock counts the octets that have left the network. What is in flight now has
+// left when it has gone on by the flight: so it tells round trips, also in a
+// recovery, while una stands still.
+func (r *delivery) clock(lost uint32) uint32 { return uint32(r.delivered) + lost }
+
+func (r *delivery) mark(now Time, end seq.Number, flight, lost uint32) {
 	if r.limited > r.delivered {
 		flight |= markLimited
 	}
@@ -74,28 +99,40 @@ func (r *delivery) noteSent(now Time, end seq.Number, was, flight, lost uint32) 
 // newest returns the mark that was set last. There must be one.
 func (r *delivery) newest() *mark { return &r.marks[(r.first+r.n-1)%uint8(len(r.marks))] }
 
-// noteAck takes the samples out of an acknowledgement up to una that delivered
-// a.n octets.
-func (r *delivery) noteAck(now Time, una seq.Number, lost uint32, a *ack) {
+// noteAck takes the samples out of an acknowledgement that delivered a.n octets,
+// the last one of which before last.
+func (r *delivery) noteAck(now Time, last seq.Number, lost uint32, a *ack) {
 	r.delivered += uint64(a.n)
 	r.at = now
 	var m *mark
-	for r.n > 0 && r.marks[r.first%uint8(len(r.marks))].end.AtOrBefore(una) {
-		m = &r.marks[r.first%uint8(len(r.marks))]
+	for r.n > 0 {
+		x := &r.marks[r.first%uint8(len(r.marks))]
+		at := last
+		if x.flight&markResent != 0 {
+			at = seq.Number(r.clock(lost))
+		}
+		if at.Before(x.end) {
+			break
+		}
+		m = x
 		r.first = (r.first + 1) % uint8(len(r.marks))
 		r.n--
 	}
 	if m == nil {
 		return
 	}
-	a.rtt = max(now-m.sent, 1)
+	took := max(now-m.sent, 1)
+	if m.flight&markResent == 0 {
+		a.rtt = took
+	}
 	a.lost = lost - m.lost
-	a.sent = m.flight &^ markLimited
+	a.sent = m.flight &^ (markLimited | markResent)
 	a.limited = m.flight&markLimited != 0
 	// Both the sending and the acknowledging of what was delivered took their time;
 	// the longer one is not compressed.
-	interval := max(a.rtt+Time(m.quiet)<<4, Time(m.span)<<4)
-	a.rate = perSecond(uint32(r.delivered)-m.delivered, interval)
+	a.span = max(took+Time(m.quiet)<<4, Time(m.span)<<4)
+	a.since = uint32(r.delivered) - m.delivered
+	a.rate = perSecond(a.since, a.span)
 	r.firstSent = m.sent
 }
 

@@ -25,6 +25,10 @@ func (c *Conn) Consume(m *Memory, now Time, n uint32) {
 		c.RcvQ.shed(m, &c.Freed[freedRead])
 	}
 	c.RcvHead = head
+	c.tuning.read += uint64(n)
+	if c.tunesReceive() {
+		c.tuneReceive(m, now)
+	}
 	if c.urgent.mark != markNone {
 		c.passUrgent()
 	}

@@ -40,6 +40,9 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 	r := &c.rcv
 	r.lastData = now
 	c.Stats.DataSegsIn++
+	if c.tunesReceive() {
+		c.watchRTT(now, seg)
+	}
 	if seg.Len >= r.mss {
 		r.mss = min(seg.Len, uint32(c.Opt.MSS))
 	}
@@ -57,6 +60,9 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 		c.Stats.DropDuplicate++
 		c.pending |= pendAck
 		return
+	}
+	if c.ecn.on != 0 {
+		c.arriveMark(seg)
 	}
 	// Cut to what is new and allowed.
 	var text, rest Queue

@@ -48,6 +48,7 @@ type Queue struct {
 // Memory is what a step needs of the segment besides the connection.
 type Memory struct {
 	Chunks []Chunk
+	Tight  bool // the pool's memory runs short: no buffer may grow
 }
 
 // Segment is a TCP segment without its addresses and ports: what arrives, and
@@ -57,6 +58,7 @@ type Segment struct {
 	Flags    wire.Flags
 	Window   uint16 // as on the wire: not scaled
 	Urgent   uint16
+	ECN      uint8 // the ECN field of the IP header: NotECT, ECT0, ECT1 or CE
 	Options  wire.Options
 
 	// Len is the number of payload octets.

@@ -1,0 +1,24 @@
+package half
+
+import "usertcp/internal/tcp"
+
+// memoryMTU is the MTU from which on a link is another host's memory: a round
+// trip takes microseconds there, and what is in flight fits the buffers that a
+// connection begins with. Larger ones would only be colder.
+const memoryMTU = 32 << 10
+
+// limitBuffers says how far the buffers of a fresh connection may grow by
+// themselves. A program can change it: SO_SNDBUF, SO_RCVBUF, OptionSndMax and
+// OptionRcvMax.
+func (h *Half) limitBuffers(o *tcp.ConnOptions) {
+	if h.ctl.mtu >= memoryMTU {
+		o.SndMax, o.RcvMax = 0, 0
+	}
+}
+
+// tight reports whether the pool's memory runs short, so that no buffer may grow:
+// the limits of the pool are those of all its connections together, and the
+// server's limits on pools those of the system.
+func (h *Half) tight() bool {
+	return h.rx.Used() > h.rx.Limit()/4*3 || h.ctl.chunks.Free < maxChunks/4
+}
