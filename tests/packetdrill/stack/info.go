@@ -6,8 +6,8 @@ import (
 	"usertcp/internal/tcp"
 )
 
-// infoLen is the length of Linux's struct tcp_info, as far as it is filled in.
-const infoLen = 232
+// infoLen is the length of Linux's struct tcp_info; what is not known is zero.
+const infoLen = 280
 
 // linuxStates are the kernel's numbers for the states.
 var linuxStates = map[tcp.State]byte{

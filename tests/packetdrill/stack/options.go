@@ -67,6 +67,10 @@ func (s *Stack) Getsockopt(fd, level, name int, b []byte) (int, unix.Errno) {
 	case optionName{unix.IPPROTO_TCP, unix.TCP_INFO}:
 		i, err := k.sock.Info()
 		return copy(b, encodeInfo(&i)), errnoOf(err)
+	case optionName{unix.IPPROTO_TCP, unix.TCP_CC_INFO}:
+		return 0, 0 // as of a congestion control that has nothing to say
+	case optionName{unix.SOL_SOCKET, unix.SO_MEMINFO}:
+		return len(encodeMeminfo(k, b)), 0
 	default:
 		var err error
 		if v, err = k.sock.Option(level, name); err != nil {
@@ -78,4 +82,19 @@ func (s *Stack) Getsockopt(fd, level, name int, b []byte) (int, unix.Errno) {
 	}
 	binary.NativeEndian.PutUint32(b, uint32(v))
 	return 4, 0
+}
+
+// meminfoLen is the length of what SO_MEMINFO says: nine numbers.
+const meminfoLen = 9 * 4
+
+// encodeMeminfo says how much memory a socket uses, in octets: of RcvQ, its
+// limit, of SndQ, its limit; and again of SndQ what waits there. The rest are
+// the kernel's own.
+func encodeMeminfo(k *socket, b []byte) []byte {
+	c := k.sock.State()
+	var m [meminfoLen]byte
+	for i, v := range []uint32{c.RcvQ.Bytes, c.Opt.RcvBuf, c.SndQ.Bytes, c.Opt.SndBuf, 0, c.SndQ.Bytes} {
+		binary.NativeEndian.PutUint32(m[4*i:], v)
+	}
+	return b[:copy(b, m[:])]
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -221,5 +222,18 @@ func TestTCPInfoIsLaidOutAsLinuxDoes(t *testing.T) {
 	}
 	if n, errno := x.s.Getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_INFO, b[:8]); n != 8 || errno != 0 {
 		t.Errorf("with little room: %d, %v", n, errno)
+	}
+}
+
+func TestSegmentsThatFollowEachOtherLeaveTogether(t *testing.T) {
+	x := newTester(t)
+	fd, _ := x.establish()
+	data := strings.Repeat("abcdefghij", 250) // two and a half segments
+	if n, errno := x.s.Write(fd, []byte(data), 0); n != len(data) || errno != 0 {
+		t.Fatal(n, errno)
+	}
+	x.want(wire.ACK|wire.PSH, data)
+	if n, errno := x.s.Write(fd, []byte("x"), 0); n != 1 || errno != 0 {
+		t.Fatal(n, errno)
 	}
 }
