@@ -92,9 +92,15 @@ func (c *Conn) startCongestion(now Time) {
 }
 
 // chooseCongestion lets the congestion control that the program has chosen take
-// over. The windows stay as they are.
+// over. The windows stay as they are. Pacing that is not wanted any more ends.
 func (c *Conn) chooseCongestion(now Time) {
-	if c.cc.running == c.Opt.Congestion || !c.State.Synchronized() {
+	if !c.State.Synchronized() {
+		return
+	}
+	if c.Opt.Pacing == 0 && !c.ownsWindow() {
+		c.rate.pace, c.rate.paceAt = 0, 0
+	}
+	if c.cc.running == c.Opt.Congestion {
 		return
 	}
 	c.cc.running = c.Opt.Congestion
