@@ -1,8 +1,14 @@
 # The steps of .ci/run by name. `make ci` is what has to pass before a change goes in.
-.PHONY: ci lint test race fuzz bench
+.PHONY: ci lint test race fuzz bench sim
 
 ci:
 	.ci/run
 
 lint test race fuzz bench:
 	.ci/run $@
+
+# A million seeds of the simulator, from SEED on; `go test ./internal/sim` runs 2,000.
+SEED ?= 1
+SEEDS ?= 1000000
+sim:
+	go run ./cmd/usertcp sim -seeds $(SEED)..$$(($(SEED) + $(SEEDS) - 1)) -jobs $$(nproc)

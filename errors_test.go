@@ -265,6 +265,7 @@ func TestDialTimesOutWhenTheBacklogIsFull(t *testing.T) {
 			if c, err = DialTimeout("tcp", l.Addr().String(), 300*time.Millisecond); err == nil {
 				got++
 				t.Cleanup(func() { c.Close() })
+				time.Sleep(2 * pause) // until it waits for Accept: before, SYN cookies let others in
 			}
 		})
 	}
@@ -307,6 +308,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		time.Sleep(2 * pause) // until it waits for Accept
 	}
 	var d Dialer
 	within(t, 2*time.Second, func() {

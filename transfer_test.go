@@ -181,6 +181,7 @@ func TestFiveHundredConnectionsAtOnce(t *testing.T) {
 	conns := scaled(500)
 	everywhere(t, func(t *testing.T, n *network) {
 		l := listenVia(t, n.b, n.address)
+		l.SetDeadline(time.Now().Add(30 * time.Second))
 		var g group
 		byPort := make(chan map[int]*Conn, 1)
 		g.Go(func() error {

@@ -6,6 +6,7 @@
 //	usertcp perf            throughput and latency between two programs
 //	usertcp compare         user-space TCP and the kernel's, in turns
 //	usertcp nc              standard input and output over a connection
+//	usertcp sim             whole hosts over a hostile network, by seed
 //
 // Flags may be written with one dash or two. Errors are one line on standard
 // error, and exit status 1; after a signal it is 128 and the signal's number.
@@ -105,6 +106,6 @@ func newRoot() *cobra.Command {
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newDemo(), newServer(), newPerf(), newCompare(), newNC(), newVersion(),
-		newSendFile(), newReceiveFile(),
+		newSendFile(), newReceiveFile(), newSim(),
 	}
 }

@@ -29,6 +29,7 @@ type child struct {
 	frames  *message.Channel
 	user    *message.Channel
 	userPid int
+	userFd  int // its pidfd
 
 	seg    *shm.Segment
 	bell   *shm.Segment
@@ -39,7 +40,6 @@ type child struct {
 	circuits  sync.Mutex                // one change of circuits at a time
 	waiting   map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
 	points    bindPoints
-	sent      uint64
 	requests  chan struct{} // room for requests in progress
 	kick      chan struct{} // there may be live connections
 	ended     chan struct{} // closed when the application has gone
@@ -60,8 +60,12 @@ func newChild(cfg config, control, frames, user *message.Channel) (*child, error
 	if err := c.makeSegment(); err != nil {
 		return nil, err
 	}
+	c.userFd = -1 // already dead, if it can't be opened
 	if pid, _, _, err := user.Peer(); err == nil {
 		c.userPid = pid
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			c.userFd = fd
+		}
 	}
 	c.control = message.NewCaller(control, message.Child, message.Server, c.fromServer)
 	return c, nil
@@ -190,9 +194,12 @@ func (c *child) receiveRequests() {
 	close(c.ended)
 }
 
-// userDead reports whether the application's process is no more.
+// userDead reports whether the application's process has ended, waited for by
+// its parent or not.
 func (c *child) userDead() bool {
-	return c.userPid <= 0 || errors.Is(unix.Kill(c.userPid, 0), unix.ESRCH)
+	p := []unix.PollFd{{Fd: int32(c.userFd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return c.userFd < 0 || err == nil && n == 1
 }
 
 // outside is what the bottom half needs of the child.

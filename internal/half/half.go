@@ -133,18 +133,41 @@ func (h *Half) turn() bool {
 	return did
 }
 
-// feed tells writers that found no buffer when there are some again.
+// feed tells writers that found no buffer when there are some again. Who is told
+// in vain asks again, and would be told again, without end.
 func (h *Half) feed() {
 	q := &h.ctl.lists[listStarved]
 	last := q.tail
 	for q.head != 0 {
 		i := h.delist(listStarved)
-		h.conns[i].Events |= tcp.EventWritable
-		h.enlist(listTouched, i)
+		if h.hasBuffer(i) {
+			h.conns[i].Events |= tcp.EventWritable
+			h.enlist(listTouched, i)
+		} else {
+			h.starve(i)
+		}
 		if i+1 == last {
 			return
 		}
 	}
+}
+
+// hasBuffer reports whether there is a buffer for a writer on i, or none is
+// needed any more.
+func (h *Half) hasBuffer(i uint32) bool {
+	circuit := h.aux[i].circuit
+	if h.conns[i].SendSpace() == 0 {
+		return true
+	}
+	if circuit == pool.NoCircuit || h.ctl.chunks.Free == 0 {
+		return false
+	}
+	buf, _ := h.drv.Alloc(circuit)
+	if buf == pool.None {
+		return false
+	}
+	h.drv.Unref(pool.TxRegion(circuit), buf)
+	return true
 }
 
 // starve notes that a writer on i waits for a buffer.

@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the segment's layout: whatever changes a shared
 // struct changes it.
-const Version = 1
+var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, tcp.Chunk{}, shm.LockWord{}, [MaxConns]struct{}{}, [maxChunks]struct{}{})
 
 // Limits of a segment. They cost address space, not memory.
 const (

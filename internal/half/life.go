@@ -103,9 +103,11 @@ func (h *Half) closeSocket(i uint32) {
 // abort closes socket i with RST.
 func (h *Half) abort(i uint32) {
 	h.aux[i].use = useOrphan
+	// Two steps, since each gives up chunks of its own.
 	c := h.begin(i)
 	c.Abort(&h.mem, h.now)
-	c.Close(&h.mem, h.now)
+	h.end(i)
+	h.begin(i).Close(&h.mem, h.now)
 	h.commit(i)
 	if c.State == tcp.Closed {
 		h.unhash(i)

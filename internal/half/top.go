@@ -41,7 +41,6 @@ type Top struct {
 	awake     func(uintptr) bool // awaken, made once
 	parked    bool               // the leader's: it has looked a last time
 	poked     atomic.Bool        // somebody in this process wants the leader to look
-	yieldCPU  bool               // one CPU only: spinning must let others run
 	spin      Spin
 	spinBusy  time.Duration // how long the next wait spins
 	calls     uint32        // of the program
@@ -125,6 +124,7 @@ func (t *Top) drive() {
 		t.now = t.clock()
 	} else {
 		t.step()
+		t.unattended()
 	}
 }
 

@@ -22,7 +22,6 @@ type reservation struct {
 	bytes int
 	spans [spansMax]span
 	tail  uint32 // chunk whose buffer spans[0] lies in, if it is the send queue's tail
-	gen   uint32
 }
 
 // reserve takes room for up to want octets that are to be sent on connection i.

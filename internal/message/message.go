@@ -104,7 +104,7 @@ var table = [numTypes + 1]form{
 	SetTxBufs:    {"Set_Tx_Bufs", User, Child, false, 0, "N=buffers: the pool's Tx limit; General_Reply"},
 	SetRxBufs:    {"Set_Rx_Bufs", User, Child, false, 0, "N=buffers: the pool's Rx limit; General_Reply"},
 	SetReuseAddr: {"Set_Reuse_Addr", User, Child, false, 0, "Socket, N=0 or 1; General_Reply"},
-	InitReply:    {"Init_Reply", Child, User, false, 5, "Errno, N=version, VCI=the pool's, Files: the segment, the pool's bell page and its eventfds"},
+	InitReply:    {"Init_Reply", Child, User, false, 4, "Errno, N=version, VCI=the pool's, Files: the segment, the pool's bell page and its eventfds"},
 	BindReply:    {"Bind_Reply", Child, User, false, 0, "Errno, Local"},
 	ConnectReply: {"Connect_Reply", Child, User, false, 0, "Errno, Local: the SYN has left, or why not"},
 	GeneralReply: {"General_Reply", Child | Server, User | Child, false, 8, "Errno, and what the request's row says"},

@@ -9,9 +9,10 @@
 //	   ── Forward{remote} ────────────►│                     │◄── Listen ───────────│
 //	   ◄─ General_Reply{local} ────────│                     │── General_Reply ────►│
 //	   ── frame PDU{SYN} ─────────────►│── frame PDU{SYN} ──►│                      │
-//	   ── frame Attach ───────────────►│────────────────────►│── Syn{PDU,RxVCI} ───►│
-//	                                   │                     │◄── Divert ───────────│
+//	                                   │                     │── Syn{PDU,RxVCI} ───►│
 //	   ◄── frame Attach ───────────────│◄────────────────────│◄── frame Attach ─────│
+//	   ── frame Attach ───────────────►│────────────────────►│── frame Attach ─────►│
+//	                                   │                     │◄── Divert ───────────│
 //	   ◄══════════════════════ circuit: SYN+ACK, data ═══════════════════════════►
 //
 // No TCP state is here beyond which child a pair of ends belongs to, and no

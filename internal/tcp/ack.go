@@ -105,8 +105,7 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	if s.una == s.nxt {
 		// "When all outstanding data has been acknowledged, turn off the
 		// retransmission timer" (RFC 6298 (5.2))
-		c.stop(timerResend)
-		c.stopLossTimer()
+		c.stopSending()
 		c.rack.seen = 0
 	}
 	c.Soft = ErrNone

@@ -23,15 +23,13 @@ type bbrWide struct {
 	bwShort  uint64    // bw_shortterm
 	bwLatest uint64
 	fullBw   uint64
-	undoBw   uint64
 
 	minRTT     Time // 0 if unknown
 	minRTTAt   Time
 	probeMin   Time // probe_rtt_min_delay, 0 if unknown
 	probeMinAt Time
 	probeDone  Time // probe_rtt_done_stamp, 0 for not yet
-	cycleAt    Time // cycle_stamp
-	probeWait  Time // bw_probe_wait
+	probeAt    Time // cycle_stamp and bw_probe_wait: when the next probe is due
 	extraAt    Time // extra_acked_interval_start
 }
 
@@ -39,15 +37,14 @@ type bbrWide struct {
 type bbrNarrow struct {
 	extra      [2]uint32 // octets: most of the present five rounds and of the last
 	extraSum   uint32    // extra_acked_delivered
-	extraRound uint32
+	extraRound uint16    // round in which extra[0] began
+	round      uint16    // round_count
 
 	inflightLong   uint32 // octets: inflight_longterm
 	inflightShort  uint32 // octets: inflight_shortterm
 	inflightLatest uint32
 	undoLong       uint32
-	undoShort      uint32
 	priorCwnd      uint32
-	round          uint32 // round_count
 	roundEnd       uint32 // the clock at which the round ends: see delivery.clock
 	lossRoundEnd   uint32
 	upCount        uint32 // octets acknowledged for each octet that inflightLong grows
@@ -68,18 +65,18 @@ type bbrNarrow struct {
 func (c *Conn) loadBBR() bbrState {
 	w := &c.cc.private
 	return bbrState{bbrWide{
-		maxBw: [2]uint64{w[0], w[1]}, bwShort: w[2], bwLatest: w[3], fullBw: w[4], undoBw: w[5],
-		minRTT: Time(w[6]), minRTTAt: Time(w[7]), probeMin: Time(w[8]), probeMinAt: Time(w[9]),
-		probeDone: Time(w[10]), cycleAt: Time(w[11]), probeWait: Time(w[12]), extraAt: Time(w[13]),
+		maxBw: [2]uint64{w[0], w[1]}, bwShort: w[2], bwLatest: w[3], fullBw: w[4],
+		minRTT: Time(w[5]), minRTTAt: Time(w[6]), probeMin: Time(w[7]), probeMinAt: Time(w[8]),
+		probeDone: Time(w[9]), probeAt: Time(w[10]), extraAt: Time(w[11]),
 	}, c.bbr}
 }
 
 // storeBBR puts it back.
 func (c *Conn) storeBBR(b *bbrState) {
 	c.cc.private = [privateWords]uint64{
-		b.maxBw[0], b.maxBw[1], b.bwShort, b.bwLatest, b.fullBw, b.undoBw,
+		b.maxBw[0], b.maxBw[1], b.bwShort, b.bwLatest, b.fullBw,
 		uint64(b.minRTT), uint64(b.minRTTAt), uint64(b.probeMin), uint64(b.probeMinAt),
-		uint64(b.probeDone), uint64(b.cycleAt), uint64(b.probeWait), uint64(b.extraAt),
+		uint64(b.probeDone), uint64(b.probeAt), uint64(b.extraAt),
 	}
 	c.bbr = b.bbrNarrow
 }
@@ -229,7 +226,7 @@ func (b *bbrState) setCwnd(c *Conn, n, newlyLost uint32) {
 	switch {
 	case b.has(bbrFullReached):
 		cwnd = min(cwnd+n, most)
-	case cwnd < most || c.rate.delivered < uint64(c.initialCwnd()):
+	case cwnd < most || c.Stats.BytesAcked < uint64(c.initialCwnd()):
 		cwnd += n
 	}
 	cwnd = max(cwnd, bbrMinSegments*mss)
@@ -257,7 +254,7 @@ func (b *bbrState) bound(c *Conn) uint32 {
 
 // resumed is BBRHandleRestartFromIdle.
 func (bbr) resumed(c *Conn, now Time) {
-	if c.rate.limited <= c.rate.delivered {
+	if !c.rate.isLimited() {
 		return
 	}
 	b := c.loadBBR()

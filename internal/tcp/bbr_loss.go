@@ -10,7 +10,7 @@ const (
 // noteLoss takes note that n octets more were lost in this round.
 func (b *bbrState) noteLoss(c *Conn, n uint32) {
 	if !b.has(bbrLossInRound) {
-		b.undoBw, b.undoLong, b.undoShort = b.bwShort, b.inflightLong, b.inflightShort
+		b.undoLong = b.inflightLong
 		b.lossRoundEnd = c.rate.clock(c.cc.lost) + c.pipe()
 	}
 	b.put(bbrLossInRound, true)
@@ -139,16 +139,13 @@ func (bbr) undone(c *Conn, _ Time) {
 	b := c.loadBBR()
 	b.put(bbrLossInRound, false)
 	b.resetFull(0)
-	b.bwShort = wider(b.bwShort, b.undoBw)
-	b.inflightShort = wider(b.inflightShort, b.undoShort)
-	b.inflightLong = wider(b.inflightLong, b.undoLong)
-	c.storeBBR(&b)
-}
-
-// wider returns the wider one of two bounds, of which 0 is the widest.
-func wider[T uint32 | uint64](a, b T) T {
-	if a == 0 || b == 0 {
-		return 0
+	// The short bounds last until the next probe at most: they need no memory.
+	b.bwShort, b.inflightShort = 0, 0
+	switch {
+	case b.undoLong == 0:
+		b.inflightLong = 0
+	case b.inflightLong != 0:
+		b.inflightLong = max(b.inflightLong, b.undoLong)
 	}
-	return max(a, b)
+	c.storeBBR(&b)
 }

@@ -18,8 +18,7 @@ func (b *bbrState) startDown(c *Conn, now Time) {
 	b.bwLatest, b.inflightLatest = 0, 0
 	b.put(bbrLossInRound, false)
 	b.upCount = ^uint32(0)
-	b.pickWait(c)
-	b.cycleAt = now
+	b.pickWait(c, now)
 	b.acks = acksProbeStopping
 	b.startRound(c)
 	b.state = bbrDown
@@ -27,12 +26,12 @@ func (b *bbrState) startDown(c *Conn, now Time) {
 
 // pickWait chooses how long the next probe has to wait: 2 to 3 s, so that flows
 // do not probe in step.
-func (b *bbrState) pickWait(c *Conn) {
+func (b *bbrState) pickWait(c *Conn, now Time) {
 	x := uint64(c.snd.iss)<<32 | uint64(b.round)
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	b.sinceProbe = uint8(x >> 63)
-	b.probeWait = bbrProbeWait + Time(x>>32%uint64(Second/Microsecond))*Microsecond
+	b.probeAt = now + bbrProbeWait + Time(x>>32%uint64(Second/Microsecond))*Microsecond
 }
 
 func (b *bbrState) startRefill(c *Conn) {
@@ -43,11 +42,10 @@ func (b *bbrState) startRefill(c *Conn) {
 	b.state = bbrRefill
 }
 
-func (b *bbrState) startUp(c *Conn, now Time, a *ack) {
+func (b *bbrState) startUp(c *Conn, a *ack) {
 	b.acks = acksProbeStarting
 	b.startRound(c)
 	b.resetFull(a.rate)
-	b.cycleAt = now
 	b.state = bbrUp
 	b.raiseSlope(c)
 }
@@ -72,7 +70,7 @@ func (b *bbrState) cycle(c *Conn, now Time, a *ack) {
 	case bbrRefill:
 		if b.has(bbrRoundStart) {
 			b.put(bbrProbeSamples, true)
-			b.startUp(c, now, a)
+			b.startUp(c, a)
 		}
 	case bbrUp:
 		if b.timeToGoDown(c, a) {
@@ -85,7 +83,7 @@ func (b *bbrState) cycle(c *Conn, now Time, a *ack) {
 // with as much in flight would have grown by a window by now.
 func (b *bbrState) timeToProbe(c *Conn, now Time) bool {
 	rounds := min(b.inflight(c, bbrUnit), c.cc.cwnd) / max(c.snd.mss, 1)
-	return now > b.cycleAt+b.probeWait || uint32(b.sinceProbe) >= min(rounds, bbrMostRounds)
+	return now > b.probeAt || uint32(b.sinceProbe) >= min(rounds, bbrMostRounds)
 }
 
 // timeToGoDown reports whether probing has filled the pipe.
@@ -137,7 +135,7 @@ func (b *bbrState) checkProbeRTT(c *Conn, now Time) {
 // stayInProbeRTT is BBRHandleProbeRTT: it lasts for 200 ms and a round trip from
 // when the flight is small.
 func (b *bbrState) stayInProbeRTT(c *Conn, now Time) {
-	c.rate.limited = c.rate.delivered + uint64(max(c.pipe(), 1))
+	c.rate.limited = c.rate.delivered + max(c.pipe(), 1)
 	switch {
 	case b.probeDone == 0:
 		if c.pipe() <= b.probeRTTCwnd(c) {

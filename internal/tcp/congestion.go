@@ -92,9 +92,15 @@ func (c *Conn) startCongestion(now Time) {
 }
 
 // chooseCongestion lets the congestion control that the program has chosen take
-// over. The windows stay as they are.
+// over. The windows stay as they are. Pacing that is not wanted any more ends.
 func (c *Conn) chooseCongestion(now Time) {
-	if c.cc.running == c.Opt.Congestion || !c.State.Synchronized() {
+	if !c.State.Synchronized() {
+		return
+	}
+	if c.Opt.Pacing == 0 && !c.ownsWindow() {
+		c.rate.pace, c.rate.paceAt = 0, 0
+	}
+	if c.cc.running == c.Opt.Congestion {
 		return
 	}
 	c.cc.running = c.Opt.Congestion
@@ -166,14 +172,18 @@ func (c *Conn) remember() {
 }
 
 // growth returns by how many of n octets delivered a window may grow that grows
-// by acknowledgements: none in recovery, and after a timeout, when what is
-// acknowledged may have arrived long ago, as if they came segment by segment.
+// by acknowledgements: none in recovery, or while the peer has a gap that looks
+// like a loss; after a timeout, when what is acknowledged may have arrived long
+// ago, as if they came segment by segment.
 func (c *Conn) growth(n uint32) uint32 {
 	switch c.loss.phase {
 	case phaseRecovery:
 		return 0
 	case phaseLoss:
 		return min(n, c.snd.mss)
+	}
+	if c.board.sacked > 0 && c.rack.reordered == 0 {
+		return 0
 	}
 	return n
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // ConnSize is the size of a Conn in octets: a multiple of the cache line.
-const ConnSize = 1920
+const ConnSize = 1856
 
 // The queues of Conn.Freed, by where their chunks come from.
 const (
@@ -79,7 +79,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 384 + 48 + 512 - 16 - 184 - 72 - 40 - protocolSize - recoverySize
+const reserve = 320 + 48 + 512 - 160 - 64 + 16 - 40 - protocolSize - recoverySize
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -222,7 +222,7 @@ type congestion struct {
 }
 
 // privateWords is how many words a congestion control has for itself.
-const privateWords = 16
+const privateWords = 12
 
 // timers are the moments at which something is due, zero for nothing.
 type timers struct {

@@ -5,18 +5,20 @@ package tcp
 // s in the cubic function, so that whole numbers suffice.
 type cubic struct{}
 
-// The private words of CUBIC. Those of HyStart++ follow.
+// The private words of CUBIC.
 const (
-	cubicWMax      = iota // octets: where the function has its plateau; 0 if unknown
-	cubicK                // Time from the beginning of the epoch to the plateau
-	cubicEpoch            // Time when this congestion avoidance began; 0 before its first acknowledgement
-	cubicEst              // octets: what Reno's window would be
-	cubicEstRest          // of its increments, in octets² that are not yet a full octet
-	cubicRest             // the same of cwnd's
-	cubicSeen             // Time of the last acknowledgement
-	cubicPrior            // octets: cwnd before the last loss
-	cubicUndo             // four words: WMax, K, Epoch and Est before the last loss
-	hystartWords   = cubicUndo + 4
+	cubicWMax    = iota // octets: where the function has its plateau; 0 if unknown
+	cubicK              // Time from the beginning of the epoch to the plateau
+	cubicEpoch          // Time when this congestion avoidance began; 0 before its first acknowledgement
+	cubicEst            // octets: what Reno's window would be
+	cubicEstRest        // of its increments, in octets² that are not yet a full octet
+	cubicRest           // the same of cwnd's
+	cubicSeen           // Time of the last acknowledgement
+	cubicPrior          // octets: cwnd before the last loss
+	cubicUndo           // four words: WMax, K, Epoch and Est before the last loss
+
+	// hystartWords are the words of HyStart++, which is done before there is a loss.
+	hystartWords   = cubicUndo
 	cubicUndoWords = 4
 )
 
@@ -160,6 +162,9 @@ func (cubic) recovered(*Conn, Time) {}
 func (cubic) undone(c *Conn, _ Time) {
 	w := c.cubic()
 	copy(w[cubicWMax:], w[cubicUndo:cubicUndo+cubicUndoWords])
+	if c.cc.ssthresh == maxBuffer {
+		c.startHystart()
+	}
 }
 
 func (cubic) resumed(*Conn, Time) {}

@@ -23,7 +23,7 @@ const (
 	hystartSamples = 4
 )
 
-// The words of HyStart++ among CUBIC's.
+// The words of HyStart++.
 const (
 	hystartState    = hystartWords + iota // see hystartRound
 	hystartLast                           // Time: smallest of the last round, 0 for none

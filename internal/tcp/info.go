@@ -62,7 +62,7 @@ func (c *Conn) Info(now Time) Info {
 		Cwnd: c.cc.cwnd, Ssthresh: c.cc.ssthresh,
 		SndWnd: s.wnd, RcvWnd: uint32(r.edge.From(r.nxt)), RcvSsthresh: c.windowLimit(), RcvSpace: c.tuning.space,
 		SndBuf: c.Opt.SndBuf, RcvBuf: c.Opt.RcvBuf,
-		Unread: c.RcvQ.Bytes - c.RcvHead, PacingRate: c.rate.pace, Delivered: c.rate.delivered,
+		Unread: c.RcvQ.Bytes - c.RcvHead, PacingRate: c.rate.pace, Delivered: c.Stats.BytesAcked + uint64(c.board.sacked),
 		Stats: c.Stats,
 	}
 	if c.State >= SynSent {

@@ -175,12 +175,13 @@ func (c *Conn) checkReceiver(m *Memory) error {
 	if c.State < SynReceived && c.State != Closed {
 		return nil
 	}
-	over := c.Opt.RcvBuf/8 + 1<<r.scale
+	// The buffer may have been made smaller since: what was promised stays so.
+	over := seq.Size(maxBuffer/8 + 1<<r.scale)
 	if err := firstBroken(
 		claim{r.nxt.AtOrBefore(r.edge), "nxt =< edge"},
 		claim{r.acked.AtOrBefore(r.nxt), "acked =< nxt"},
 		claim{c.RcvHead <= c.RcvQ.Bytes, "not more read than was there"},
-		claim{r.edge.From(r.nxt) <= seq.Size(c.Opt.RcvBuf)+65535+seq.Size(over), "the window is no larger than the buffer"},
+		claim{r.edge.From(r.nxt) <= maxBuffer+65535+over, "the window is no larger than a buffer can be"},
 	); err != nil {
 		return err
 	}

@@ -198,7 +198,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	}
 	if c.has(flagSACK) {
 		c.board.grow(s.nxt, stampOf(now), c.rack.grain)
-		c.armProbe(now)
+		if !c.armed(timerLoss) || c.flight() <= 2*s.mss {
+			c.armProbe(now) // else it is set already, and not too late
+		}
 	}
 	return true
 }

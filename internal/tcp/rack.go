@@ -80,7 +80,9 @@ func (c *Conn) rackDeliver(now Time, seg *Segment, r sent, end seq.Number) {
 	} else if rtt < k.minRTT() || c.echoesBefore(seg, now-rtt.time()) {
 		return // it is the first copy that has arrived
 	}
-	k.fack = seq.Max(k.fack, end)
+	if end.After(k.fack) {
+		k.fack = end
+	}
 	k.rtt = rtt
 	if k.seen == 0 || sentAfter(r.at, end, k.at, k.end) {
 		k.at, k.end, k.seen = r.at&^sentFate, end, 1
@@ -200,4 +202,28 @@ func (c *Conn) lossTimeout(now Time) {
 		c.prrAck(&news{lost: lost})
 	}
 	c.armProbe(now)
+}
+
+// RecoveryInfo says what loss recovery believes: for TCP_INFO and the like.
+type RecoveryInfo struct {
+	Sacked, Lost, InFlight uint32 // octets, of what is sent and not acknowledged
+	Recovering             bool   // a fast recovery is going on
+	TimedOut               bool   // what follows a timeout is going on
+	Disorder               bool   // neither, but something is sacked
+	Reordering             bool   // segments have arrived out of order
+	ReorderWindow          Time   // how much later a segment may come without being taken for lost
+	MinRTT                 Time
+}
+
+// Recovery returns what loss recovery believes.
+func (c *Conn) Recovery() RecoveryInfo {
+	return RecoveryInfo{
+		Sacked: c.board.sacked, Lost: c.board.lost, InFlight: c.pipe(),
+		Recovering:    c.loss.phase == phaseRecovery,
+		TimedOut:      c.loss.phase == phaseLoss,
+		Disorder:      c.loss.phase == phaseOpen && (c.board.sacked > 0 || c.loss.dupAcks > 0),
+		Reordering:    c.rack.reordered != 0,
+		ReorderWindow: c.reorderWindow().time(),
+		MinRTT:        c.MinRTT(),
+	}
 }

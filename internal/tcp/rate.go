@@ -7,13 +7,13 @@ import "usertcp/internal/seq"
 // packet, this remembers it with a few of those in flight, the marks: a sample is
 // taken when a marked segment is acknowledged.
 type delivery struct {
-	delivered uint64 // octets that are known to have arrived
 	at        Time   // when delivered grew last
 	firstSent Time   // when the marked segment was sent that was acknowledged last
-	limited   uint64 // the program limits the rate until delivered has come here
 	paceAt    Time   // when the next segment may leave, if there is a pace
 	pace      uint64 // octets a second, 0 for no pacing
 	marks     [4]mark
+	delivered uint32 // octets that are known to have arrived, modulo 2^32
+	limited   uint32 // the program limits the rate until delivered has come here
 	every     uint32 // octets, at least, from one mark to the next
 	first, n  uint8  // of marks, which is a ring
 	_         [2]uint8
@@ -22,8 +22,8 @@ type delivery struct {
 // mark is what held when a segment was sent.
 type mark struct {
 	end       seq.Number // of the segment; if markResent the clock at which its flight has left
-	delivered uint32     // delivery.delivered, modulo 2^32
-	sent      Time       // when the segment was sent
+	delivered uint32     // delivery.delivered
+	sent      uint32     // when the segment was sent, in units of 16 ns, modulo 2^32
 	quiet     uint32     // from delivery.at to sent, in units of 16 ns
 	span      uint32     // from delivery.firstSent to sent, in units of 16 ns
 	lost      uint32     // congestion.lost
@@ -50,6 +50,9 @@ type ack struct {
 	sent    uint32 // octets in flight when it left, itself included
 	limited bool   // the program limited the rate
 }
+
+// isLimited reports whether the program limits the rate.
+func (r *delivery) isLimited() bool { return int32(r.limited-r.delivered) > 0 }
 
 // coarse returns t in units of 16 ns, as far as it fits: 68 s.
 func coarse(t Time) uint32 { return uint32(min(max(t, 0)>>4, 1<<32-1)) }
@@ -83,15 +86,15 @@ func (r *delivery) noteResent(now Time, flight, lost uint32) {
 // clock counts the octets that have left the network. What is in flight now has
 // left when it has gone on by the flight: so it tells round trips, also in a
 // recovery, while una stands still.
-func (r *delivery) clock(lost uint32) uint32 { return uint32(r.delivered) + lost }
+func (r *delivery) clock(lost uint32) uint32 { return r.delivered + lost }
 
 func (r *delivery) mark(now Time, end seq.Number, flight, lost uint32) {
-	if r.limited > r.delivered {
+	if r.isLimited() {
 		flight |= markLimited
 	}
 	r.n++
 	*r.newest() = mark{
-		end: end, delivered: uint32(r.delivered), sent: now, quiet: coarse(now - r.at), span: coarse(now - r.firstSent),
+		end: end, delivered: r.delivered, sent: uint32(now >> 4), quiet: coarse(now - r.at), span: coarse(now - r.firstSent),
 		lost: lost, flight: flight,
 	}
 }
@@ -102,7 +105,9 @@ func (r *delivery) newest() *mark { return &r.marks[(r.first+r.n-1)%uint8(len(r.
 // noteAck takes the samples out of an acknowledgement that delivered a.n octets,
 // the last one of which before last.
 func (r *delivery) noteAck(now Time, last seq.Number, lost uint32, a *ack) {
-	r.delivered += uint64(a.n)
+	if r.delivered += a.n; !r.isLimited() {
+		r.limited = r.delivered
+	}
 	r.at = now
 	var m *mark
 	for r.n > 0 {
@@ -121,7 +126,7 @@ func (r *delivery) noteAck(now Time, last seq.Number, lost uint32, a *ack) {
 	if m == nil {
 		return
 	}
-	took := max(now-m.sent, 1)
+	took := max(Time(uint32(now>>4)-m.sent)<<4, 1)
 	if m.flight&markResent == 0 {
 		a.rtt = took
 	}
@@ -131,9 +136,9 @@ func (r *delivery) noteAck(now Time, last seq.Number, lost uint32, a *ack) {
 	// Both the sending and the acknowledging of what was delivered took their time;
 	// the longer one is not compressed.
 	a.span = max(took+Time(m.quiet)<<4, Time(m.span)<<4)
-	a.since = uint32(r.delivered) - m.delivered
+	a.since = r.delivered - m.delivered
 	a.rate = perSecond(a.since, a.span)
-	r.firstSent = m.sent
+	r.firstSent = now - took
 }
 
 // forgetMarks gives the marks up: what is in flight is sent a second time.
@@ -151,6 +156,6 @@ func takes(n uint32, rate uint64) Time { return Time(uint64(n) * uint64(Second) 
 // network could take it.
 func (c *Conn) noteLimited() {
 	if f := c.flight(); c.unsent() == 0 && f < c.cc.cwnd {
-		c.rate.limited = c.rate.delivered + uint64(max(f, 1))
+		c.rate.limited = c.rate.delivered + max(f, 1)
 	}
 }

@@ -26,7 +26,10 @@ func (c *Conn) weigh(now Time, seg *Segment, acked, flight uint32, twin bool) {
 	before := flight - b.sacked
 	pipe := before - b.lost
 	calm := b.sacked|b.lost == 0 && c.loss.phase == phaseOpen && c.probing == probeNone
-	if acked > 0 {
+	switch {
+	case acked > 0 && calm:
+		c.takeInTurn(now, seg, &x)
+	case acked > 0:
 		c.takeAcked(now, seg, &x)
 	}
 	if seg.Options.SACKBlocks > 0 {
@@ -46,14 +49,31 @@ func (c *Conn) weigh(now Time, seg *Segment, acked, flight uint32, twin bool) {
 		c.consider(now, seg, &x, before)
 		c.probeAnswered(now, seg, &x, twin)
 	}
+	if c.snd.una == c.snd.nxt {
+		return
+	}
 	if acked > 0 {
 		// "When an ACK is received that acknowledges new data, restart the
 		// retransmission timer" (RFC 6298 (5.3))
 		c.armResend(now)
 	}
-	if acked > 0 || !calm {
+	if !calm || !c.armed(timerLoss) {
 		c.armProbe(now)
 	}
+}
+
+// takeInTurn takes off the scoreboard what is acknowledged, if nothing is amiss:
+// then only the youngest of it matters.
+func (c *Conn) takeInTurn(now Time, seg *Segment, x *news) {
+	b := &c.board
+	k := uint32(0)
+	for k+1 < b.n && b.sent[k].end.Before(seg.Ack) {
+		k++
+	}
+	x.delivered = x.acked
+	c.rackDeliver(now, seg, b.sent[k], seg.Ack)
+	b.shift(seg.Ack)
+	c.loss.dupAcks = 0
 }
 
 // takeAcked takes off the scoreboard what is acknowledged.

@@ -223,7 +223,11 @@ func (b *scoreboard) shift(una seq.Number) {
 	for k < b.n && b.sent[k].end.AtOrBefore(una) {
 		k++
 	}
-	if k > 0 {
+	switch k {
+	case 0:
+	case b.n:
+		b.n = 0
+	default:
 		copy(b.sent[:], b.sent[k:b.n])
 		b.n -= k
 	}

@@ -61,6 +61,7 @@ type soak struct {
 	sent   int
 	loss   float64
 	dup    float64
+	delay  Time
 	jitter Time
 	piece  int
 }
@@ -90,7 +91,7 @@ func newSoak(t *testing.T, r *rand.Rand) *soak {
 	s := &soak{
 		t: t, r: r, now: Time(1 + r.Int64N(int64(1000*Second))),
 		loss: r.Float64() * 0.15, dup: r.Float64() * 0.1, jitter: Time(r.Int64N(int64(20 * Millisecond))),
-		piece: 70 + r.IntN(slot),
+		piece: 70 + r.IntN(slot), delay: Millisecond,
 	}
 	s.a = &host{name: "a", write: pattern(r.IntN(1000), r.IntN(40000))}
 	s.b = &host{name: "b", write: pattern(r.IntN(1000), r.IntN(40000)), peer: s.a}
@@ -245,7 +246,7 @@ func (s *soak) launch(h *host, out *Segment) {
 	for range copies {
 		s.sent++
 		s.wire = append(s.wire, flying{
-			at: s.now + Millisecond + Time(s.r.Int64N(int64(s.jitter+1))),
+			at: s.now + s.delay + Time(s.r.Int64N(int64(s.jitter+1))),
 			n:  s.sent, to: h.peer, seg: *out, b: b,
 		})
 	}

@@ -34,6 +34,14 @@ func (c *Conn) stop(i int) {
 	}
 }
 
+// stopSending clears the timers that watch what is in flight.
+func (c *Conn) stopSending() {
+	t := &c.timers
+	t.at[timerResend], t.at[timerLoss] = 0, 0
+	c.clear(flagReorderTimer)
+	t.findNext()
+}
+
 // armed reports whether a timer is set.
 func (c *Conn) armed(i int) bool { return c.timers.at[i] != 0 }
 

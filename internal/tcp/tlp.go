@@ -69,6 +69,11 @@ func (c *Conn) probeTimeout(now Time) {
 		c.arm(timerLoss, at)
 		return
 	}
+	c.oweProbe(now)
+}
+
+// oweProbe owes the probe; the retransmission timer starts anew.
+func (c *Conn) oweProbe(now Time) {
 	c.pending |= pendTail
 	c.Stats.TailProbes++
 	c.armResend(now)
@@ -78,12 +83,12 @@ func (c *Conn) probeTimeout(now Time) {
 // due at the same time.
 func (c *Conn) probesInstead(now Time) bool {
 	at := c.timers.at[timerLoss]
-	if at == 0 || at > now || c.has(flagReorderTimer) {
+	if at == 0 || at > now || c.has(flagReorderTimer) || !c.mayProbe() || c.userTimeout(now) {
 		return false
 	}
 	c.stop(timerLoss)
-	c.probeTimeout(now)
-	return c.pending&pendTail != 0
+	c.oweProbe(now)
+	return true
 }
 
 // sendTail makes out a tail loss probe: new data if there is some, though cwnd

@@ -32,12 +32,15 @@ var arrows = map[string][]string{
 	"internal/user":   {"internal/half", "internal/message", "internal/pool/ring", "internal/shm", "internal/wire"},
 	".":               {"internal/half", "internal/tcp", "internal/user", "internal/wire"},
 
+	// Whole hosts without processes.
+	"internal/sim": {"internal/half", "internal/pool", "internal/seq", "internal/shm", "internal/tcp", "internal/wire"},
+
 	// Tools over the library.
 	"internal/plot":      {},
 	"internal/perf/proc": {},
 	"internal/perf":      {".", "internal/perf/proc"},
 	"internal/perf/demo": {"internal/perf", "internal/perf/proc", "internal/plot"},
-	"cmd/usertcp":        {".", "internal/child", "internal/perf", "internal/perf/demo", "internal/perf/proc", "internal/server"},
+	"cmd/usertcp":        {".", "internal/child", "internal/perf", "internal/perf/demo", "internal/perf/proc", "internal/server", "internal/sim"},
 	"examples/echo":      {"."},
 	"examples/hello":     {"."},
 	"examples/http":      {"."},

@@ -290,3 +290,24 @@ func TestSegmentOfAnotherLayout(t *testing.T) {
 		t.Errorf("an empty segment is initialised: %v", err)
 	}
 }
+
+// A half that closes a connection whose circuit it never mapped can't tell the
+// peer: the other half does, at its next turn.
+func TestAReleaseWithoutTheMappingIsToldByTheOtherHalf(t *testing.T) {
+	a, b := newPair(t, false)
+	a.send(a.pieces(t, []byte("1"), []byte("x")))
+	p := b.want(t, []byte("1x"))
+	mapped := (*b.circuits.Load())[0]
+	b.install(0, nil) // as in a process that has not fetched it yet
+	b.Release(0, p.ID, int(p.NPieces))
+	if n := mapped.ownEnd.released.Load(); n != 0 {
+		t.Fatalf("%d told without a mapping", n)
+	}
+	b.install(0, mapped)
+	b.Notice()
+	b.flush()
+	a.reclaim(a.at(0))
+	if n := a.at(0).bufs.Used(); n != 0 {
+		t.Errorf("%d buffers of the sender still in use", n)
+	}
+}

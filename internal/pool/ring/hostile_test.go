@@ -158,9 +158,7 @@ func TestReleasesOfWhatIsNotOnItsWay(t *testing.T) {
 	p := a.pieces(t, []byte("1"), []byte("x"))
 	a.send(p)
 	c := b.at(0)
-	for i, id := range []uint32{PDUs, pool.None, 5, 0, 0} {
-		c.ownReleases[i] = id
-	}
+	copy(c.ownReleases, []uint32{PDUs, pool.None, 5, 0, 0})
 	c.ownEnd.released.Store(5)
 	a.reclaim(a.at(0))
 	wantCounters(t, a, Counters{BadRelease: 4})

@@ -9,7 +9,7 @@ import (
 )
 
 // Version is the version of the memory that the two ends of a circuit share.
-const Version = 1
+var Version = shm.Fingerprint(end{}, slot{}, circuitState{}, pdu{}, control{}, shm.Bell{}, [Buffers]struct{}{}, [BufferSize]struct{}{})
 
 // Limits of a circuit.
 const (
@@ -121,7 +121,8 @@ type circuitState struct {
 	LastRing   uint32 // for shm.Bell.Ring
 	Held       uint32 // pieces of the peer's packets that are held
 	Users      uint32 // connections that use the circuit
-	_          [2]uint32
+	Later      uint32 // packets released by a half that has not mapped the circuit
+	_          uint32
 	IDs        shm.FreeList
 	Tx         pool.List
 	PacketsIn  uint64

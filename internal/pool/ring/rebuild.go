@@ -34,16 +34,14 @@ func (c *circuit) rebuildTx(tx func(uint16, uint32) uint32) {
 
 // rebuildHolds releases packets of the peer that nothing refers to any more.
 func (c *circuit) rebuildHolds(d *Driver, held func(uint16, uint32) uint32) {
-	c.st.Held = 0
+	c.st.Held, c.st.Later = 0, 0
 	for id := range c.holds {
 		want := held(pool.RxRegion(c.index), uint32(id))
 		had := c.holds[id]
 		c.holds[id] = want
 		c.st.Held += want
 		if want == 0 && had > 0 && c.own != nil {
-			c.ownReleases[c.st.Released%PDUs] = uint32(id)
-			c.st.Released++
-			d.touch(c)
+			d.tell(c, uint32(id))
 		}
 	}
 }

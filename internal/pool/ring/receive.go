@@ -138,17 +138,45 @@ func (d *Driver) refuse(c *circuit, p *pool.Packet, why *uint64) bool {
 	return false
 }
 
-// Release implements pool.Driver.
+// Release implements pool.Driver. A process that has not mapped the circuit (its
+// program closes a connection that it never used) leaves it to the other half,
+// which has, to tell the peer.
 func (d *Driver) Release(i uint16, id uint32, n int) {
 	c := d.circuit(i)
 	if c == nil {
-		panic("BUG: release on a circuit that is not mapped")
+		c = d.newCircuit(i)
 	}
-	if c.release(id, n) {
-		c.ownReleases[c.st.Released%PDUs] = id
-		c.st.Released++
-		d.touch(c)
+	if !c.release(id, n) {
+		return
 	}
+	if c.peer == nil {
+		c.holds[id] = releaseLater
+		c.st.Later++
+		return
+	}
+	d.tell(c, id)
+}
+
+// releaseLater marks a packet that is not held any more, but the peer has not
+// been told.
+const releaseLater = ^uint32(0)
+
+// tell puts an identifier into the releases that the peer reads.
+func (d *Driver) tell(c *circuit, id uint32) {
+	c.ownReleases[c.st.Released%PDUs] = id
+	c.st.Released++
+	d.touch(c)
+}
+
+// tellLater tells the peer what the other half could not.
+func (d *Driver) tellLater(c *circuit) {
+	for id := range c.holds {
+		if c.holds[id] == releaseLater {
+			c.holds[id] = 0
+			d.tell(c, uint32(id))
+		}
+	}
+	c.st.Later = 0
 }
 
 // release lets go of n pieces of a held packet, and reports whether they were

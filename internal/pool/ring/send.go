@@ -191,6 +191,9 @@ func (d *Driver) Notice() {
 		if c.gen != c.st.Gen {
 			continue
 		}
+		if c.st.Later > 0 {
+			d.tellLater(c)
+		}
 		if c.seenEnough() {
 			c.ownEnd.notifySeen.Store(0)
 		}
