@@ -2,77 +2,41 @@ package stack
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/tcp"
 )
 
-// option is a socket option that is an int.
-type option struct {
-	get func(*tcp.ConnOptions) int
-	set func(*tcp.ConnOptions, int)
-}
-
-func flag8(p func(*tcp.ConnOptions) *uint8) option {
-	return option{
-		func(o *tcp.ConnOptions) int { return int(*p(o)) },
-		func(o *tcp.ConnOptions, v int) {
-			*p(o) = 0
-			if v != 0 {
-				*p(o) = 1
-			}
-		},
-	}
-}
-
-func int32s(p func(*tcp.ConnOptions) *uint32) option {
-	return option{
-		func(o *tcp.ConnOptions) int { return int(*p(o)) },
-		func(o *tcp.ConnOptions, v int) { *p(o) = uint32(max(v, 0)) },
-	}
-}
-
-type optionKey struct{ level, name int }
-
-// options are those that are numbers, with the kernel's names for them.
-var options = map[optionKey]option{
-	{unix.IPPROTO_TCP, unix.TCP_NODELAY}:      flag8(func(o *tcp.ConnOptions) *uint8 { return &o.NoDelay }),
-	{unix.IPPROTO_TCP, unix.TCP_CORK}:         flag8(func(o *tcp.ConnOptions) *uint8 { return &o.Cork }),
-	{unix.IPPROTO_TCP, unix.TCP_QUICKACK}:     flag8(func(o *tcp.ConnOptions) *uint8 { return &o.QuickAck }),
-	{unix.SOL_SOCKET, unix.SO_KEEPALIVE}:      flag8(func(o *tcp.ConnOptions) *uint8 { return &o.KeepAlive }),
-	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}: int32s(func(o *tcp.ConnOptions) *uint32 { return &o.UserTimeout }),
-	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}:     int32s(func(o *tcp.ConnOptions) *uint32 { return &o.KeepIdle }),
-	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}:    int32s(func(o *tcp.ConnOptions) *uint32 { return &o.KeepInterval }),
-	{unix.SOL_SOCKET, unix.SO_SNDBUF}:         {func(o *tcp.ConnOptions) int { return int(o.SndBuf) }, func(o *tcp.ConnOptions, v int) { o.SndBuf = uint32(2 * v) }},
-	{unix.SOL_SOCKET, unix.SO_RCVBUF}:         {func(o *tcp.ConnOptions) int { return int(o.RcvBuf) }, func(o *tcp.ConnOptions, v int) { o.RcvBuf = uint32(2 * v) }},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}:      {func(o *tcp.ConnOptions) int { return int(o.KeepCount) }, func(o *tcp.ConnOptions, v int) { o.KeepCount = uint8(v) }},
-}
-
-// Setsockopt sets an option to the value in b.
+// Setsockopt sets an option to the value in b: a number, a struct linger, or a
+// name.
 func (s *Stack) Setsockopt(fd, level, name int, b []byte) unix.Errno {
 	k := s.find(fd)
 	if k == nil {
 		return unix.EBADF
 	}
-	if level == unix.SOL_SOCKET && (name == unix.SO_REUSEADDR || name == unix.SO_REUSEPORT) {
-		return 0
+	switch (optionName{level, name}) {
+	case optionName{unix.SOL_SOCKET, unix.SO_REUSEADDR}, optionName{unix.SOL_SOCKET, unix.SO_REUSEPORT}:
+		return 0 // there is nobody else
+	case optionName{unix.SOL_SOCKET, unix.SO_LINGER}:
+		return k.setLinger(b)
+	case optionName{unix.IPPROTO_TCP, unix.TCP_CONGESTION}:
+		return k.setCongestion(string(b))
 	}
-	if level == unix.SOL_SOCKET && name == unix.SO_LINGER {
-		return s.setLinger(k, b)
-	}
-	o, ok := options[optionKey{level, name}]
-	switch {
-	case !ok:
-		return unix.ENOPROTOOPT
-	case len(b) < 4:
+	if len(b) < 4 {
 		return unix.EINVAL
 	}
 	v := int(int32(binary.NativeEndian.Uint32(b)))
-	return errnoOf(k.sock.Options(func(c *tcp.ConnOptions) { o.set(c, v) }))
+	if level == unix.SOL_SOCKET && (name == unix.SO_SNDBUF || name == unix.SO_RCVBUF) {
+		v *= 2 // as Linux does
+	}
+	return errnoOf(k.sock.SetOption(level, name, v))
 }
 
-func (s *Stack) setLinger(k *socket, b []byte) unix.Errno {
+type optionName struct{ level, name int }
+
+func (k *socket) setLinger(b []byte) unix.Errno {
 	if len(b) < 8 {
 		return unix.EINVAL
 	}
@@ -82,25 +46,55 @@ func (s *Stack) setLinger(k *socket, b []byte) unix.Errno {
 	}))
 }
 
+func (k *socket) setCongestion(name string) unix.Errno {
+	id, ok := tcp.CongestionByName(strings.TrimRight(name, "\x00"))
+	if !ok {
+		return unix.ENOENT
+	}
+	return errnoOf(k.sock.Options(func(o *tcp.ConnOptions) { o.Congestion = id }))
+}
+
 // Getsockopt writes an option's value to b and returns its length.
 func (s *Stack) Getsockopt(fd, level, name int, b []byte) (int, unix.Errno) {
 	k := s.find(fd)
 	if k == nil {
 		return 0, unix.EBADF
 	}
-	c := k.sock.State()
 	v := 0
-	switch o, ok := options[optionKey{level, name}]; {
-	case ok:
-		v = o.get(&c.Opt)
-	case level == unix.SOL_SOCKET && name == unix.SO_ERROR:
+	switch (optionName{level, name}) {
+	case optionName{unix.SOL_SOCKET, unix.SO_ERROR}:
 		v = int(errnoOf(k.sock.Failure()))
+	case optionName{unix.IPPROTO_TCP, unix.TCP_INFO}:
+		i, err := k.sock.Info()
+		return copy(b, encodeInfo(&i)), errnoOf(err)
+	case optionName{unix.IPPROTO_TCP, unix.TCP_CC_INFO}:
+		return 0, 0 // as of a congestion control that has nothing to say
+	case optionName{unix.SOL_SOCKET, unix.SO_MEMINFO}:
+		return len(encodeMeminfo(k, b)), 0
 	default:
-		return 0, unix.ENOPROTOOPT
+		var err error
+		if v, err = k.sock.Option(level, name); err != nil {
+			return 0, errnoOf(err)
+		}
 	}
 	if len(b) < 4 {
 		return 0, unix.EINVAL
 	}
 	binary.NativeEndian.PutUint32(b, uint32(v))
 	return 4, 0
+}
+
+// meminfoLen is the length of what SO_MEMINFO says: nine numbers.
+const meminfoLen = 9 * 4
+
+// encodeMeminfo says how much memory a socket uses, in octets: of RcvQ, its
+// limit, of SndQ, its limit; and again of SndQ what waits there. The rest are
+// the kernel's own.
+func encodeMeminfo(k *socket, b []byte) []byte {
+	c := k.sock.State()
+	var m [meminfoLen]byte
+	for i, v := range []uint32{c.RcvQ.Bytes, c.Opt.RcvBuf, c.SndQ.Bytes, c.Opt.SndBuf, 0, c.SndQ.Bytes} {
+		binary.NativeEndian.PutUint32(m[4*i:], v)
+	}
+	return b[:copy(b, m[:])]
 }

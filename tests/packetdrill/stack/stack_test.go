@@ -1,8 +1,10 @@
 package stack
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -204,5 +206,34 @@ func TestSysctlsAreReadFromTheNamespace(t *testing.T) {
 	c := readSysctls(dir)
 	if c.sack != 0 || c.timestamps != 1 || c.rmem != 15728640 || c.synRetries != 3 || c.wmem != 1<<20 {
 		t.Errorf("%+v", c)
+	}
+}
+
+func TestTCPInfoIsLaidOutAsLinuxDoes(t *testing.T) {
+	x := newTester(t)
+	fd, _ := x.establish()
+	b := make([]byte, 300)
+	n, errno := x.s.Getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_INFO, b)
+	if errno != 0 || n != infoLen {
+		t.Fatal(n, errno)
+	}
+	if state, mss, cwnd := b[0], binary.NativeEndian.Uint32(b[16:]), binary.NativeEndian.Uint32(b[80:]); state != 1 || mss != 1000 || cwnd != 10 {
+		t.Errorf("state %d, snd_mss %d, snd_cwnd %d", state, mss, cwnd)
+	}
+	if n, errno := x.s.Getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_INFO, b[:8]); n != 8 || errno != 0 {
+		t.Errorf("with little room: %d, %v", n, errno)
+	}
+}
+
+func TestSegmentsThatFollowEachOtherLeaveTogether(t *testing.T) {
+	x := newTester(t)
+	fd, _ := x.establish()
+	data := strings.Repeat("abcdefghij", 250) // two and a half segments
+	if n, errno := x.s.Write(fd, []byte(data), 0); n != len(data) || errno != 0 {
+		t.Fatal(n, errno)
+	}
+	x.want(wire.ACK|wire.PSH, data)
+	if n, errno := x.s.Write(fd, []byte("x"), 0); n != 1 || errno != 0 {
+		t.Fatal(n, errno)
 	}
 }

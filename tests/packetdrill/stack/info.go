@@ -1,0 +1,66 @@
+package stack
+
+import (
+	"encoding/binary"
+
+	"usertcp/internal/tcp"
+)
+
+// infoLen is the length of Linux's struct tcp_info; what is not known is zero.
+const infoLen = 280
+
+// linuxStates are the kernel's numbers for the states.
+var linuxStates = map[tcp.State]byte{
+	tcp.Established: 1, tcp.SynSent: 2, tcp.SynReceived: 3, tcp.FinWait1: 4, tcp.FinWait2: 5, tcp.TimeWait: 6,
+	tcp.Closed: 7, tcp.CloseWait: 8, tcp.LastAck: 9, tcp.Listen: 10, tcp.Closing: 11,
+}
+
+// Bits of tcpi_options.
+const (
+	optTimestamps = 1 << iota
+	optSACK
+	optScaling
+	optECN
+	optECNSeen
+	optSynData
+)
+
+// encodeInfo lays a connection's state out as struct tcp_info: times in µs (some
+// in ms), windows of congestion control in segments.
+func encodeInfo(i *tcp.Info) []byte {
+	b := make([]byte, infoLen)
+	b[0] = linuxStates[i.State]
+	b[2], b[3], b[4] = i.Retransmits, i.Probes, i.Backoff
+	for bit, on := range map[byte]bool{optTimestamps: i.Timestamps, optSACK: i.SACK, optScaling: i.WindowScaling,
+		optECN: i.ECN, optECNSeen: i.ECNSeen, optSynData: i.FastOpen} {
+		if on {
+			b[5] |= bit
+		}
+	}
+	b[6] = i.SndScale&0xf | i.RcvScale<<4
+	mss := max(i.SndMSS, 1)
+	segments := func(octets uint32) uint32 { return (octets + mss - 1) / mss }
+	us := func(t tcp.Time) uint32 { return uint32(t / tcp.Microsecond) }
+	ms := func(t tcp.Time) uint32 { return uint32(t / tcp.Millisecond) }
+	ssthresh := i.Ssthresh / mss
+	if i.Ssthresh >= 1<<30 {
+		ssthresh = 0x7fffffff // never reduced
+	}
+	for at, v := range map[int]uint32{
+		8: us(i.RTO), 12: us(i.ATO), 16: i.SndMSS, 20: i.RcvMSS,
+		24: segments(i.Unacked), 28: segments(uint32(i.SackedBytes)), 32: segments(uint32(i.LostBytes)),
+		44: ms(i.LastDataSent), 52: ms(i.LastDataRecv), 56: ms(i.LastAckRecv),
+		60: i.PathMTU, 64: i.RcvSsthresh, 68: us(i.RTT), 72: us(i.RTTVar),
+		76: ssthresh, 80: i.Cwnd / mss, 84: i.AdvMSS, 88: 3,
+		92: us(i.ReceiverRTT), 96: i.RcvSpace, 100: i.Resent,
+		136: uint32(i.SegsOut), 140: uint32(i.SegsIn), 144: i.NotSent,
+		152: i.DataSegsIn, 156: i.DataSegsOut,
+		192: segments(uint32(i.Delivered)), 216: i.DSACKs, 224: i.OutOfOrder, 228: i.SndWnd,
+	} {
+		binary.NativeEndian.PutUint32(b[at:], v)
+	}
+	for at, v := range map[int]uint64{104: i.PacingRate, 120: i.BytesAcked, 128: i.BytesIn, 200: i.BytesSent, 208: i.BytesResent} {
+		binary.NativeEndian.PutUint64(b[at:], v)
+	}
+	return b
+}
