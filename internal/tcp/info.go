@@ -43,6 +43,8 @@ type Info struct {
 	PacingRate     uint64 // 0: no pacing
 	Delivered      uint64 // octets known to have arrived
 
+	Recovery RecoveryInfo // what is believed lost, and of the path
+
 	Stats
 }
 
@@ -69,6 +71,7 @@ func (c *Conn) Info(now Time) Info {
 		i.Unacked = c.flight()
 	}
 	if c.State.Synchronized() {
+		i.Recovery = c.Recovery()
 		i.NotSent = c.unsent()
 	}
 	return i

@@ -207,6 +207,7 @@ func (c *Conn) lossTimeout(now Time) {
 // RecoveryInfo says what loss recovery believes: for TCP_INFO and the like.
 type RecoveryInfo struct {
 	Sacked, Lost, InFlight uint32 // octets, of what is sent and not acknowledged
+	Again                  uint32 // octets in flight that were sent again
 	Recovering             bool   // a fast recovery is going on
 	TimedOut               bool   // what follows a timeout is going on
 	Disorder               bool   // neither, but something is sacked
@@ -225,5 +226,6 @@ func (c *Conn) Recovery() RecoveryInfo {
 		Reordering:    c.rack.reordered != 0,
 		ReorderWindow: c.reorderWindow().time(),
 		MinRTT:        c.MinRTT(),
+		Again:         c.board.again(),
 	}
 }

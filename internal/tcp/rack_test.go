@@ -145,3 +145,26 @@ func TestStampsCompareAcrossTheWrap(t *testing.T) {
 		t.Error("order of segments sent at once")
 	}
 }
+
+func TestRecoveryInfo(t *testing.T) {
+	a := selective(t, 10)
+	if r := a.c.Recovery(); r.InFlight != 10000 || r.Disorder || r.Recovering || r.TimedOut {
+		t.Errorf("calm: %+v", r)
+	}
+	a.inject(sA, 1, 1, 0, sacks(1001, 2001))
+	if r := a.c.Recovery(); r.InFlight != 9000 || r.Sacked != 1000 || !r.Disorder {
+		t.Errorf("disorder: %+v", r)
+	}
+	a.inject(sA, 1, 1, 0, sacks(2001, 10001))
+	if r := a.c.Recovery(); r.Lost != 1000 || r.InFlight != 0 || !r.Recovering || r.Disorder {
+		t.Errorf("recovery: %+v", r)
+	}
+	a.drain()
+	if r := a.c.Info(a.now).Recovery; r.Lost != 0 || r.InFlight != 1000 || r.Again != 1000 {
+		t.Errorf("sent again: %+v", r)
+	}
+	a.advance(a.c.RTO())
+	if r := a.c.Recovery(); !r.TimedOut || r.Recovering || r.Lost != 1000 {
+		t.Errorf("after a timeout: %+v", r)
+	}
+}

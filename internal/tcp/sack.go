@@ -192,7 +192,9 @@ func (c *Conn) consider(now Time, seg *Segment, x *news, before uint32) {
 
 // enterRecovery begins fast recovery.
 func (c *Conn) enterRecovery(now Time, x *news, before uint32) {
-	c.onLoss(now, before)
+	// FlightSize counts what is acknowledged selectively (RFC 5681 section 2), but
+	// not what limited transmit has added.
+	c.onLoss(now, min(c.flight()+x.acked, c.cc.cwnd))
 	c.loss.phase = phaseRecovery
 	c.loss.recover = c.snd.nxt
 	c.probing = probeNone

@@ -25,11 +25,25 @@ const (
 	optSynData
 )
 
+// congestionState returns tcpi_ca_state: open, disorder, recovery or loss.
+func congestionState(r *tcp.RecoveryInfo) byte {
+	switch {
+	case r.TimedOut:
+		return 4
+	case r.Recovering:
+		return 3
+	case r.Disorder:
+		return 1
+	}
+	return 0
+}
+
 // encodeInfo lays a connection's state out as struct tcp_info: times in µs (some
 // in ms), windows of congestion control in segments.
 func encodeInfo(i *tcp.Info) []byte {
 	b := make([]byte, infoLen)
 	b[0] = linuxStates[i.State]
+	b[1] = congestionState(&i.Recovery)
 	b[2], b[3], b[4] = i.Retransmits, i.Probes, i.Backoff
 	for bit, on := range map[byte]bool{optTimestamps: i.Timestamps, optSACK: i.SACK, optScaling: i.WindowScaling,
 		optECN: i.ECN, optECNSeen: i.ECNSeen, optSynData: i.FastOpen} {
@@ -48,7 +62,8 @@ func encodeInfo(i *tcp.Info) []byte {
 	}
 	for at, v := range map[int]uint32{
 		8: us(i.RTO), 12: us(i.ATO), 16: i.SndMSS, 20: i.RcvMSS,
-		24: segments(i.Unacked), 28: segments(uint32(i.SackedBytes)), 32: segments(uint32(i.LostBytes)),
+		24: segments(i.Unacked), 28: segments(i.Recovery.Sacked), 32: segments(i.Recovery.Lost),
+		36: segments(i.Recovery.Again),
 		44: ms(i.LastDataSent), 52: ms(i.LastDataRecv), 56: ms(i.LastAckRecv),
 		60: i.PathMTU, 64: i.RcvSsthresh, 68: us(i.RTT), 72: us(i.RTTVar),
 		76: ssthresh, 80: i.Cwnd / mss, 84: i.AdvMSS, 88: 3,
