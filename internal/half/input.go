@@ -40,8 +40,12 @@ func (h *Half) arrive(p *pool.Packet) {
 // parse reads the headers in b of a packet of total octets, and counts what is
 // wrong with it.
 func (h *Half) parse(b []byte, total int, k *packet) bool {
-	if wire.ParseIP(b, &k.ip) != nil || k.ip.TotalLen != total || k.ip.Proto != protoTCP || k.ip.IsFragment() {
+	if wire.ParseIP(b, &k.ip) != nil || k.ip.TotalLen != total || k.ip.IsFragment() {
 		h.ctl.Counters.BadIP++
+		return false
+	}
+	if k.ip.Proto != protoTCP {
+		h.notTCP(b, total, k)
 		return false
 	}
 	n, err := wire.ParseTCP(b[k.ip.HeaderLen:], &k.tcp)
@@ -60,6 +64,17 @@ func (h *Half) parse(b []byte, total int, k *packet) bool {
 		Payload: tcp.Queue{Head: none, Tail: none},
 	}
 	return true
+}
+
+// notTCP takes a packet that holds no segment. An ICMP message that does not lie
+// in one piece is not worth the trouble.
+func (h *Half) notTCP(b []byte, total int, k *packet) {
+	switch p := k.ip.Proto; {
+	case len(b) == total && (p == wire.ProtoICMP || p == wire.ProtoICMPv6):
+		h.icmp(b, &k.ip)
+	default:
+		h.ctl.Counters.BadIP++
+	}
 }
 
 // intact verifies the TCP checksum.
@@ -106,7 +121,7 @@ func (h *Half) arriveSlow(b []byte, circuit uint16) {
 // parse checks.
 func headerLen(b []byte) int {
 	var ip wire.IP
-	if wire.ParseIP(b, &ip) != nil || ip.HeaderLen+13 > len(b) {
+	if wire.ParseIP(b, &ip) != nil || ip.Proto != protoTCP || ip.HeaderLen+13 > len(b) {
 		return len(b)
 	}
 	return min(len(b), ip.HeaderLen+int(b[ip.HeaderLen+12]>>4)*4)

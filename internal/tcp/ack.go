@@ -108,6 +108,10 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 		c.stopSending()
 		c.rack.seen = 0
 	}
+	c.Soft = ErrNone
+	if c.path.probe != 0 {
+		c.probeAcked()
+	}
 	if c.tunesSend() {
 		c.tuneSend(m)
 	}

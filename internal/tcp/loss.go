@@ -126,7 +126,7 @@ func (c *Conn) endRecovery(now Time) {
 func (c *Conn) resendTimeout(m *Memory, now Time) {
 	s := &c.snd
 	if s.retries >= c.patience() || c.userTimeout(now) {
-		c.end(m, now, ErrTimeout)
+		c.end(m, now, c.timeoutError())
 		return
 	}
 	c.Stats.Timeouts++
@@ -135,6 +135,7 @@ func (c *Conn) resendTimeout(m *Memory, now Time) {
 			c.pending |= pendSyn
 		}
 	} else {
+		c.suspectHole(now)
 		c.startLoss(now)
 	}
 	s.retries++

@@ -117,6 +117,7 @@ func (c *Conn) takeSyn(now Time, syn *Segment) {
 		r.scale = 0
 	}
 	r.mss = min(defaultMSS4, c.snd.mss)
+	c.startPath()
 	// "The window field in a segment where the SYN bit is set … MUST NOT be scaled"
 	// (RFC 7323 section 2.2)
 	c.snd.wnd = uint32(syn.Window)

@@ -156,6 +156,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	}
 	c.restartIdle(now)
 	most := c.mostData()
+	if c.path.hole != 0 || c.path.again != 0 {
+		most = c.probeData(now, most)
+	}
 	n, fin := c.sendable(most)
 	if n == 0 && !fin {
 		return false
@@ -170,6 +173,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		}
 		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 		c.noteData(now)
+		if n > s.mss {
+			c.noteProbe(s.nxt, n)
+		}
 	}
 	was := c.flight()
 	s.nxt = s.nxt.Add(out.span())
@@ -265,6 +271,9 @@ func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
 		n = min(uint32(stop.From(s.againSeq)), c.mostData())
 	}
 	fin := limit.After(s.end) && s.againSeq.Add(seq.Size(n)) == s.end
+	if c.path.probe != 0 {
+		c.probeLost(now, s.againSeq)
+	}
 	c.emitData(m, now, out, s.againSeq, s.again, n, fin)
 	if n > 0 {
 		s.again = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)

@@ -1,0 +1,300 @@
+package tcp
+
+import (
+	"testing"
+
+	"usertcp/internal/seq"
+	"usertcp/internal/wire"
+)
+
+func (tk *talk) pathMTU(mtu uint32, quoted int) {
+	tk.t.Helper()
+	tk.do("PathMTU", func(m *Memory) { tk.c.PathMTU(m, tk.now, mtu, ourISS+seq.Number(quoted)) })
+}
+
+func pathProbing(how uint8) func(*talk) { return option(func(o *ConnOptions) { o.MTUProbe = how }) }
+
+func bigMSS(tk *talk) { tk.syn.MSS = 1460 }
+
+func TestPacketTooBigMakesSegmentsSmaller(t *testing.T) {
+	a := established(t, bigMSS)
+	a.write(4000)
+	a.want(sA, 1, 1, 1460)
+	a.want(sA, 1461, 1, 1460)
+	a.want(sPA, 2921, 1, 1080)
+	cwnd, ssthresh := a.c.Window()
+	a.pathMTU(1040, 1)
+	for at := 1; at < 4001; {
+		n := min(1000, 4001-at)
+		flags := sA
+		if at+n == 4001 {
+			flags = sPA
+		}
+		a.want(flags, at, 1, n)
+		at += n
+	}
+	if w, s := a.c.Window(); w != cwnd || s != ssthresh {
+		t.Errorf("congestion control has seen it: %d %d, was %d %d", w, s, cwnd, ssthresh)
+	}
+	a.inject(sA, 1, 4001, 0)
+	a.write(2000)
+	a.want(sA, 4001, 1, 1000)
+}
+
+func TestPacketTooBigWithSACK(t *testing.T) {
+	a := established(t, bigMSS, withSACK)
+	a.write(5000)
+	a.drain()
+	a.pathMTU(1040, 1461)
+	var out Segment
+	if !a.next(&out) || out.Len > 1000 || out.Seq != ourISS+1 {
+		t.Fatalf("sends %+v", out)
+	}
+	for n := 0; a.c.flight() > 0; n++ {
+		if n > 100 {
+			t.Fatal("no end")
+		}
+		a.inject(sA, 1, rel(out.Seq, ourISS)+int(out.Len), 0)
+		if a.c.flight() > 0 && !a.next(&out) {
+			a.advance(max(a.c.Deadline()-a.now, 0))
+			a.next(&out)
+		}
+	}
+}
+
+func TestPacketTooBigIsChecked(t *testing.T) {
+	for _, x := range []struct {
+		name   string
+		mtu    uint32
+		quoted int
+		want   uint32
+	}{
+		{"before what is in flight", 1000, 0, 1460},
+		{"beyond what is in flight", 1000, 2000, 1460},
+		{"at its end", 1000, 1001, 1460},
+		{"not smaller", 1500, 1, 1460},
+		{"larger", 9000, 1, 1460},
+		{"believed", 1000, 1000, 960},
+		{"too small to be true", 68, 1, minPath4 - 40},
+		{"from a router that does not say", 0, 1, 1492 - 40},
+	} {
+		a := established(t, bigMSS)
+		a.write(1000)
+		a.drain()
+		a.pathMTU(x.mtu, x.quoted)
+		if a.c.snd.mss != x.want {
+			t.Errorf("%s: MSS is %d, want %d", x.name, a.c.snd.mss, x.want)
+		}
+	}
+}
+
+func TestPacketTooBigInOtherStates(t *testing.T) {
+	for _, s := range []State{Closed, Listen, SynSent, SynReceived, TimeWait} {
+		a := newTalk(t)
+		if s != Closed {
+			a = inState(t, s)
+		}
+		a.pathMTU(600, 0)
+		a.pathMTU(600, 1)
+		if a.c.Stats.PathMTUs != 0 {
+			t.Errorf("%s: taken", s)
+		}
+	}
+}
+
+func TestSmallerPathIsForgottenAfterTenMinutes(t *testing.T) {
+	a := established(t, bigMSS, pathProbing(MTUProbeOff))
+	a.write(1000)
+	a.drain()
+	a.pathMTU(1040, 1)
+	a.drain()
+	a.inject(sA, 1, 1001, 0)
+	a.advance(pathRaise - Second)
+	a.write(1000)
+	a.want(sPA, 1001, 1, 1000)
+	a.inject(sA, 1, 2001, 0)
+	a.advance(2 * Second)
+	a.write(1460)
+	a.drain()
+	if a.c.snd.mss != 1460 {
+		t.Errorf("MSS is %d", a.c.snd.mss)
+	}
+}
+
+// network lets the connection send n octets over a path that swallows packets of
+// more than limit octets without a word. It returns what the search has found.
+func (tk *talk) network(n int, limit uint32) uint16 {
+	tk.t.Helper()
+	next := ourISS + 1 // of the receiver
+	held := map[seq.Number]uint32{}
+	for steps := 0; tk.c.snd.una != ourISS+1+seq.Number(n); steps++ {
+		if steps > 20000 || tk.c.State != Established {
+			tk.t.Fatalf("stuck: %+v", tk.c.Info(tk.now))
+		}
+		if room := min(int(tk.c.SendSpace()), n-tk.wrote, slot*100); room > 0 {
+			tk.write(room)
+		}
+		var flight []Segment
+		for out := (Segment{}); tk.next(&out); {
+			flight = append(flight, out)
+		}
+		if len(flight) == 0 {
+			tk.advance(max(tk.c.Deadline()-tk.now, Millisecond))
+			continue
+		}
+		tk.advance(10 * Millisecond)
+		for _, out := range flight {
+			if out.Len+40 <= limit {
+				tk.arrive(held, &next, out)
+			}
+		}
+	}
+	return tk.c.path.mtu
+}
+
+// arrive lets a segment arrive at the peer, which acknowledges it.
+func (tk *talk) arrive(held map[seq.Number]uint32, next *seq.Number, out Segment) {
+	tk.t.Helper()
+	held[out.Seq] = max(held[out.Seq], out.Len)
+	for grown := true; grown; {
+		grown = false
+		for s, k := range held {
+			if s.AtOrBefore(*next) {
+				delete(held, s)
+				if end := s.Add(seq.Size(k)); end.After(*next) {
+					*next, grown = end, true
+				}
+			}
+		}
+	}
+	tk.inject(sA, 1, rel(*next, ourISS), 0)
+}
+
+func TestSearchFindsThePath(t *testing.T) {
+	for _, limit := range []uint32{1500, 1400, 1280} {
+		a := established(t, bigMSS, pathProbing(MTUProbeOn), option(func(o *ConnOptions) { o.SndBuf = 1 << 18 }))
+		if a.c.path.mtu != basePath {
+			t.Fatalf("begins with %d", a.c.path.mtu)
+		}
+		got := uint32(a.network(1_500_000, limit))
+		if got > limit || got+pathStep < limit-pathStep {
+			t.Errorf("path of %d: found %d; %+v", limit, got, a.c.path)
+		}
+	}
+}
+
+func TestBlackHoleIsFoundAndLeft(t *testing.T) {
+	a := established(t, bigMSS, option(func(o *ConnOptions) { o.SndBuf = 1 << 18 }))
+	got := uint32(a.network(1_000_000, 1300))
+	if got > 1300 || got < 700 {
+		t.Errorf("found %d", got)
+	}
+	if a.c.Stats.MTUProbes == 0 {
+		t.Error("nothing was tried")
+	}
+}
+
+func TestNoBlackHoleIsSuspectedWhenOff(t *testing.T) {
+	a := established(t, bigMSS, pathProbing(MTUProbeOff))
+	a.write(1460)
+	a.drain()
+	for range 6 {
+		a.advance(a.c.Deadline() - a.now)
+		if a.want(sPA, 1, 1, 1460); a.c.path.hole != 0 {
+			t.Fatal("suspected")
+		}
+	}
+}
+
+func TestLossOfAProbeIsNoCongestion(t *testing.T) {
+	a := established(t, bigMSS, pathProbing(MTUProbeOn), option(func(o *ConnOptions) { o.SndBuf = 1 << 18 }))
+	a.c.cc.cwnd = 40000
+	a.write(40000)
+	var out Segment
+	for a.next(&out) && out.Len <= a.c.snd.mss {
+	}
+	if out.Len != 1460 {
+		t.Fatalf("the probe has %d octets", out.Len)
+	}
+	a.drain()
+	at := rel(out.Seq, ourISS)
+	a.inject(sA, 1, at, 0)
+	cwnd, ssthresh := a.c.Window()
+	for range 3 {
+		a.inject(sA, 1, at, 0)
+	}
+	a.want(sA, at, 1, int(a.c.snd.mss))
+	if w, s := a.c.Window(); w < cwnd || s < ssthresh {
+		t.Errorf("windows %d %d, were %d %d", w, s, cwnd, ssthresh)
+	}
+	if a.c.path.tries != 1 || a.c.path.probe != 0 {
+		t.Errorf("after its loss: %+v", a.c.path)
+	}
+}
+
+func TestHeadersByFamily(t *testing.T) {
+	a := established(t)
+	if n := a.c.headers(); n != 40 {
+		t.Errorf("IPv4: %d octets", n)
+	}
+	a.c.Flow.Remote.Addr, a.c.Flow.Local.Addr = wire.Addr{0: 0xfd, 15: 1}, wire.Addr{0: 0xfd, 15: 2}
+	if n := a.c.headers(); n != 60 || a.c.minPath() != 1280 {
+		t.Errorf("IPv6: %d octets, no less than %d", n, a.c.minPath())
+	}
+}
+
+func (tk *talk) unreachable(e Error, hard bool, quoted int) {
+	tk.t.Helper()
+	tk.do("Unreachable", func(m *Memory) { tk.c.Unreachable(m, tk.now, e, hard, ourISS+seq.Number(quoted)) })
+}
+
+func TestSoftErrorsDoNotAbort(t *testing.T) {
+	for _, s := range []State{SynSent, SynReceived, Established, FinWait1, CloseWait} {
+		a := inState(t, s)
+		quoted := 0
+		if s.Synchronized() {
+			quoted = 1
+			if s == Established || s == CloseWait {
+				a.write(10)
+				a.drain()
+			}
+		}
+		a.unreachable(ErrUnreachable, false, quoted)
+		a.wantState(s)
+		if a.c.Soft != ErrUnreachable {
+			t.Errorf("%s: forgotten", s)
+		}
+	}
+}
+
+func TestSoftErrorIsToldAtTheEnd(t *testing.T) {
+	a := established(t)
+	a.write(10)
+	a.drain()
+	a.unreachable(ErrUnreachable, true, 1) // hard ones are soft by now
+	a.wantState(Established)
+	for a.c.State == Established {
+		a.advance(a.c.Deadline() - a.now)
+		a.drain()
+	}
+	a.wantEnd(ErrUnreachable)
+}
+
+func TestSoftErrorIsForgottenWithProgress(t *testing.T) {
+	a := established(t)
+	a.write(10)
+	a.drain()
+	a.unreachable(ErrUnreachable, false, 1)
+	a.inject(sA, 1, 11, 0)
+	if a.c.Soft != ErrNone {
+		t.Error("still there")
+	}
+}
+
+func TestHardErrorEndsAnOpen(t *testing.T) {
+	a := inState(t, SynSent)
+	a.unreachable(ErrRefused, true, 1) // not our SYN
+	a.wantState(SynSent)
+	a.unreachable(ErrRefused, true, 0)
+	a.wantEnd(ErrRefused)
+}
