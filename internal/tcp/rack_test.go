@@ -1,6 +1,10 @@
 package tcp
 
-import "testing"
+import (
+	"testing"
+
+	"usertcp/internal/seq"
+)
 
 func TestReorderingBelowTheWindowIsNoLoss(t *testing.T) {
 	a := selective(t, 4)
@@ -14,7 +18,7 @@ func TestReorderingBelowTheWindowIsNoLoss(t *testing.T) {
 	if a.c.Stats.Resent != 0 || a.c.Deadline() != Never {
 		t.Errorf("%d sent again, due %d", a.c.Stats.Resent, a.c.Deadline())
 	}
-	if !a.c.Recovery().Reordering {
+	if r := a.c.Recovery(); !r.Reordering || r.Late != 3000 {
 		t.Error("the reordering was not noticed")
 	}
 }
@@ -166,5 +170,27 @@ func TestRecoveryInfo(t *testing.T) {
 	a.advance(a.c.RTO())
 	if r := a.c.Recovery(); !r.TimedOut || r.Recovering || r.Lost != 1000 {
 		t.Errorf("after a timeout: %+v", r)
+	}
+}
+
+// A connection once took its first segment for one that had come late, if its
+// numbers were just before the middle of the space: the highest octet delivered
+// was not yet set.
+func TestFirstSegmentIsNotLate(t *testing.T) {
+	for _, iss := range []seq.Number{0xc0000000, 0x40000000, 0x80000000, 0xffffff00} {
+		tk := newTalk(t, withSACK)
+		tk.do("OpenActive", func(m *Memory) { tk.c.OpenActive(m, tk.now, testFlow, iss) })
+		tk.drain()
+		ack := func(s *Segment) { s.Ack = iss + 1 }
+		tk.inject(sSA, 0, 1, 0, ack)
+		tk.write(5000)
+		tk.drain()
+		tk.inject(sA, 1, 1, 0, ack, func(s *Segment) {
+			s.Options.SACKBlocks = 1
+			s.Options.SACK[0].Start, s.Options.SACK[0].End = iss+1001, iss+2001
+		})
+		if r := tk.c.Recovery(); r.Reordering || r.Late != 0 || r.Sacked != 1000 {
+			t.Errorf("ISS %d: %+v", iss, r)
+		}
 	}
 }

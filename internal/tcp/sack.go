@@ -71,7 +71,7 @@ func (c *Conn) takeInTurn(now Time, seg *Segment, x *news) {
 		k++
 	}
 	x.delivered = x.acked
-	c.rackDeliver(now, seg, b.sent[k], seg.Ack)
+	c.rackDeliver(now, seg, b.sent[k], b.una, seg.Ack)
 	b.shift(seg.Ack)
 	c.loss.dupAcks = 0
 }
@@ -104,7 +104,7 @@ func (c *Conn) arrived(now Time, seg *Segment, r sent, start, end seq.Number, x 
 	if r.at&sentResent == 0 && start.Before(c.loss.recover) {
 		x.original = true
 	}
-	c.rackDeliver(now, seg, r, end)
+	c.rackDeliver(now, seg, r, start, end)
 }
 
 // takeBlocks takes the SACK blocks of a segment (RFC 2018 section 5).
