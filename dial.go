@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"usertcp/internal/half"
 	"usertcp/internal/tcp"
 	"usertcp/internal/user"
 	"usertcp/internal/wire"
@@ -110,6 +111,9 @@ func (d *Dialer) local() (wire.Endpoint, error) {
 func (d *Dialer) dial(ctx context.Context, s *user.Stack, local, remote wire.Endpoint) (net.Conn, error) {
 	if remote.Addr.IsZero() || remote.Port == 0 {
 		return nil, syscall.ECONNREFUSED // nobody can listen there
+	}
+	if f := (wire.Flow{Local: remote, Remote: remote}); !half.Unicast(&f) {
+		return nil, syscall.ENETUNREACH // as Linux has it
 	}
 	sock, err := s.Connect(ctx, local, remote, setup(d.Options))
 	if err != nil {

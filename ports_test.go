@@ -82,6 +82,10 @@ func TestAddressesThatAreNotOurs(t *testing.T) {
 	d.LocalAddr = &net.UDPAddr{IP: net.IPv4(10, 1, 0, 1)}
 	_, err = d.Dial("tcp", "10.1.0.1:80")
 	wantError(t, err, "dial", nil)
+	for _, many := range []string{"224.0.0.1:80", "255.255.255.255:80", "[ff02::1]:80"} {
+		_, err := Dial("tcp", many)
+		wantError(t, err, "dial", syscall.ENETUNREACH)
+	}
 	if want := "mismatched local address type"; !strings.Contains(err.Error(), want) {
 		t.Errorf("%q does not say %q", err, want)
 	}

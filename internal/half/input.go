@@ -152,6 +152,10 @@ func (h *Half) owner(k *packet, circuit uint16) uint32 {
 		h.ctl.Counters.WrongCircuit++
 		return none
 	}
+	if !Unicast(&k.flow) {
+		h.ctl.Counters.BadIP++
+		return none
+	}
 	if l := h.listener(k.flow.Local); l != none {
 		if h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
 			h.passiveOpen(l, k, circuit)

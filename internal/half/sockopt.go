@@ -49,9 +49,6 @@ var sockopts = map[optionName]sockopt{
 	{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT}:  {func(o *tcp.ConnOptions) int { return int(o.DeferAccept) }, setDeferAccept},
 	{unix.IPPROTO_TCP, unix.TCP_MAXSEG}:        {getMaxSeg, setMaxSeg},
 	{unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP}:  number(func(o *tcp.ConnOptions) *uint32 { return &o.WindowClamp }, 0, maxBuffer),
-	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN}:      bit(tcp.FastOpenServer),
-
-	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT}: bit(tcp.FastOpenClient),
 
 	{unix.IPPROTO_IP, unix.IP_TOS}:              {getTOS, setTOS},
 	{unix.IPPROTO_IP, unix.IP_TTL}:              {func(o *tcp.ConnOptions) int { return int(o.TTL) }, setTTL},
@@ -121,19 +118,6 @@ func number[T uint8 | uint32](at func(*tcp.ConnOptions) *T, least, most int) soc
 				return syscall.EINVAL
 			}
 			*at(o) = T(v)
-			return nil
-		},
-	}
-}
-
-// bit is a bit of ConnOptions.FastOpen.
-func bit(b uint8) sockopt {
-	return sockopt{
-		get: func(o *tcp.ConnOptions) int { return int(o.FastOpen & b / b) },
-		set: func(o *tcp.ConnOptions, v int) error {
-			if o.FastOpen &^= b; v != 0 {
-				o.FastOpen |= b
-			}
 			return nil
 		},
 	}

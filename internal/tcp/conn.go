@@ -58,7 +58,6 @@ type Conn struct {
 	ecn    ecn
 	tuning tuning
 	path   path
-	fast   fastOpen
 	held   deferral
 	rate   delivery
 	bbr    bbrNarrow
@@ -294,15 +293,6 @@ type path struct {
 	_        uint32
 }
 
-// fastOpen is RFC 7413.
-type fastOpen struct {
-	cookie [16]uint8
-	size   uint8 // octets of cookie
-	phase  fastPhase
-	_      uint16
-	end    seq.Number // behind the data that went with our SYN
-}
-
 // deferral is what is waited for before a connection counts as open, and the
 // timeout that the peer has told of.
 type deferral struct {
@@ -312,9 +302,9 @@ type deferral struct {
 	_           [7]uint8
 }
 
-// protocolSize is the size of urgent, ecn, tuning, path, fastOpen and deferral,
+// protocolSize is the size of urgent, ecn, tuning, path and deferral,
 // and of what Stats counts for them.
-const protocolSize = 16 + 40 + 48 + 32 + 24 + 16 + 40
+const protocolSize = 16 + 40 + 48 + 32 + 16 + 40
 
 // recoverySize is the size of board to probing, and of what Stats counts for them.
 const recoverySize = 368 + 40

@@ -15,8 +15,8 @@ const (
 	CE     = 3 // congestion experienced
 )
 
-// askECN makes our SYN an ECN-setup SYN, "with the ECN-Echo and CWR bits set" (RFC
-// 3168 section 6.1.1), unless it is sent again: some middleboxes drop such SYNs.
+// askECN makes our SYN an ECN-setup SYN, which has ECE and CWR (RFC 3168 section
+// 6.1.1), unless it is sent again: some middleboxes drop such SYNs.
 func (c *Conn) askECN(out *Segment) {
 	e := &c.ecn
 	e.asked = 0

@@ -6,9 +6,9 @@ import "usertcp/internal/seq"
 // of ours with sequence number quoted, for reason e; hard says that trying again
 // is no use. What may pass, or may be forged, is not the end of a connection: "a
 // TCP implementation MUST NOT abort the connection (MUST-56)" for soft errors (RFC
-// 9293 section 3.9.2.2), and once there is a connection hard ones are soft too (RFC 5461
-// section 4.1, RFC 5927 section 5.2). They are what the program is told if the
-// connection times out in the end.
+// 9293 section 3.9.2.2), and once there is a connection hard ones are soft too
+// (RFC 5927 section 5.2). They are what the program is told if the connection
+// times out in the end.
 func (c *Conn) Unreachable(m *Memory, now Time, e Error, hard bool, quoted seq.Number) {
 	c.begin()
 	if c.State < SynSent || c.State == TimeWait || quoted.Before(c.snd.una) || quoted.AtOrAfter(c.snd.nxt) {

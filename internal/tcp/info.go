@@ -11,7 +11,7 @@ type Info struct {
 	Timestamps, SACK, WindowScaling bool // agreed with the peer
 	ECN                             bool // agreed with the peer (RFC 3168)
 	ECNSeen                         bool // a marked segment has come
-	FastOpen                        bool // data of our SYN was acknowledged with it
+	FastOpen                        bool // always false: we do not offer it (RFC 7413)
 
 	SndScale, RcvScale uint8 // shifts of the peer's window field and of ours
 
@@ -52,7 +52,7 @@ func (c *Conn) Info(now Time) Info {
 	i := Info{
 		State: c.State, SoftError: c.Soft, Congestion: CongestionName(c.Opt.Congestion),
 		Timestamps: c.has(flagTimestamps), SACK: c.has(flagSACK), WindowScaling: c.has(flagScaling),
-		ECN: c.ecn.on != 0, ECNSeen: c.Stats.CE > 0, FastOpen: c.fast.phase == fastAccepted,
+		ECN: c.ecn.on != 0, ECNSeen: c.Stats.CE > 0,
 		SndScale: s.scale, RcvScale: r.scale,
 		Retransmits: s.retries, Probes: max(s.probes, s.keepProbes), Backoff: c.rtt.shift,
 		RTO: c.RTO(), ATO: delayedAck, RTT: c.rtt.srtt, RTTVar: c.rtt.rttvar, ReceiverRTT: c.tuning.rtt,

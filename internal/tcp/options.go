@@ -41,13 +41,12 @@ type ConnOptions struct {
 	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
 
 	ECN               uint8 // ECNOff, ECNOn or ECNPassive
-	FastOpen          uint8 // RFC 7413: FastOpenClient and FastOpenServer, or neither
 	UrgentInline      uint8 // urgent data stays in its place in the stream
 	MTUProbe          uint8 // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
 	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
 	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
 	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
-	_                 [13]uint8
+	_                 [14]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.
@@ -55,12 +54,6 @@ const (
 	ECNOff     = iota // do not use it
 	ECNOn             // ask for it, and agree to it
 	ECNPassive        // agree to it
-)
-
-// Bits of ConnOptions.FastOpen, those of Linux's tcp_fastopen.
-const (
-	FastOpenClient = 1 << iota // ask for cookies, send data with the SYN
-	FastOpenServer             // give cookies, accept data with the SYN
 )
 
 // Values of ConnOptions.MTUProbe, those of Linux's tcp_mtu_probing.

@@ -177,9 +177,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 			c.noteProbe(s.nxt, n)
 		}
 	}
-	was := c.flight()
+	was := c.pipe()
 	s.nxt = s.nxt.Add(out.span())
-	c.rate.noteSent(now, s.nxt, was, c.flight(), c.cc.lost)
+	c.rate.noteSent(now, s.nxt, was, c.pipe(), c.cc.lost)
 	if n > 0 && n < most {
 		s.small = s.nxt
 	}

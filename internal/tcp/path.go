@@ -212,8 +212,7 @@ func (c *Conn) probeAcked() {
 }
 
 // probeLost ends a probe of which something is to be sent again from s on. That
-// says nothing about congestion, if nothing else was lost (RFC 8899 section 3,
-// item 7).
+// says nothing about congestion, if nothing else was lost (RFC 8899 section 3).
 func (c *Conn) probeLost(now Time, s seq.Number) {
 	p := &c.path
 	if s.Before(p.probeAt) || s.AtOrAfter(p.probeEnd) {

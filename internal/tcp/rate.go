@@ -155,7 +155,7 @@ func takes(n uint32, rate uint64) Time { return Time(uint64(n) * uint64(Second) 
 // noteLimited remembers that the program has nothing more to send although the
 // network could take it.
 func (c *Conn) noteLimited() {
-	if f := c.flight(); c.unsent() == 0 && f < c.cc.cwnd {
+	if f := c.pipe(); c.unsent() == 0 && f < c.cc.cwnd {
 		c.rate.limited = c.rate.delivered + max(f, 1)
 	}
 }

@@ -40,6 +40,9 @@ var synchronized = []State{Established, FinWait1, FinWait2, CloseWait, Closing, 
 
 func TestResetInEachState(t *testing.T) {
 	for _, s := range append([]State{SynReceived}, synchronized...) {
+		if s == TimeWait {
+			continue // TestResetInTimeWait
+		}
 		next := nextOf(s)
 		t.Run(s.String(), func(t *testing.T) {
 			tk := inState(t, s)
@@ -57,12 +60,25 @@ func TestResetInEachState(t *testing.T) {
 			tk.wantState(Closed)
 			tk.wantNone()
 			want := ErrReset
-			if s == Closing || s == LastAck || s == TimeWait {
+			if s == Closing || s == LastAck {
 				want = ErrNone
 			}
 			tk.wantEnd(want)
 		})
 	}
+}
+
+// RFC 1337: TIME-WAIT must not be cut short, or old duplicates get into the next
+// connection.
+func TestResetInTimeWait(t *testing.T) {
+	a := inState(t, TimeWait)
+	for _, at := range []int{1, 2, 3, 40000} {
+		a.inject(sR, at, 0, 0)
+		a.wantState(TimeWait)
+		a.wantNone()
+	}
+	a.advance(timeWait)
+	a.wantEnd(ErrNone)
 }
 
 func TestResetInSynSent(t *testing.T) {

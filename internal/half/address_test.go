@@ -1,0 +1,62 @@
+package half
+
+import (
+	"testing"
+
+	"usertcp/internal/pool"
+	"usertcp/internal/wire"
+)
+
+func TestOnlySingleHostsConverse(t *testing.T) {
+	for _, x := range []struct {
+		local, remote string
+		want          bool
+	}{
+		{"10.1.0.1:1", "10.1.0.2:2", true},
+		{"[fd00::1]:1", "[fd00::2]:2", true},
+		{"10.1.0.1:1", "224.0.0.1:2", false},
+		{"10.1.0.1:1", "239.255.255.255:2", false},
+		{"10.1.0.1:1", "255.255.255.255:2", false},
+		{"10.1.0.1:1", "0.0.0.0:2", false},
+		{"224.0.0.1:1", "10.1.0.2:2", false},
+		{"255.255.255.255:1", "10.1.0.2:2", false},
+		{"[ff02::1]:1", "[fd00::2]:2", false},
+		{"[fd00::1]:1", "[ff02::1]:2", false},
+		{"[fd00::1]:1", "[::]:2", false},
+	} {
+		f := wire.Flow{Local: endpoint(x.local), Remote: endpoint(x.remote)}
+		if Unicast(&f) != x.want {
+			t.Errorf("%v: %v", f, !x.want)
+		}
+	}
+}
+
+// synOf makes the packet of a SYN from the flow's remote end.
+func synOf(f wire.Flow) []byte {
+	ip := wire.IP{Src: f.Remote.Addr, Dst: f.Local.Addr, Proto: protoTCP, TTL: 64}
+	s := wire.TCP{SrcPort: f.Remote.Port, DstPort: f.Local.Port, Flags: wire.SYN, Window: 1000}
+	var b [100]byte
+	n := ip.Emit(b[:], s.Len())
+	s.Emit(b[n:])
+	sum := wire.TCPChecksum(&ip.Src, &ip.Dst, b[n:n+s.Len()], nil)
+	b[n+16], b[n+17] = byte(sum>>8), byte(sum)
+	return b[:n+s.Len()]
+}
+
+func TestSynsOfManyHostsAreIgnored(t *testing.T) {
+	a := newHost(t, 1, SpinOff)
+	a.listen(80)
+	sent := 0
+	a.slow = func([]byte) { sent++ }
+	for _, remote := range []string{"224.0.0.1:2", "255.255.255.255:2", "0.0.0.0:2"} {
+		a.bottom.Arrive(synOf(wire.Flow{Local: endpoint("10.1.0.1:80"), Remote: endpoint(remote)}), pool.NoCircuit)
+		a.bottom.Arrive(synOf(wire.Flow{Local: endpoint("10.1.0.1:81"), Remote: endpoint(remote)}), pool.NoCircuit)
+	}
+	if sent != 0 {
+		t.Errorf("%d answers", sent)
+	}
+	a.bottom.Arrive(synOf(wire.Flow{Local: endpoint("10.1.0.1:80"), Remote: endpoint("10.1.0.2:2")}), pool.NoCircuit)
+	if sent != 1 {
+		t.Errorf("%d answers to a SYN in order", sent)
+	}
+}
