@@ -176,6 +176,9 @@ func (bbr) start(c *Conn, now Time) {
 // acked is BBRUpdateOnACK.
 func (bbr) acked(c *Conn, now Time, a ack) {
 	b := c.loadBBR()
+	if a.span > 0 {
+		a.rate = perSecond(a.since, a.span)
+	}
 	newlyLost := c.cc.lost - b.lostSeen
 	b.lostSeen = c.cc.lost
 	if newlyLost > 0 {

@@ -29,7 +29,8 @@ type controller interface {
 	recovered(c *Conn, now Time)
 	// undone says that the last loss was none. cwnd and ssthresh are back.
 	undone(c *Conn, now Time)
-	// resumed says that data leaves now and nothing was in flight.
+	// resumed says that data leaves now and nothing was in flight. It is called
+	// where there is a pace.
 	resumed(c *Conn, now Time)
 	// ownsWindow reports whether cwnd during recovery is the controller's own: then
 	// loss recovery only says what may be sent again, and leaves cwnd alone.
@@ -122,7 +123,7 @@ func (c *Conn) onAck(now Time, n, flight uint32) {
 	c.rate.noteAck(now, last, c.cc.lost, &a)
 	x := c.controller()
 	x.acked(c, now, a)
-	if !x.ownsWindow() && (c.Opt.Pacing != 0 || c.rate.pace != 0) {
+	if (c.Opt.Pacing != 0 || c.rate.pace != 0) && !x.ownsWindow() {
 		c.setPace()
 	}
 }
@@ -208,9 +209,10 @@ func (c *Conn) restartIdle(now Time) {
 	if c.flight() != 0 || c.snd.lastData == 0 {
 		return
 	}
-	x := c.controller()
-	x.resumed(c, now)
-	if now-c.snd.lastData > c.rtt.rto && !x.ownsWindow() {
+	if c.rate.pace != 0 {
+		c.controller().resumed(c, now)
+	}
+	if now-c.snd.lastData > c.rtt.rto && !c.ownsWindow() {
 		c.cc.cwnd = min(c.cc.cwnd, c.initialCwnd())
 	}
 }

@@ -30,6 +30,7 @@ func (c *Conn) cubic() *cubicWords { return (*cubicWords)(&c.cc.private) }
 func (cubic) name() string { return "cubic" }
 
 func (cubic) start(c *Conn, now Time) {
+	c.rate.every = noMarks
 	if c.cc.ssthresh == maxBuffer {
 		c.startHystart()
 	}
@@ -145,6 +146,7 @@ func (cubic) lost(c *Conn, _ Time, flight uint32) {
 	}
 	w[cubicPrior] = cwnd
 	w[cubicEpoch] = 0
+	c.rate.every = noMarks
 	c.cc.ssthresh = max(uint32(uint64(flight)*7/10), 2*c.snd.mss)
 }
 

@@ -54,6 +54,7 @@ func (w *cubicWords) setRound(r hystartRound) {
 // startHystart begins the first slow start.
 func (c *Conn) startHystart() {
 	w := c.cubic()
+	c.rate.every = 0
 	w.setRound(hystartRound{end: c.snd.nxt, on: true})
 	w[hystartLast], w[hystartCurrent], w[hystartBaseline] = 0, 0, 0
 }
@@ -109,6 +110,7 @@ func (c *Conn) nextRound(r *hystartRound) {
 		if r.css++; r.css >= hystartCSSRounds {
 			c.cc.ssthresh = c.cc.cwnd
 			r.on = false
+			c.rate.every = noMarks
 		}
 	}
 	r.end, r.samples = c.snd.nxt, 0

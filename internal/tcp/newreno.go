@@ -9,7 +9,10 @@ const renoCount = 0
 
 func (newReno) name() string { return "reno" }
 
-func (newReno) start(c *Conn, _ Time) { c.cc.private[renoCount] = 0 }
+func (newReno) start(c *Conn, _ Time) {
+	c.cc.private[renoCount] = 0
+	c.rate.every = noMarks
+}
 
 // acked grows cwnd, if it was what limited the sender: an idle program proves
 // nothing about the path.

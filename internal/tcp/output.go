@@ -179,7 +179,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	}
 	was := c.pipe()
 	s.nxt = s.nxt.Add(out.span())
-	c.rate.noteSent(now, s.nxt, was, c.pipe(), c.cc.lost)
+	if flight := c.pipe(); c.wantsMarks(flight) {
+		c.rate.noteSent(now, s.nxt, was, flight, c.cc.lost)
+	}
 	if n > 0 && n < most {
 		s.small = s.nxt
 	}
@@ -282,7 +284,9 @@ func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
 	c.clear(flagTiming)
 	c.undoResent(now, uint32(out.span()))
 	c.prrSent(uint32(out.span()))
-	c.rate.noteResent(now, c.pipe()+n, c.cc.lost)
+	if c.rate.every != noMarks {
+		c.rate.noteResent(now, c.pipe()+n, c.cc.lost)
+	}
 	c.Stats.Resent++
 	c.Stats.BytesResent += uint64(n)
 	if !c.armed(timerResend) {

@@ -14,7 +14,7 @@ type delivery struct {
 	marks     [4]mark
 	delivered uint32 // octets that are known to have arrived, modulo 2^32
 	limited   uint32 // the program limits the rate until delivered has come here
-	every     uint32 // octets, at least, from one mark to the next
+	every     uint32 // octets, at least, from one mark to the next; noMarks: see wantsMarks
 	first, n  uint8  // of marks, which is a ring
 	_         [2]uint8
 }
@@ -36,19 +36,30 @@ const (
 	markResent  = 1 << 30 // the segment was sent before: its acknowledgement says nothing of it
 )
 
+// noMarks is delivery.every of a congestion control that needs no samples.
+const noMarks = ^uint32(0)
+
+// wantsMarks reports whether a segment should be marked after whose departure
+// flight octets are in flight. Where every is zero the samples are for slow
+// start, which is interested in those in whose flight the window can grow.
+func (c *Conn) wantsMarks(flight uint32) bool {
+	every := c.rate.every
+	return every != noMarks && (every != 0 || 2*flight >= c.cc.cwnd)
+}
+
 // ack is what an acknowledgement says to congestion control.
 type ack struct {
 	n      uint32 // octets delivered
 	flight uint32 // octets in flight before it
 	rtt    Time   // round-trip time of a segment that it acknowledges, 0 for none
 
-	// Of that segment's flight, if rate is not zero:
-	rate    uint64 // octets a second delivered while it was in flight
+	// Of that segment's flight, if span is not zero:
+	span    Time   // in which since was delivered
 	since   uint32 // octets delivered while it was in flight
-	span    Time   // in which they were delivered
 	lost    uint32 // octets marked lost while it was in flight
 	sent    uint32 // octets in flight when it left, itself included
 	limited bool   // the program limited the rate
+	rate    uint64 // octets a second; for who wants it to fill in
 }
 
 // isLimited reports whether the program limits the rate.
@@ -137,7 +148,6 @@ func (r *delivery) noteAck(now Time, last seq.Number, lost uint32, a *ack) {
 	// the longer one is not compressed.
 	a.span = max(took+Time(m.quiet)<<4, Time(m.span)<<4)
 	a.since = r.delivered - m.delivered
-	a.rate = perSecond(a.since, a.span)
 	r.firstSent = now - took
 }
 

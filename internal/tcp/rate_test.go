@@ -24,7 +24,8 @@ func TestDeliveryRateOfAFlight(t *testing.T) {
 	for i := range 10 {
 		a := ack{n: 1000}
 		r.noteAck(now+50*Millisecond+Time(i)*2*Millisecond, peerSeq(1000*(i+1)), 0, &a)
-		if a.rate != 0 {
+		if a.span != 0 {
+			a.rate = perSecond(a.since, a.span)
 			got = append(got, a)
 		}
 	}
@@ -57,12 +58,12 @@ func TestDeliveryRateIsNotThatOfCompressedAcknowledgements(t *testing.T) {
 	for i := range 10 {
 		a := ack{n: 1000}
 		r.noteAck(now+100*Millisecond, peerSeq(1000*(i+1)), 0, &a)
-		if a.rate != 0 {
+		if a.span != 0 {
 			last = a
 		}
 	}
-	if last.rate > 10_000*1000/90 {
-		t.Errorf("%d octets a second; they left at 100000", last.rate)
+	if rate := perSecond(last.since, last.span); rate > 10_000*1000/90 {
+		t.Errorf("%d octets a second; they left at 100000", rate)
 	}
 }
 
@@ -74,8 +75,8 @@ func TestDeliveryRateBeginsAnewAfterAPause(t *testing.T) {
 	r.noteSent(100*Second, 2000, 0, 1000, 0)
 	a = ack{n: 1000}
 	r.noteAck(100*Second+10*Millisecond, 2000, 0, &a)
-	if a.rate < 99_000 || a.rate > 101_000 {
-		t.Errorf("%d octets a second, want 100000", a.rate)
+	if rate := perSecond(a.since, a.span); rate < 99_000 || rate > 101_000 {
+		t.Errorf("%d octets a second, want 100000", rate)
 	}
 }
 
@@ -89,18 +90,18 @@ func TestDeliveryRateOfWhatIsSentAgain(t *testing.T) {
 	}
 	a := ack{n: 2000}
 	r.noteAck(Second+20*Millisecond, 99_000, 500, &a)
-	if a.rate != 0 {
+	if a.span != 0 {
 		t.Error("a sample before its flight has left")
 	}
 	a = ack{n: 500}
 	r.noteAck(Second+40*Millisecond, 99_000, 1000, &a)
-	if a.rtt != 0 || a.since != 2500 || a.lost != 500 || a.rate < 62_000 || a.rate > 63_000 {
+	if rate := perSecond(a.since, a.span); a.rtt != 0 || a.since != 2500 || a.lost != 500 || rate < 62_000 || rate > 63_000 {
 		t.Errorf("%+v, want 2500 octets in 40 ms and no round-trip time", a)
 	}
 }
 
 func TestDeliveryRateKnowsWhenTheProgramIsSlow(t *testing.T) {
-	a := established(t)
+	a := established(t, option(func(o *ConnOptions) { o.Congestion = CongestionBBR }))
 	a.write(1000)
 	a.drain()
 	a.advance(10 * Millisecond)
