@@ -28,50 +28,53 @@ const (
 	dieSoon           // at some call of the driver, in the middle of anything
 )
 
-// kill kills the application.
+// doom is the death that awaits an application: after so many deeds of its
+// programs, or so many calls of its driver.
+type doom struct {
+	how     int
+	deeds   int // 0: none awaits it
+	garbage byte
+}
+
+// kill kills the application, or dooms it.
 func (h *host) kill(r *rand.Rand, how int) {
 	if h.dead || h.w.healed {
 		return
 	}
-	s := h.victim(r)
-	garbage := byte(r.IntN(256))
-	switch {
-	case how == dieSoon && !h.stopped:
+	switch how {
+	case dieSoon:
 		h.drv.death = 1 + r.IntN(3000)
-		return
-	case how == dieReading && s != nil:
-		h.w.trace("host %d dies while it reads from socket %d", h.id, s.i)
-		h.top.DieReading(s.i, garbage)
-	case how == dieWriting && s != nil:
-		h.w.trace("host %d dies while it writes to socket %d", h.id, s.i)
-		h.top.DieWriting(s.i, make([]byte, 1+r.IntN(5000)), garbage)
+	case dieReading, dieWriting:
+		h.doom = doom{how: how, deeds: 1 + r.IntN(50), garbage: byte(r.IntN(256))}
+	default:
+		h.die()
+		h.look(true)
 	}
-	h.die()
-	h.look(true)
 }
 
-// victim returns a socket in which to die, or nil.
-func (h *host) victim(r *rand.Rand) *socket {
-	if h.open == 0 {
-		return nil
+// mayDie counts a deed of socket s, which is about to read or to write b, down to
+// the death of its application in the middle of it.
+func (h *host) mayDie(s *socket, how int, b []byte) {
+	if h.doom.deeds == 0 || h.doom.how != how {
+		return
 	}
-	n := r.IntN(h.open)
-	for _, s := range h.sockets {
-		if s != nil {
-			if n == 0 {
-				return s
-			}
-			n--
-		}
+	if h.doom.deeds--; h.doom.deeds > 0 {
+		return
 	}
-	return nil
+	h.w.trace("host %d dies with socket %d", h.id, s.i)
+	if how == dieReading {
+		h.top.DieReading(s.i, h.doom.garbage)
+	} else {
+		h.top.DieWriting(s.i, b, h.doom.garbage)
+	}
+	panic(died{})
 }
 
 // die is the end of the application: the child hears of it and goes on alone.
 func (h *host) die() {
 	h.w.trace("host %d is dead", h.id)
 	h.dead, h.stopped = true, false
-	h.drv.death = 0
+	h.drv.death, h.doom = 0, doom{}
 	for _, s := range h.sockets {
 		if s != nil {
 			s.talk.excuse = "a program was killed"

@@ -37,6 +37,7 @@ func (s *socket) write() {
 	b := make([]byte, want)
 	s.out.fill(b, s.out.wrote)
 	s.out.maybe = want
+	s.h.mayDie(s, dieWriting, b)
 	n := s.h.top.Write(s.i, b)
 	s.out.maybe = 0
 	s.out.wrote += n
@@ -69,38 +70,6 @@ func (s *socket) endWriting() {
 	}
 }
 
-// oddity changes an option in the middle of everything.
-func (s *socket) oddity() {
-	n := s.r.IntN(9)
-	value := uint32(pick(s.r, 2000, 10000, 65536, 1<<20))
-	on := uint8(s.r.IntN(2))
-	if n == 8 {
-		s.talk.excuse = "a user timeout was set"
-	}
-	s.h.top.SetOptions(s.i, func(o *tcp.ConnOptions) {
-		switch n {
-		case 0:
-			o.NoDelay = on
-		case 1:
-			o.QuickAck = on
-		case 2:
-			o.RcvBuf = value
-		case 3:
-			o.SndBuf = value
-		case 4:
-			o.Cork = on
-		case 5:
-			o.Congestion = uint8(s.r.IntN(len(tcp.CongestionNames())))
-		case 6:
-			o.Pacing = on
-		case 7:
-			o.KeepAlive, o.KeepIdle, o.KeepInterval, o.KeepCount = on, value/1000, 5, 4
-		case 8:
-			o.UserTimeout = value // ms
-		}
-	})
-}
-
 // read is a turn of the reading goroutine.
 func (s *socket) read() {
 	c := s.conn()
@@ -116,6 +85,7 @@ func (s *socket) read() {
 		return
 	}
 	b := make([]byte, 1+s.r.IntN(pick(s.r, 100, 5000, 70000)))
+	s.h.mayDie(s, dieReading, nil)
 	n, fin := s.h.top.Read(s.i, b)
 	s.compare(b[:n])
 	switch {

@@ -180,7 +180,7 @@ func (c *circuit) slot() uint32 {
 func headers(b []byte) int {
 	const most = 60 + wire.MaxTCPLen
 	var ip wire.IP
-	if wire.ParseIP(b, &ip) != nil || ip.HeaderLen > 60 || ip.HeaderLen+wire.TCPLen > len(b) {
+	if wire.ParseIP(b, &ip) != nil || ip.Proto != wire.ProtoTCP || ip.HeaderLen > 60 || ip.HeaderLen+wire.TCPLen > len(b) {
 		return min(len(b), most)
 	}
 	return min(len(b), ip.HeaderLen+int(b[ip.HeaderLen+12]>>4)*4, most)

@@ -80,7 +80,7 @@ func (w *world) heal() {
 		}
 	}
 	for _, h := range w.hosts {
-		h.drv.death = 0
+		h.drv.death, h.doom = 0, doom{}
 		h.resume()
 	}
 }

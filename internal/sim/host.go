@@ -28,6 +28,7 @@ type host struct {
 	port     uint16 // of the next active open
 	stopped  bool   // by SIGSTOP: the bottom half stands in
 	dead     bool   // the program is no more
+	doom     doom   // how it will die
 	deaf     bool   // nobody looks at timers: for tests of the checkers
 
 	wakeAt     tcp.Time // when it is looked at next
@@ -67,6 +68,9 @@ func newHost(w *world, id int) (*host, error) {
 	h.audit = half.NewAuditor(h.bottom, h.drv.fits)
 	h.top.SetSecret([16]byte{byte(p.Seed), byte(p.Seed >> 8), byte(id)})
 	h.listener, _ = h.top.Open()
+	if p.Odd {
+		h.top.SetOptions(h.listener, oddStart(h.r))
+	}
 	h.top.Listen(h.listener, wire.Endpoint{Addr: h.addr, Port: service}, uint32(pick(h.r, 1, 2, 8)))
 	return h, nil
 }
@@ -161,7 +165,7 @@ func (h *host) look(tick bool) {
 	case !h.dead && !h.stopped:
 		h.mortal(h.drive)
 	case tick || h.top.SleeperIsBottom():
-		h.bottom.Look(tick)
+		h.byBottom(func() { h.bottom.Look(tick) })
 	}
 	h.check()
 	h.plan()
@@ -313,6 +317,9 @@ func (h *host) dial(to *host) {
 		h.w.fail("host %d: no socket", h.id)
 	}
 	h.add(i, flow, t, 0)
+	if h.w.plan.Odd {
+		h.top.SetOptions(i, oddStart(h.r))
+	}
 	h.register(i, flow)
 	h.byBottom(func() {
 		if !h.bottom.Connect(i, flow, uint16(to.id)) {

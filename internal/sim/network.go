@@ -4,11 +4,13 @@ import (
 	"math/rand/v2"
 
 	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
 )
 
 // conditions are those of a link in one direction.
 type conditions struct {
 	loss, dup, reorder, corrupt float64
+	mark                        float64 // with congestion experienced, instead of a loss
 	delay, jitter               tcp.Time
 	rate, clog                  int // octets a second, octets
 	mtu                         int
@@ -49,6 +51,11 @@ func (l *link) send(r *rand.Rand, now tcp.Time, b []byte) (arrivals []flight, fa
 		l.busy = start
 	}
 	at, fate := l.arrival(r, start)
+	if chance(r, l.mark) {
+		if marked := mark(b); marked != nil {
+			b, fate = marked, fate+" marked"
+		}
+	}
 	if chance(r, l.corrupt) {
 		b, fate = corrupt(r, b), fate+" damaged"
 	}
@@ -84,6 +91,49 @@ func corrupt(r *rand.Rand, b []byte) []byte {
 	return b
 }
 
+// mark marks a packet whose transport knows ECN with CE (RFC 3168 section 5); it
+// returns nil for another one.
+func mark(b []byte) []byte {
+	b = append([]byte(nil), b...)
+	if b[0]>>4 == 6 {
+		if b[1]&0x30 == 0 {
+			return nil
+		}
+		b[1] |= 0x30
+		return b
+	}
+	if b[1]&3 == 0 {
+		return nil
+	}
+	b[1] |= 3
+	h := b[:int(b[0]&0xf)*4]
+	h[10], h[11] = 0, 0
+	sum := ^wire.Fold(wire.Sum(0, h))
+	h[10], h[11] = byte(sum>>8), byte(sum)
+	return b
+}
+
+// tooBig makes the ICMP message that a router sends about a packet that is too
+// big for its next link.
+func tooBig(b []byte, mtu int) []byte {
+	var s seen
+	s.read(b)
+	m := wire.ICMP{
+		Type: wire.ICMPUnreachable, Code: wire.ICMPCodeFragNeeded, MTU: uint32(mtu),
+		Quoted: s.ip, SrcPort: s.tcp.SrcPort, DstPort: s.tcp.DstPort, Seq: s.tcp.Seq,
+	}
+	ip := wire.IP{Src: s.ip.Dst, Dst: s.ip.Src, Proto: wire.ProtoICMP, TTL: 64}
+	if !s.ip.Is4() {
+		m.V6, m.Type, m.Code = true, wire.ICMP6PacketTooBig, 0
+		ip.Proto = wire.ProtoICMPv6
+	}
+	var body [wire.MaxICMPLen]byte
+	n := m.Emit(body[:], &ip.Src, &ip.Dst)
+	out := make([]byte, wire.IPv6Len+n)
+	head := ip.Emit(out, n)
+	return append(out[:head], body[:n]...)
+}
+
 // calm are the conditions of a healed network.
 func (p *Plan) calm() conditions {
 	return conditions{delay: p.Delay, mtu: 65535}
@@ -93,6 +143,6 @@ func (p *Plan) calm() conditions {
 func (p *Plan) weather() conditions {
 	return conditions{
 		loss: p.Loss, dup: p.Dup, reorder: p.Reorder, corrupt: p.Corrupt,
-		delay: p.Delay, jitter: p.Jitter, rate: p.Rate, clog: p.Clog, mtu: 65535,
+		mark: p.Mark, delay: p.Delay, jitter: p.Jitter, rate: p.Rate, clog: p.Clog, mtu: 65535,
 	}
 }

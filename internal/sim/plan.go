@@ -23,6 +23,8 @@ type Plan struct {
 	Slots   int // packets that the driver's send queue holds
 
 	Loss, Dup, Reorder, Corrupt float64 // of packets
+	Mark                        float64 // … that get a congestion mark
+	Told                        bool    // routers tell of packets that are too big
 	Delay, Jitter               tcp.Time
 	Rate                        int // octets in a second; 0: as fast as they come
 	Clog                        int // octets that wait for Rate before packets are dropped
@@ -76,6 +78,9 @@ func newPlan(seed uint64) Plan {
 		p.Clog = max(2*p.MTU, pick(r, 3000, 20000, 100000))
 	}
 	p.SmallMTU, p.Partition, p.Stop, p.Kill, p.Odd = some(6), some(4), some(4), some(5), some(2)
+	if p.Told = some(2); some(4) {
+		p.Mark = pick(r, 0.01, 0.2)
+	}
 	return p
 }
 
@@ -97,7 +102,7 @@ func (p *Plan) String() string {
 		{p.IPv6, "IPv6"}, {p.Loss > 0, fmt.Sprint("loss ", p.Loss)}, {p.Dup > 0, fmt.Sprint("doubles ", p.Dup)},
 		{p.Reorder > 0, fmt.Sprint("reorders ", p.Reorder)}, {p.Corrupt > 0, fmt.Sprint("damages ", p.Corrupt)},
 		{p.Jitter > 0, fmt.Sprint("jitter ", p.Jitter/tcp.Millisecond, " ms")},
-		{p.Rate > 0, fmt.Sprint("rate ", p.Rate, " B/s, queue ", p.Clog)}, {p.SmallMTU, "the path's MTU changes"},
+		{p.Rate > 0, fmt.Sprint("rate ", p.Rate, " B/s, queue ", p.Clog)}, {p.SmallMTU, "the path's MTU changes"}, {p.SmallMTU && p.Told, "and ICMP says so"}, {p.Mark > 0, fmt.Sprint("marks ", p.Mark)},
 		{p.Partition, "partitions"}, {p.Stop, "programs stopped"}, {p.Kill, "a program killed"}, {p.Odd, "odd programs"},
 	} {
 		if x.on {

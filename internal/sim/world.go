@@ -262,9 +262,19 @@ func (w *world) transmit(from, to int, b []byte, slow bool) {
 	if w.opts.Trace != nil {
 		w.tracePacket(from, to, b, fate)
 	}
+	if fate == "too big" && w.plan.Told {
+		w.tell(from, to, b)
+	}
 	for _, f := range arrivals {
 		w.queue.add(f.at, func() { w.hosts[to].arrive(from, f.b, slow) })
 	}
+}
+
+// tell sends a router's message about a packet that was too big.
+func (w *world) tell(from, to int, b []byte) {
+	l := &w.links[from][to]
+	w.trace("%d>%d packet too big, the MTU is %d", to, from, l.mtu)
+	w.queue.add(w.now+l.delay, func() { w.hosts[from].arrive(to, tooBig(b, l.mtu), false) })
 }
 
 // digest mixes a packet and its time into the result's digest (FNV-1a).

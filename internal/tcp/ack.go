@@ -54,10 +54,13 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 
 // takeWindow takes the peer's window: "If (SND.WL1 < SEG.SEQ or (SND.WL1 =
 // SEG.SEQ and SND.WL2 =< SEG.ACK)), set SND.WND <- SEG.WND". An old
-// acknowledgement is none that could carry a younger window.
+// acknowledgement is none that could carry a younger window, and one of something
+// new always does, even on data that is sent again: SND.WND counts from SND.UNA, so
+// that otherwise the old window would go on with it, beyond what was offered.
 func (c *Conn) takeWindow(seg *Segment) {
 	s := &c.snd
-	if seg.Ack.Before(s.una) || seg.Seq.Before(s.wl1) || (seg.Seq == s.wl1 && seg.Ack.Before(s.wl2)) {
+	old := seg.Ack.Before(s.una) || seg.Seq.Before(s.wl1) || (seg.Seq == s.wl1 && seg.Ack.Before(s.wl2))
+	if old && !seg.Ack.After(s.una) {
 		return
 	}
 	// "The window field (SEG.WND) of every incoming segment, with the exception of
@@ -69,7 +72,7 @@ func (c *Conn) takeWindow(seg *Segment) {
 	}
 	s.wnd = wnd
 	s.maxWnd = max(s.maxWnd, wnd)
-	s.wl1 = seg.Seq
+	s.wl1 = seq.Max(s.wl1, seg.Seq)
 	s.wl2 = seg.Ack
 }
 

@@ -73,6 +73,10 @@ func readCookie(now Time, flow *wire.Flow, secret *[16]byte, irs, iss seq.Number
 func CookieSynAck(now Time, flow *wire.Flow, secret *[16]byte, opt *ConnOptions, syn *Segment, out *Segment) {
 	var c Conn
 	c.cookieConn(now, flow, secret, 0, opt, syn)
+	if !c.has(flagTimestamps) { // the echo of ours is what would remember the rest
+		c.clear(flagScaling | flagSACK)
+		c.ecn = ecn{}
+	}
 	c.snd.iss = makeCookie(now, flow, secret, syn.Seq, c.cookieIndex(syn))
 	c.snd.nxt = c.snd.iss
 	c.emitSyn(now, out)

@@ -201,3 +201,20 @@ func TestCookieStampIsNeverAheadOfTheClock(t *testing.T) {
 		}
 	}
 }
+
+// Without timestamps nothing remembers the options of a SYN. The SYN-ACK agreed to
+// window scaling all the same: the peer scaled its windows and ours by 128, and
+// the connection that its acknowledgement made did not (seed 1215 of the simulator).
+func TestCookieWithoutTimestampsAgreesToNothing(t *testing.T) {
+	ecn := func(tk *talk) { tk.c.Opt.ECN = ECNOn }
+	a := newCookieTalk(t, withSACK, withScale, ecn)
+	if o := a.last.Options; o.Present != wire.HasMSS || a.last.Flags != sSA {
+		t.Errorf("the SYN-ACK is %v with %v", a.last.Flags, o.String())
+	}
+	if !a.open() {
+		t.Fatal("refused")
+	}
+	if a.c.has(flagScaling) || a.c.has(flagSACK) || a.c.ecn.on != 0 {
+		t.Error("the connection has agreed to what the SYN-ACK did not offer")
+	}
+}

@@ -34,10 +34,14 @@ func (c *Conn) stop(i int) {
 	}
 }
 
-// stopSending clears the timers that watch what is in flight.
+// stopSending clears the timers that watch what is in flight, and the one that
+// waits to send if there is nothing to be sent.
 func (c *Conn) stopSending() {
 	t := &c.timers
 	t.at[timerResend], t.at[timerLoss] = 0, 0
+	if c.unsent() == 0 && (!c.has(flagFinQueued) || c.finSent()) {
+		t.at[timerPace] = 0
+	}
 	c.clear(flagReorderTimer)
 	t.findNext()
 }
