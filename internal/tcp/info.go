@@ -45,6 +45,8 @@ type Info struct {
 	PacingRate     uint64 // 0: no pacing
 	Delivered      uint64 // octets known to have arrived
 
+	Recovery RecoveryInfo // what is believed lost, and of the path
+
 	Stats
 }
 
@@ -72,6 +74,7 @@ func (c *Conn) Info(now Time) Info {
 		i.Sacked, i.Lost = c.board.sacked, c.board.lost
 	}
 	if c.State.Synchronized() {
+		i.Recovery = c.Recovery()
 		i.NotSent = c.unsent()
 	}
 	return i
