@@ -21,6 +21,7 @@ type serverFlags struct {
 	ring, socket, cpus string
 	addrs              []string
 	quiet              bool
+	crc                bool
 }
 
 func newServer() *cobra.Command {
@@ -42,6 +43,7 @@ socket: start them with USERTCP_SERVER=PATH in their environment, or leave
 	flags.StringArrayVar(&f.addrs, "addr", nil, "an `address` of this host")
 	flags.StringVar(&f.socket, "socket", "", "`path` of the socket (default: $USERTCP_SERVER,\nelse the user's, else the system's)")
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
+	flags.BoolVar(&f.crc, "crc", false, "AAL-5's CRC-32 on every PDU (on all hosts of the ring)")
 	flags.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
 	return cmd
 }
@@ -59,7 +61,7 @@ func (f *serverFlags) run(cmd *cobra.Command) error {
 
 // config checks the flags.
 func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
-	cfg := server.Config{Ring: f.ring, Socket: f.socket, Stderr: cmd.ErrOrStderr()}
+	cfg := server.Config{Ring: f.ring, Socket: f.socket, CRC: f.crc, Stderr: cmd.ErrOrStderr()}
 	if f.ring == "" {
 		return cfg, errors.New("server needs -ring DIR")
 	}

@@ -37,13 +37,12 @@ type child struct {
 	driver *ring.Driver
 	bottom *half.Bottom
 
-	circuits  sync.Mutex                // one change of circuits at a time
-	waiting   map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
-	points    bindPoints
-	requests  chan struct{} // room for requests in progress
-	kick      chan struct{} // there may be live connections
-	ended     chan struct{} // closed when the application has gone
-	lostFrame error
+	circuits sync.Mutex                // one change of circuits at a time
+	waiting  map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
+	points   bindPoints
+	requests chan struct{} // room for requests in progress
+	kick     chan struct{} // there may be live connections
+	ended    chan struct{} // closed when the application has gone
 }
 
 // maxRequests is how many of the application's requests are worked on at once.
@@ -210,9 +209,7 @@ type outside struct{ c *child }
 func (o outside) Send(ip []byte) {
 	c := o.c
 	f := ring.NewPDU(c.cfg.vci, 0, ip)
-	if err := ring.SendFrame(c.frames, &f); err != nil {
-		c.lostFrame = err
-	}
+	c.send(&f)
 }
 
 // Gone implements half.Outside.

@@ -46,14 +46,26 @@ func (c *child) fromServer(m *message.Message) {
 func (c *child) take(s waitingSyn, circuit uint16) {
 	c.bottom.Arrive(s.pdu, circuit)
 	c.divert(s.id, 0)
+	if circuit == pool.NoCircuit {
+		if flow, ok := flowOf(s.pdu); ok {
+			go c.forward(wire.Flow{Local: flow.Remote, Remote: flow.Local})
+		}
+	}
+}
+
+// forward has the server forward the packets of a connection without a circuit
+// to this child, even when nobody listens any more (paper appendix A.3).
+func (c *child) forward(flow wire.Flow) {
+	m := message.Message{Type: message.Forward, Op: message.OpOpen, Local: flow.Local, Remote: flow.Remote}
+	if _, errno := c.ask(&m); errno == 0 && !c.bottom.RegisterFlow(flow) {
+		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Local: flow.Local, Remote: flow.Remote})
+	}
 }
 
 // divert tells the server what has become of a SYN.
 func (c *child) divert(id uint32, errno unix.Errno) {
 	m := message.Message{Type: message.Divert, ID: id, Errno: uint32(errno)}
-	if err := c.control.Channel().SendMessage(&m); err != nil {
-		c.lostFrame = err
-	}
+	_ = c.control.Channel().SendMessage(&m) // a server that is gone need not know
 }
 
 // circuitTo returns the circuit to a peer, and begins one if there is none.
@@ -83,7 +95,7 @@ func (c *child) circuitTo(peer wire.VCI) (i uint16, up bool, err error) {
 	}
 	defer unix.Close(bell)
 	f := ring.Frame{
-		Type: ring.FrameAttach, Src: c.cfg.vci, Dst: peer, N: ring.Version,
+		Type: ring.FrameAttach, Src: c.cfg.vci, Dst: peer, N: c.offerVersion(),
 		Files: ring.Peer{Memory: ro, Bell: bell, Top: c.doors[0].Fd(), Bottom: c.doors[1].Fd()}.Files(),
 	}
 	return i, false, ring.SendFrame(c.frames, &f)
@@ -112,10 +124,7 @@ func (c *child) frame(f *ring.Frame) {
 		c.attach(f)
 		return
 	case ring.FrameDetach:
-		c.bottom.Change(func() {
-			c.driver.Close(f.Src)
-			c.driver.Collect()
-		})
+		c.detach(f.Src)
 	case ring.FramePDU:
 		c.bottom.Arrive(f.Packet(), pool.NoCircuit)
 	case ring.FrameUnreachable:
@@ -130,8 +139,9 @@ func (c *child) frame(f *ring.Frame) {
 // does so now.
 func (c *child) attach(f *ring.Frame) {
 	p, err := ring.PeerFrom(f.Files)
-	if err != nil || f.N != ring.Version {
+	if err != nil || f.N != c.offerVersion() {
 		message.CloseFiles(f.Files)
+		c.send(&ring.Frame{Type: ring.FrameDetach, Src: c.cfg.vci, Dst: f.Src})
 		return
 	}
 	c.circuits.Lock()
@@ -169,3 +179,32 @@ func flowOf(b []byte) (wire.Flow, bool) {
 }
 
 var _ half.Outside = outside{}
+
+// offerVersion is what both ends of a circuit must agree on: the layout of its
+// memory, and whether PDUs carry a CRC.
+func (c *child) offerVersion() uint32 {
+	if c.cfg.crc {
+		return ring.Version ^ 1
+	}
+	return ring.Version
+}
+
+// detach ends the circuit to a peer that is gone, or does not want one. SYNs that
+// waited for it go on without.
+func (c *child) detach(peer wire.VCI) {
+	c.circuits.Lock()
+	defer c.circuits.Unlock()
+	c.bottom.Change(func() {
+		c.driver.Close(peer)
+		c.driver.Collect()
+	})
+	for _, s := range c.waiting[peer] {
+		c.take(s, pool.NoCircuit)
+	}
+	delete(c.waiting, peer)
+}
+
+// send sends a frame to the server; one that gets lost is as a packet that does.
+func (c *child) send(f *ring.Frame) {
+	_ = ring.SendFrame(c.frames, f)
+}

@@ -222,6 +222,19 @@ func (b *Bottom) Register(i uint32, what Registered) bool {
 	return ok
 }
 
+// RegisterFlow notes that the connection server knows of a connection. It reports
+// false if there is no such connection.
+func (b *Bottom) RegisterFlow(flow wire.Flow) bool {
+	found := false
+	b.Change(func() {
+		if i := b.lookup(&flow); i != none {
+			b.aux[i].registered |= uint8(RegisteredFlow)
+			found = true
+		}
+	})
+	return found
+}
+
 // Arrive takes an IP packet that came through the connection server. circuit is
 // the one to the pool that it came from, or pool.NoCircuit.
 func (b *Bottom) Arrive(ip []byte, circuit uint16) {

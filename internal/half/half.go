@@ -156,11 +156,13 @@ func (h *Half) feed() {
 // needed any more.
 func (h *Half) hasBuffer(i uint32) bool {
 	circuit := h.aux[i].circuit
-	if h.conns[i].SendSpace() == 0 {
+	switch {
+	case h.conns[i].SendSpace() == 0:
 		return true
-	}
-	if circuit == pool.NoCircuit || h.ctl.chunks.Free == 0 {
+	case h.ctl.chunks.Free == 0:
 		return false
+	case circuit == pool.NoCircuit:
+		return h.rx.Available() > 0
 	}
 	buf, _ := h.drv.Alloc(circuit)
 	if buf == pool.None {

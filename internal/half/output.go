@@ -54,11 +54,50 @@ func (h *Half) transmit(i uint32) {
 	p := &h.pkt
 	h.header(p, &c.Flow, &h.out, c.Opt.TTL, c.Opt.TOS)
 	circuit := h.aux[i].circuit
-	if h.out.Len > 0 && !h.gather(p, circuit) {
+	switch {
+	case h.out.Len == 0 || h.gather(p, circuit):
+		h.emit(p, circuit)
+	case h.drv.Usable(circuit):
+		h.bounce(p, circuit)
+	default:
 		h.transmitSlow(p)
-		return
 	}
-	h.emit(p, circuit)
+}
+
+// bounce sends the segment in h.out from a copy in buffers of the circuit: its
+// payload lies elsewhere, since the circuit came later than the data, or in too
+// many pieces. Without buffers the packet is lost, as a packet may be.
+func (h *Half) bounce(p *pool.Packet, circuit uint16) {
+	p.Region, p.NPieces = pool.TxRegion(circuit), 0
+	at, skip, left := h.out.First, h.out.Skip, h.out.Len
+	size, used, room := uint32(h.drv.BufferSize()), uint32(0), []byte(nil)
+	for left > 0 {
+		if len(room) == 0 {
+			buf, off := h.drv.Alloc(circuit)
+			if buf == pool.None {
+				break
+			}
+			p.Bufs[p.NPieces], p.Pieces[p.NPieces] = buf, pool.Piece{Off: off}
+			p.NPieces++
+			room = h.drv.Octets(p.Region)[off : off+size]
+		}
+		c := &h.chunks[at]
+		used = uint32(copy(room, h.octets(c, skip, min(c.Len-skip, left))))
+		room = room[used:]
+		p.Pieces[p.NPieces-1].Len += used
+		left -= used
+		if skip += used; skip == c.Len {
+			at, skip = c.Next, 0
+		}
+	}
+	if left == 0 {
+		h.emit(p, circuit)
+	} else {
+		h.ctl.Counters.NoRoute++
+	}
+	for _, b := range p.Bufs[:p.NPieces] {
+		h.drv.Unref(p.Region, b)
+	}
 }
 
 // header writes the headers of a segment into a packet that has no payload yet.

@@ -57,7 +57,12 @@ func newSleepers(t *testing.T) *sleepers {
 	z.a, z.b = newHosts(t, SpinOff)
 	check(t, z.a.fetch())
 	z.a.topDrv.Changed()
-	z.a.top.watching = true // no watchdog: it would be a task that the scheduler does not know
+	for _, h := range []*host{z.a, z.b} {
+		// No watchdog: it would be a task that the scheduler does not know.
+		h.top.Change(func() { h.top.watching = true })
+		h.top.watch.Stop()
+		h.top.alarm.Stop()
+	}
 	return z
 }
 

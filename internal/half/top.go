@@ -330,7 +330,7 @@ func (t *Top) awaken(uintptr) bool {
 // unattended starts the watchdog: nobody waits, and nobody takes packets.
 func (t *Top) unattended() {
 	t.bell.Awake()
-	if !t.watching && t.ctl.live > 0 {
+	if !t.watching && !t.closed && t.ctl.live > 0 {
 		t.watching = true
 		t.watched = t.calls
 		t.watch.Reset(watchPeriod)

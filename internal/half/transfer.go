@@ -74,23 +74,26 @@ func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 
 // reserveBuffer takes another buffer.
 func (h *Half) reserveBuffer(i uint32, want int, r *reservation) bool {
-	circuit := h.aux[i].circuit
-	if circuit == pool.NoCircuit {
+	c := tcp.Chunk{Region: pool.OwnRegion, Next: none}
+	size := rxSize
+	if circuit := h.aux[i].circuit; circuit == pool.NoCircuit {
+		c.Buf, c.Off = h.rx.Alloc()
+	} else {
+		c.Region, size = pool.TxRegion(circuit), h.drv.BufferSize()
+		c.Buf, c.Off = h.drv.Alloc(circuit)
+	}
+	if c.Buf == pool.None {
 		return false
 	}
-	buf, off := h.drv.Alloc(circuit)
-	if buf == pool.None {
-		return false
-	}
-	region := pool.TxRegion(circuit)
 	at := h.allocChunk()
 	if at == none {
-		h.drv.Unref(region, buf)
+		h.unref(&c)
 		return false
 	}
-	n := min(want-r.bytes, h.drv.BufferSize())
-	h.chunks[at] = tcp.Chunk{Off: off, Len: uint32(n), Buf: buf, Region: region, Next: none}
-	r.spans[r.n] = span{b: h.drv.Octets(region)[off : int(off)+n], chunk: at}
+	n := min(want-r.bytes, size)
+	c.Len = uint32(n)
+	h.chunks[at] = c
+	r.spans[r.n] = span{b: h.octets(&c, 0, c.Len), chunk: at}
 	r.n++
 	r.bytes += n
 	return true

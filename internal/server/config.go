@@ -21,6 +21,7 @@ type Config struct {
 	Ring   string       // needed: directory of the ring; made if it is not there
 	Addrs  []netip.Addr // needed: the host's addresses
 	Socket string       // needed: path of the Unix socket for applications
+	CRC    bool         // every PDU carries AAL-5's CRC-32; hosts that differ exchange frames instead of circuits
 
 	Log    *slog.Logger  // default: nothing is logged
 	Stderr io.Writer     // of the children; default: the server's own
@@ -40,15 +41,19 @@ type Config struct {
 type SpawnArgs struct {
 	VCI    wire.VCI
 	Addrs  []netip.Addr
+	CRC    bool
 	Files  [3]*os.File
 	Stderr io.Writer
 }
 
-// Args returns the arguments: -vci N -addr A [-addr A ...].
+// Args returns the arguments: -vci N -addr A [-addr A ...] [-crc].
 func (a *SpawnArgs) Args() []string {
 	args := []string{"-vci", strconv.Itoa(int(a.VCI))}
 	for _, addr := range a.Addrs {
 		args = append(args, "-addr", addr.String())
+	}
+	if a.CRC {
+		args = append(args, "-crc")
 	}
 	return args
 }

@@ -100,7 +100,7 @@ func (s *Server) startChild(c *child, user int) error {
 	userEnd := os.NewFile(uintptr(dup), "user channel")
 	defer userEnd.Close()
 	cmd, err := s.cfg.Spawn(SpawnArgs{
-		VCI: c.vci, Addrs: s.cfg.Addrs, Stderr: s.cfg.Stderr,
+		VCI: c.vci, Addrs: s.cfg.Addrs, CRC: s.cfg.CRC, Stderr: s.cfg.Stderr,
 		Files: [3]*os.File{controlEnd, framesEnd, userEnd},
 	})
 	if err != nil {

@@ -69,7 +69,8 @@ type Conn struct {
 	dup      repeated
 	probeEnd seq.Number // sndNxt when the tail loss probe was sent, if probing
 	probing  probing
-	_        [7]uint8
+	_        [3]uint8
+	late     uint32 // octets that a segment came behind its successors, at most
 
 	Stats Stats
 

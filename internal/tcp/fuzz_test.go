@@ -60,6 +60,8 @@ func (f *fuzzer) segment() Segment {
 		seg.Flags |= wire.ACK // mostly
 	}
 	seg.Options.Present = wire.OptionSet(f.byte())
+	seg.Urgent, seg.ECN = uint16(seg.Window>>3), uint8(seg.Seq)&3
+	seg.Options.UserTimeout = seg.Window
 	if f.c.has(flagTimestamps) {
 		seg.Options.Present ^= wire.HasTimestamps
 	}
@@ -74,8 +76,34 @@ func (f *fuzzer) segment() Segment {
 	return seg
 }
 
+// urgent plays what a program does with urgent data.
+func (f *fuzzer) urgent() {
+	before, here, _ := f.c.Urgent()
+	switch f.byte() % 3 {
+	case 0:
+		f.do("SendUrgent", func(*Memory) { f.c.SendUrgent(f.now) })
+	case 1:
+		f.do("UrgentSeen", func(*Memory) { f.c.UrgentSeen() })
+	default:
+		if here && before == 0 {
+			f.do("SkipUrgent", func(m *Memory) { f.c.SkipUrgent(m, f.now, 'u') })
+		}
+	}
+}
+
+// icmp plays what routers say of a segment near those in flight.
+func (f *fuzzer) icmp() {
+	quoted := f.c.snd.una + seq.Number(f.near())
+	if f.byte()%4 == 0 {
+		f.do("Unreachable", func(m *Memory) { f.c.Unreachable(m, f.now, ErrUnreachable, f.byte()%2 == 0, quoted) })
+		return
+	}
+	mtu := uint32(f.byte()) << 3
+	f.do("PathMTU", func(m *Memory) { f.c.PathMTU(m, f.now, mtu, quoted) })
+}
+
 func (f *fuzzer) play() {
-	switch op := f.byte() % 16; op {
+	switch op := f.byte() % 20; op {
 	case 0, 1, 2, 3, 4:
 		seg := f.segment()
 		f.do("Input", func(m *Memory) { f.c.Input(m, f.now, &seg) })
@@ -99,6 +127,10 @@ func (f *fuzzer) play() {
 		f.options()
 	case 11:
 		f.ending()
+	case 12:
+		f.urgent()
+	case 13:
+		f.icmp()
 	default:
 		f.output()
 	}
@@ -109,6 +141,8 @@ func (f *fuzzer) options() {
 	b := f.byte()
 	o.NoDelay, o.Cork, o.QuickAck, o.KeepAlive = b&1, b>>1&1, b>>2&1, b>>3&1
 	o.UserTimeout = uint32(b>>4) * 100
+	k := uint32(f.byte())
+	o.NotSentLowat, o.WindowClamp, o.UrgentInline = k&7*300, k>>3&7*700, uint8(k>>6&1)
 	f.do("OptionsChanged", func(*Memory) { f.c.OptionsChanged(f.now) })
 }
 
@@ -155,6 +189,7 @@ func newFuzzer(t testing.TB, code []byte) *fuzzer {
 	o.Timestamps, o.SACK, o.WindowScaling = how&1, how>>1&1, how>>2&1
 	o.RcvBuf = 1000 + uint32(f.byte())*64
 	o.SndBuf = 1000 + uint32(f.byte())*64
+	o.ECN, o.MTUProbe, o.UserTimeoutOption = how>>3&1+1, (how>>4)%3, how>>5&1
 	f.c.Opt = o
 	if how&0x80 == 0 {
 		syn := f.segment()

@@ -22,6 +22,7 @@ type Info struct {
 	RTO            Time // retransmission timeout, back-off included
 	ATO            Time // longest delay of an acknowledgement
 	RTT, RTTVar    Time // smoothed round-trip time and its variance
+	MinRTT         Time // smallest round-trip time of late
 	ReceiverRTT    Time // round-trip time as the receiver estimates it
 	LastDataSent   Time // since data was last sent
 	LastDataRecv   Time // since data last came
@@ -39,9 +40,12 @@ type Info struct {
 	SndBuf, RcvBuf uint32 // sizes of the buffers now
 	Unacked        uint32 // sent and not acknowledged
 	NotSent        uint32 // written and not sent
+	Sacked, Lost   uint32 // of Unacked: selectively acknowledged; believed lost
 	Unread         uint32 // in order and not read
 	PacingRate     uint64 // 0: no pacing
 	Delivered      uint64 // octets known to have arrived
+
+	Recovery RecoveryInfo // what is believed lost, and of the path
 
 	Stats
 }
@@ -55,7 +59,7 @@ func (c *Conn) Info(now Time) Info {
 		ECN: c.ecn.on != 0, ECNSeen: c.Stats.CE > 0,
 		SndScale: s.scale, RcvScale: r.scale,
 		Retransmits: s.retries, Probes: max(s.probes, s.keepProbes), Backoff: c.rtt.shift,
-		RTO: c.RTO(), ATO: delayedAck, RTT: c.rtt.srtt, RTTVar: c.rtt.rttvar, ReceiverRTT: c.tuning.rtt,
+		RTO: c.RTO(), ATO: delayedAck, RTT: c.rtt.srtt, RTTVar: c.rtt.rttvar, MinRTT: c.MinRTT(), ReceiverRTT: c.tuning.rtt,
 		LastDataSent: since(now, s.lastData), LastDataRecv: since(now, r.lastData), LastAckRecv: since(now, r.lastSeg),
 		UserTimeout: c.userTimeoutSpan(),
 		SndMSS:      s.mss, RcvMSS: r.mss, AdvMSS: uint32(c.Opt.MSS), PathMTU: uint32(c.path.mtu),
@@ -67,8 +71,10 @@ func (c *Conn) Info(now Time) Info {
 	}
 	if c.State >= SynSent {
 		i.Unacked = c.flight()
+		i.Sacked, i.Lost = c.board.sacked, c.board.lost
 	}
 	if c.State.Synchronized() {
+		i.Recovery = c.Recovery()
 		i.NotSent = c.unsent()
 	}
 	return i

@@ -20,6 +20,8 @@ func TestInfo(t *testing.T) {
 		{"sndScale", i.SndScale, uint8(3)},
 		{"rcvScale", i.RcvScale, a.c.rcv.scale},
 		{"srtt", i.RTT, 10 * Millisecond},
+		{"minRTT in ms", i.MinRTT / Millisecond, Time(9)},
+		{"sacked and lost", i.Sacked + i.Lost, uint32(0)},
 		{"unacked", i.Unacked, uint32(500)},
 		{"notSent", i.NotSent, uint32(200)},
 		{"unread", i.Unread, uint32(100)},

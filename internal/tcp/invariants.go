@@ -116,6 +116,7 @@ func (c *Conn) checkBoard(*Memory) error {
 		claim{b.una == c.snd.una && at == c.snd.nxt, "the scoreboard reaches from una to nxt"},
 		claim{b.sacked == c.board.sacked && b.lost == c.board.lost, "its counts are those of its runs"},
 		claim{b.lost == 0 || c.loss.phase != phaseOpen, "what is lost is recovered"},
+		claim{c.rack.fack.AtOrAfter(b.una) && c.rack.fack.AtOrBefore(at), "the highest delivered octet lies from una to nxt"},
 		claim{c.probing <= probeResent, "a known kind of probe"},
 		claim{!c.has(flagReorderTimer) || c.armed(timerLoss), "the reordering timer runs"},
 		claim{c.undo.frto == frtoNone || c.loss.phase == phaseLoss, "F-RTO follows a timeout"},

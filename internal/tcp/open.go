@@ -146,6 +146,7 @@ func (c *Conn) establish(m *Memory, now Time, seg *Segment) {
 	c.measure(now, seg)
 	s.una = s.iss.Add(1)
 	c.board.begin(s.una)
+	c.rack.fack = s.una
 	s.retries = 0
 	s.wl2 = seg.Ack
 	c.rtt.shift = 0

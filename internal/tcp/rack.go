@@ -70,12 +70,13 @@ func sentAfter(at stamp, end seq.Number, at2 stamp, end2 seq.Number) bool {
 
 // rackDeliver takes note of the delivery of [start, end), which is in run r
 // (RFC 8985 section 6.2, steps 1 to 3).
-func (c *Conn) rackDeliver(now Time, seg *Segment, r sent, end seq.Number) {
+func (c *Conn) rackDeliver(now Time, seg *Segment, r sent, start, end seq.Number) {
 	k := &c.rack
 	rtt := stampOf(now).since(r.at)
 	if r.at&sentResent == 0 {
 		if end.Before(k.fack) {
 			k.reordered = 1
+			c.late = max(c.late, uint32(k.fack.From(start)))
 		}
 	} else if rtt < k.minRTT() || c.echoesBefore(seg, now-rtt.time()) {
 		return // it is the first copy that has arrived
@@ -207,10 +208,12 @@ func (c *Conn) lossTimeout(now Time) {
 // RecoveryInfo says what loss recovery believes: for TCP_INFO and the like.
 type RecoveryInfo struct {
 	Sacked, Lost, InFlight uint32 // octets, of what is sent and not acknowledged
+	Again                  uint32 // octets in flight that were sent again
 	Recovering             bool   // a fast recovery is going on
 	TimedOut               bool   // what follows a timeout is going on
 	Disorder               bool   // neither, but something is sacked
 	Reordering             bool   // segments have arrived out of order
+	Late                   uint32 // octets that a segment came behind its successors, at most
 	ReorderWindow          Time   // how much later a segment may come without being taken for lost
 	MinRTT                 Time
 }
@@ -223,7 +226,9 @@ func (c *Conn) Recovery() RecoveryInfo {
 		TimedOut:      c.loss.phase == phaseLoss,
 		Disorder:      c.loss.phase == phaseOpen && (c.board.sacked > 0 || c.loss.dupAcks > 0),
 		Reordering:    c.rack.reordered != 0,
+		Late:          c.late,
 		ReorderWindow: c.reorderWindow().time(),
 		MinRTT:        c.MinRTT(),
+		Again:         c.board.again(),
 	}
 }

@@ -1,6 +1,10 @@
 package tcp
 
-import "testing"
+import (
+	"testing"
+
+	"usertcp/internal/seq"
+)
 
 func TestReorderingBelowTheWindowIsNoLoss(t *testing.T) {
 	a := selective(t, 4)
@@ -14,7 +18,7 @@ func TestReorderingBelowTheWindowIsNoLoss(t *testing.T) {
 	if a.c.Stats.Resent != 0 || a.c.Deadline() != Never {
 		t.Errorf("%d sent again, due %d", a.c.Stats.Resent, a.c.Deadline())
 	}
-	if !a.c.Recovery().Reordering {
+	if r := a.c.Recovery(); !r.Reordering || r.Late != 3000 {
 		t.Error("the reordering was not noticed")
 	}
 }
@@ -143,5 +147,50 @@ func TestStampsCompareAcrossTheWrap(t *testing.T) {
 	}
 	if !sentAfter(late|sentResent, 900, late, 5) || sentAfter(late, 5, late, 5) {
 		t.Error("order of segments sent at once")
+	}
+}
+
+func TestRecoveryInfo(t *testing.T) {
+	a := selective(t, 10)
+	if r := a.c.Recovery(); r.InFlight != 10000 || r.Disorder || r.Recovering || r.TimedOut {
+		t.Errorf("calm: %+v", r)
+	}
+	a.inject(sA, 1, 1, 0, sacks(1001, 2001))
+	if r := a.c.Recovery(); r.InFlight != 9000 || r.Sacked != 1000 || !r.Disorder {
+		t.Errorf("disorder: %+v", r)
+	}
+	a.inject(sA, 1, 1, 0, sacks(2001, 10001))
+	if r := a.c.Recovery(); r.Lost != 1000 || r.InFlight != 0 || !r.Recovering || r.Disorder {
+		t.Errorf("recovery: %+v", r)
+	}
+	a.drain()
+	if r := a.c.Info(a.now).Recovery; r.Lost != 0 || r.InFlight != 1000 || r.Again != 1000 {
+		t.Errorf("sent again: %+v", r)
+	}
+	a.advance(a.c.RTO())
+	if r := a.c.Recovery(); !r.TimedOut || r.Recovering || r.Lost != 1000 {
+		t.Errorf("after a timeout: %+v", r)
+	}
+}
+
+// A connection once took its first segment for one that had come late, if its
+// numbers were just before the middle of the space: the highest octet delivered
+// was not yet set.
+func TestFirstSegmentIsNotLate(t *testing.T) {
+	for _, iss := range []seq.Number{0xc0000000, 0x40000000, 0x80000000, 0xffffff00} {
+		tk := newTalk(t, withSACK)
+		tk.do("OpenActive", func(m *Memory) { tk.c.OpenActive(m, tk.now, testFlow, iss) })
+		tk.drain()
+		ack := func(s *Segment) { s.Ack = iss + 1 }
+		tk.inject(sSA, 0, 1, 0, ack)
+		tk.write(5000)
+		tk.drain()
+		tk.inject(sA, 1, 1, 0, ack, func(s *Segment) {
+			s.Options.SACKBlocks = 1
+			s.Options.SACK[0].Start, s.Options.SACK[0].End = iss+1001, iss+2001
+		})
+		if r := tk.c.Recovery(); r.Reordering || r.Late != 0 || r.Sacked != 1000 {
+			t.Errorf("ISS %d: %+v", iss, r)
+		}
 	}
 }

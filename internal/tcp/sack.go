@@ -71,7 +71,7 @@ func (c *Conn) takeInTurn(now Time, seg *Segment, x *news) {
 		k++
 	}
 	x.delivered = x.acked
-	c.rackDeliver(now, seg, b.sent[k], seg.Ack)
+	c.rackDeliver(now, seg, b.sent[k], b.una, seg.Ack)
 	b.shift(seg.Ack)
 	c.loss.dupAcks = 0
 }
@@ -104,7 +104,7 @@ func (c *Conn) arrived(now Time, seg *Segment, r sent, start, end seq.Number, x 
 	if r.at&sentResent == 0 && start.Before(c.loss.recover) {
 		x.original = true
 	}
-	c.rackDeliver(now, seg, r, end)
+	c.rackDeliver(now, seg, r, start, end)
 }
 
 // takeBlocks takes the SACK blocks of a segment (RFC 2018 section 5).
@@ -192,7 +192,9 @@ func (c *Conn) consider(now Time, seg *Segment, x *news, before uint32) {
 
 // enterRecovery begins fast recovery.
 func (c *Conn) enterRecovery(now Time, x *news, before uint32) {
-	c.onLoss(now, before)
+	// FlightSize counts what is acknowledged selectively (RFC 5681 section 2), but
+	// not what limited transmit has added.
+	c.onLoss(now, min(c.flight()+x.acked, c.cc.cwnd))
 	c.loss.phase = phaseRecovery
 	c.loss.recover = c.snd.nxt
 	c.probing = probeNone

@@ -197,6 +197,18 @@ func (b *scoreboard) count() {
 	}
 }
 
+// again counts the octets in flight that were sent more than once.
+func (b *scoreboard) again() (n uint32) {
+	from := b.una
+	for _, r := range b.sent[:b.n] {
+		if r.at&sentFate == sentResent {
+			n += uint32(r.end.From(from))
+		}
+		from = r.end
+	}
+	return n
+}
+
 // forget takes the fates in mask off all runs.
 func (b *scoreboard) forget(mask stamp, grain span) {
 	for i := range b.sent[:b.n] {

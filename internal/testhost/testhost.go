@@ -73,9 +73,16 @@ func Dir(t testing.TB) string {
 // Start starts a host on the ring in dir, in this process.
 func Start(t testing.TB, dir string, addrs ...netip.Addr) *Host {
 	t.Helper()
+	return StartWith(t, dir, func(*server.Config) {}, addrs...)
+}
+
+// StartWith is Start with a changed configuration.
+func StartWith(t testing.TB, dir string, change func(*server.Config), addrs ...netip.Addr) *Host {
+	t.Helper()
 	h := newHost(dir, addrs)
 	cfg, err := config(dir, h.Socket, addrs)
 	if err == nil {
+		change(&cfg)
 		h.Server, err = server.Start(cfg)
 	}
 	if err != nil {

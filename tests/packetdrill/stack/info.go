@@ -25,11 +25,34 @@ const (
 	optSynData
 )
 
+// congestionState returns tcpi_ca_state: open, disorder, recovery or loss.
+func congestionState(r *tcp.RecoveryInfo) byte {
+	switch {
+	case r.TimedOut:
+		return 4
+	case r.Recovering:
+		return 3
+	case r.Disorder:
+		return 1
+	}
+	return 0
+}
+
+// lostOctets returns what Linux counts as lost: what was sent again stays so until
+// it has arrived.
+func lostOctets(r *tcp.RecoveryInfo) uint32 {
+	if r.Recovering || r.TimedOut {
+		return r.Lost + r.Again
+	}
+	return r.Lost
+}
+
 // encodeInfo lays a connection's state out as struct tcp_info: times in µs (some
 // in ms), windows of congestion control in segments.
 func encodeInfo(i *tcp.Info) []byte {
 	b := make([]byte, infoLen)
 	b[0] = linuxStates[i.State]
+	b[1] = congestionState(&i.Recovery)
 	b[2], b[3], b[4] = i.Retransmits, i.Probes, i.Backoff
 	for bit, on := range map[byte]bool{optTimestamps: i.Timestamps, optSACK: i.SACK, optScaling: i.WindowScaling,
 		optECN: i.ECN, optECNSeen: i.ECNSeen, optSynData: i.FastOpen} {
@@ -48,10 +71,11 @@ func encodeInfo(i *tcp.Info) []byte {
 	}
 	for at, v := range map[int]uint32{
 		8: us(i.RTO), 12: us(i.ATO), 16: i.SndMSS, 20: i.RcvMSS,
-		24: segments(i.Unacked), 28: segments(uint32(i.SackedBytes)), 32: segments(uint32(i.LostBytes)),
+		24: segments(i.Unacked), 28: segments(i.Recovery.Sacked), 32: segments(lostOctets(&i.Recovery)),
+		36: segments(i.Recovery.Again),
 		44: ms(i.LastDataSent), 52: ms(i.LastDataRecv), 56: ms(i.LastAckRecv),
 		60: i.PathMTU, 64: i.RcvSsthresh, 68: us(i.RTT), 72: us(i.RTTVar),
-		76: ssthresh, 80: i.Cwnd / mss, 84: i.AdvMSS, 88: 3,
+		76: ssthresh, 80: i.Cwnd / mss, 84: i.AdvMSS, 88: max(3, segments(i.Recovery.Late)),
 		92: us(i.ReceiverRTT), 96: i.RcvSpace, 100: i.Resent,
 		136: uint32(i.SegsOut), 140: uint32(i.SegsIn), 144: i.NotSent,
 		152: i.DataSegsIn, 156: i.DataSegsOut,
