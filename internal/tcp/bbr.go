@@ -210,10 +210,17 @@ func (b *bbrState) setPace(c *Conn) {
 	if bw == 0 {
 		return
 	}
-	pace := max(bw*uint64(gain)/bbrUnit*99/100, 1)
+	pace := max(bw*uint64(gain)/bbrUnit*99/100, c.leastPace())
 	if b.has(bbrFullReached) || pace > c.rate.pace {
 		c.rate.pace = pace
 	}
+}
+
+// leastPace is a segment in a round trip. A model that has seen little but losses
+// can believe in a few octets a second, and then the next segment, from which it
+// could learn better, would have to wait for half an hour.
+func (c *Conn) leastPace() uint64 {
+	return perSecond(c.snd.mss, max(c.rtt.srtt, Millisecond))
 }
 
 // setCwnd is BBRSetCwnd: the window goes to what the model wants in flight, as
@@ -266,7 +273,7 @@ func (bbr) resumed(c *Conn, now Time) {
 	switch {
 	case b.probing():
 		if bw := b.bw(); bw != 0 {
-			c.rate.pace = bw
+			c.rate.pace = max(bw, c.leastPace())
 		}
 	case b.state == bbrProbeRTT:
 		b.checkProbeRTTDone(c, now)

@@ -194,3 +194,16 @@ func TestFirstSegmentIsNotLate(t *testing.T) {
 		}
 	}
 }
+
+// What an acknowledgement of a first copy covers counts as delivered even if the
+// second copy is the one on the board. The simulator found it, with seed 19.
+func TestFirstCopyOfAProbeMovesTheHighestDelivered(t *testing.T) {
+	a := selective(t, 4)
+	a.advance(10 * Millisecond)
+	a.want(sPA, 3001, 1, 1000)
+	a.c.probing = probeNone
+	a.inject(sA, 1, 4001, 0)
+	if a.c.rack.fack != a.c.snd.una {
+		t.Errorf("it is %d behind una", a.c.snd.una.From(a.c.rack.fack))
+	}
+}

@@ -72,6 +72,7 @@ func (c *Conn) takeInTurn(now Time, seg *Segment, x *news) {
 	}
 	x.delivered = x.acked
 	c.rackDeliver(now, seg, b.sent[k], b.una, seg.Ack)
+	c.rack.fack = seq.Max(c.rack.fack, seg.Ack)
 	b.shift(seg.Ack)
 	c.loss.dupAcks = 0
 }
