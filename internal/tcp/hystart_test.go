@@ -119,8 +119,8 @@ func TestHystartIsForTheFirstSlowStartOnly(t *testing.T) {
 	}
 }
 
-// TestHystartIsNotForTheMemoryOfOneMachine: there a busy scheduler made slow start
-// end early, and CUBIC a quarter slower than Reno.
+// TestHystartIsNotForTheMemoryOfOneMachine: there milliseconds more are those of a
+// busy scheduler, which says nothing about a queue.
 func TestHystartIsNotForTheMemoryOfOneMachine(t *testing.T) {
 	s := newSlowStart()
 	s.c.snd.mss = 65483
