@@ -82,6 +82,9 @@ func newHost(t testing.TB, n int, spin Spin) *host {
 		h.halt()
 		if !h.dead {
 			h.top.Close()
+			// A timer that has fired already is still to find that out, and must not do
+			// so under a test's scheduler.
+			time.Sleep(20 * watchPeriod)
 		}
 	})
 	return h
