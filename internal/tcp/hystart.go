@@ -23,6 +23,11 @@ const (
 	hystartSamples = 4
 )
 
+// hystartMostMSS is the largest segment that a network's frames carry, with room
+// to spare. Where segments are larger the path is the memory of one machine, and
+// what raises the round-trip time is the scheduler.
+const hystartMostMSS = 16 << 10
+
 // The words of HyStart++.
 const (
 	hystartState    = hystartWords + iota // see hystartRound
@@ -54,8 +59,10 @@ func (w *cubicWords) setRound(r hystartRound) {
 // startHystart begins the first slow start.
 func (c *Conn) startHystart() {
 	w := c.cubic()
-	c.rate.every = 0
-	w.setRound(hystartRound{end: c.snd.nxt, on: true})
+	w.setRound(hystartRound{end: c.snd.nxt, on: c.snd.mss <= hystartMostMSS})
+	if c.snd.mss <= hystartMostMSS {
+		c.rate.every = 0
+	}
 	w[hystartLast], w[hystartCurrent], w[hystartBaseline] = 0, 0, 0
 }
 

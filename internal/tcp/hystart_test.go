@@ -118,3 +118,18 @@ func TestHystartIsForTheFirstSlowStartOnly(t *testing.T) {
 		s.want(t, "second slow start", s.round(90*Millisecond), 99, 100)
 	}
 }
+
+// TestHystartIsNotForTheMemoryOfOneMachine: there a busy scheduler made slow start
+// end early, and CUBIC a quarter slower than Reno.
+func TestHystartIsNotForTheMemoryOfOneMachine(t *testing.T) {
+	s := newSlowStart()
+	s.c.snd.mss = 65483
+	s.c.controller().start(s.c, s.now)
+	s.c.snd.mss = 1000 // the rounds count in these
+	for _, ms := range []Time{1, 1, 30, 40, 50, 60} {
+		s.want(t, "a busy machine", s.round(ms*Millisecond), 99, 100)
+	}
+	if s.c.rate.every != noMarks {
+		t.Error("segments are marked for nobody")
+	}
+}
