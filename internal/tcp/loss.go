@@ -114,7 +114,8 @@ func (c *Conn) partialAck(acked uint32) {
 // SMSS) + SMSS)".
 func (c *Conn) endRecovery(now Time) {
 	if !c.ownsWindow() {
-		c.cc.cwnd = min(c.cc.ssthresh, max(c.flight(), c.snd.mss)+c.snd.mss)
+		// A segment may have grown since ssthresh was set: path MTU discovery.
+		c.cc.cwnd = max(min(c.cc.ssthresh, max(c.flight(), c.snd.mss)+c.snd.mss), c.snd.mss)
 	}
 	c.loss.phase = phaseOpen
 	c.loss.dupAcks = 0
