@@ -228,7 +228,7 @@ func TestUnreachableWhereNoHostIs(t *testing.T) {
 		"10.1.0.77:80":       syscall.EHOSTUNREACH, // nobody on the ring has it
 		"192.0.2.1:80":       syscall.EHOSTUNREACH,
 		"[fd00::77]:80":      syscall.ENETUNREACH, // this host has no address of the family
-		"255.255.255.255:80": syscall.EHOSTUNREACH,
+		"255.255.255.255:80": syscall.ENETUNREACH, // as Linux has it: nobody in particular
 	} {
 		within(t, 2*time.Second, func() {
 			_, err := DialTimeout("tcp", address, 5*time.Second)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,7 +124,33 @@ func (p *Process) Say(line string) {
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
 // Kill sends the program a signal; one that has ended does not mind.
-func (p *Process) Kill(sig syscall.Signal) { p.cmd.Process.Signal(sig) }
+func (p *Process) Kill(sig syscall.Signal) {
+	p.cmd.Process.Signal(sig)
+	if sig == syscall.SIGSTOP {
+		p.stopped()
+	}
+}
+
+// stopped waits until the kernel has stopped all of the process: a thread on
+// another CPU runs on for a moment.
+func (p *Process) stopped() {
+	p.t.Helper()
+	for range 2000 {
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		running := 0
+		for _, f := range stats {
+			b, err := os.ReadFile(f)
+			if _, after, ok := strings.Cut(string(b), ") "); err == nil && ok && after[0] != 'T' {
+				running++
+			}
+		}
+		if running == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	p.t.Errorf("%s: SIGSTOP has not stopped it", p.cmd)
+}
 
 // Wait waits for the program's end.
 func (p *Process) Wait() {
