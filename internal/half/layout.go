@@ -97,7 +97,10 @@ type journal struct {
 	before tcp.Conn
 }
 
-var _ [64 + tcp.ConnSize]byte = [unsafe.Sizeof(journal{})]byte{}
+var (
+	_ [64 + tcp.ConnSize]byte = [unsafe.Sizeof(journal{})]byte{}
+	_ [64]byte                = [unsafe.Offsetof(journal{}.before)]byte{}
+)
 
 // aux is what the halves know of a connection beside the engine. All of it but
 // owner, circuit, and parent can be derived from the connections.
@@ -129,7 +132,14 @@ type aux struct {
 	_           [10]uint32
 }
 
-var _ [128]byte = [unsafe.Sizeof(aux{})]byte{}
+var (
+	_ [128]byte = [unsafe.Sizeof(aux{})]byte{}
+	_ [16]byte  = [unsafe.Offsetof(aux{}.timerAt)]byte{}
+	_ [24]byte  = [unsafe.Offsetof(aux{}.listNext)]byte{}
+	_ [48]byte  = [unsafe.Offsetof(aux{}.circuit)]byte{}
+	_ [52]byte  = [unsafe.Offsetof(aux{}.parent)]byte{}
+	_ [80]byte  = [unsafe.Offsetof(aux{}.gen)]byte{}
+)
 
 // Lists of connections.
 const (

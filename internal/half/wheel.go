@@ -2,6 +2,7 @@ package half
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"usertcp/internal/tcp"
 )
@@ -28,6 +29,12 @@ type wheel struct {
 	heads    [wheelSlots]uint32 // connection index+1
 	_        [8]byte
 }
+
+var (
+	_ [8 + 8*wheelLevels + 4*wheelSlots + 8]byte = [unsafe.Sizeof(wheel{})]byte{}
+	_ [8]byte                                    = [unsafe.Offsetof(wheel{}.occupied)]byte{}
+	_ [8 + 8*wheelLevels]byte                    = [unsafe.Offsetof(wheel{}.heads)]byte{}
+)
 
 // ticks returns the first tick at or after t.
 func ticks(t tcp.Time) uint64 {

@@ -28,7 +28,11 @@ type List struct {
 	_     uint64
 }
 
-var _ [48]byte = [unsafe.Sizeof(List{})]byte{}
+var (
+	_ [48]byte = [unsafe.Sizeof(List{})]byte{}
+	_ [16]byte = [unsafe.Offsetof(List{}.Limit)]byte{}
+	_ [32]byte = [unsafe.Offsetof(List{}.Fails)]byte{}
+)
 
 // NewBuffers returns the buffers whose state is list, refs and links (as many
 // elements as buffers); buffer 0 starts at octet base of its region.

@@ -18,7 +18,11 @@ type FreeList struct {
 	Limit uint32 // number of indices in all
 }
 
-var _ [16]byte = [unsafe.Sizeof(FreeList{})]byte{}
+var (
+	_ [16]byte = [unsafe.Sizeof(FreeList{})]byte{}
+	_ [4]byte  = [unsafe.Offsetof(FreeList{}.Fresh)]byte{}
+	_ [12]byte = [unsafe.Offsetof(FreeList{}.Limit)]byte{}
+)
 
 // Reset makes all of limit indices free.
 func (f *FreeList) Reset(limit int) {

@@ -48,6 +48,10 @@ type header struct {
 var (
 	_ [24]byte                    = [unsafe.Sizeof(section{})]byte{}
 	_ [32 + 24*maxSections]byte   = [unsafe.Sizeof(header{})]byte{}
+	_ [8]byte                     = [unsafe.Offsetof(section{}.count)]byte{}
+	_ [16]byte                    = [unsafe.Offsetof(section{}.off)]byte{}
+	_ [16]byte                    = [unsafe.Offsetof(header{}.size)]byte{}
+	_ [32]byte                    = [unsafe.Offsetof(header{}.table)]byte{}
 	_ [pageSize - 32 - 24*32]byte = [pageSize - unsafe.Sizeof(header{})]byte{}
 )
 

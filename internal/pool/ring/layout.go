@@ -54,7 +54,14 @@ type end struct {
 	_              [52]byte
 }
 
-var _ [5 * 64]byte = [unsafe.Sizeof(end{})]byte{}
+var (
+	_ [5 * 64]byte   = [unsafe.Sizeof(end{})]byte{}
+	_ [1 * 64]byte   = [unsafe.Offsetof(end{}.sent)]byte{}
+	_ [2 * 64]byte   = [unsafe.Offsetof(end{}.seen)]byte{}
+	_ [3 * 64]byte   = [unsafe.Offsetof(end{}.released)]byte{}
+	_ [4 * 64]byte   = [unsafe.Offsetof(end{}.notifySeen)]byte{}
+	_ [4*64 + 8]byte = [unsafe.Offsetof(end{}.notifyReleased)]byte{}
+)
 
 const wanted = 1 << 32
 
@@ -72,7 +79,12 @@ type slot struct {
 	piece  [pool.MaxPieces]pool.Piece
 }
 
-var _ [256]byte = [unsafe.Sizeof(slot{})]byte{}
+var (
+	_ [256]byte = [unsafe.Sizeof(slot{})]byte{}
+	_ [8]byte   = [unsafe.Offsetof(slot{}.header)]byte{}
+	_ [16]byte  = [unsafe.Offsetof(slot{}.data)]byte{}
+	_ [192]byte = [unsafe.Offsetof(slot{}.piece)]byte{}
+)
 
 const flagPartial = 1 // the TCP checksum was not computed
 
@@ -130,7 +142,14 @@ type circuitState struct {
 	_          [64]byte
 }
 
-var _ [192]byte = [unsafe.Sizeof(circuitState{})]byte{}
+var (
+	_ [192]byte = [unsafe.Sizeof(circuitState{})]byte{}
+	_ [12]byte  = [unsafe.Offsetof(circuitState{}.Sent)]byte{}
+	_ [28]byte  = [unsafe.Offsetof(circuitState{}.LastRing)]byte{}
+	_ [48]byte  = [unsafe.Offsetof(circuitState{}.IDs)]byte{}
+	_ [64]byte  = [unsafe.Offsetof(circuitState{}.Tx)]byte{}
+	_ [112]byte = [unsafe.Offsetof(circuitState{}.PacketsIn)]byte{}
+)
 
 // pdu is a packet with pieces that the peer has not released.
 type pdu struct {
@@ -138,7 +157,10 @@ type pdu struct {
 	bufs [pool.MaxPieces]uint32
 }
 
-var _ [36]byte = [unsafe.Sizeof(pdu{})]byte{}
+var (
+	_ [36]byte = [unsafe.Sizeof(pdu{})]byte{}
+	_ [4]byte  = [unsafe.Offsetof(pdu{}.bufs)]byte{}
+)
 
 // control is what both halves know of the driver as a whole.
 type control struct {
