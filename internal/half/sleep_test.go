@@ -80,12 +80,12 @@ func (z *sleepers) explore(preemptions int, tasks func(s *interleave.Scheduler) 
 	before := z.a.top.doorbell
 	defer func() {
 		restore()
-		shm.Yield = nil
+		shm.SetYield(nil)
 		z.a.top.doorbell = before
 	}()
 	e := &interleave.Explorer{Preemptions: preemptions}
 	return e.Explore(func(s *interleave.Scheduler) interleave.Run {
-		shm.Yield = s.Yield
+		shm.SetYield(s.Yield)
 		futex = interleave.NewFutex(s)
 		z.a.doors[0].Clear()
 		z.a.doors[1].Clear()

@@ -8,13 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Yield, if a test has set it, is called before every step that another party
+// yielding, if a test has set it, is called before every step that another party
 // could notice, so that a test can try all interleavings. It is nil otherwise.
-var Yield func()
+// It is atomic since a timer of an earlier test may still be about.
+var yielding atomic.Pointer[func()]
+
+// SetYield has f called before every step that another party could notice; nil
+// ends that. It is for tests.
+func SetYield(f func()) {
+	if f == nil {
+		yielding.Store(nil)
+		return
+	}
+	yielding.Store(&f)
+}
 
 func yield() {
-	if Yield != nil {
-		Yield()
+	if f := yielding.Load(); f != nil {
+		(*f)()
 	}
 }
 

@@ -15,13 +15,13 @@ func explore(e *interleave.Explorer, early int, setup func(*interleave.Scheduler
 		func(w *atomic.Uint32, v uint32, d time.Duration) { futex.Sleep(w, v, d) },
 		func(w *atomic.Uint32) { futex.Wake(w) },
 	)
-	defer func() { restore(); Yield = nil }()
+	defer func() { restore(); SetYield(nil) }()
 	state := e.State
 	if state != nil {
 		e.State = func() any { return [3]any{state(), futex.Sleeping(), futex.Early} }
 	}
 	return e.Explore(func(s *interleave.Scheduler) interleave.Run {
-		Yield = s.Yield
+		SetYield(s.Yield)
 		futex = interleave.NewFutex(s)
 		futex.Early = early
 		return setup(s, futex)
