@@ -61,6 +61,7 @@ type Conn struct {
 	held   deferral
 	rate   delivery
 	bbr    bbrNarrow
+	trains trains
 
 	board    scoreboard
 	rack     rack
@@ -79,7 +80,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 320 + 48 + 512 - 160 - 64 + 16 - 40 - protocolSize - recoverySize
+const reserve = 320 + 48 + 512 - 160 - 64 + 16 - 40 - protocolSize - recoverySize - trainsSize
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -98,6 +99,7 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
+	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
 )
 
@@ -309,6 +311,9 @@ const protocolSize = 16 + 40 + 48 + 32 + 16 + 40
 
 // recoverySize is the size of board to probing, and of what Stats counts for them.
 const recoverySize = 368 + 40
+
+// trainsSize is the size of trains.
+const trainsSize = 8
 
 // Stats counts what a connection did.
 type Stats struct {
