@@ -68,6 +68,8 @@ func (l *loop) Use(uint16, int)                {}
 func (l *loop) Room(uint16) int                { return 64 }
 func (l *loop) Backlog(uint16) int             { return 0 }
 func (l *loop) Flush(*shm.Rings)               {}
+func (l *loop) Arm() bool                      { return l.Pending() }
+func (l *loop) Awake()                         {}
 func (l *loop) Pending() bool                  { return len(l.rx) > 0 }
 func (l *loop) Notice()                        {}
 func (l *loop) Changed() bool                  { return false }
