@@ -21,6 +21,10 @@ var arrows = map[string][]string{
 	"internal/message":   {"internal/wire"},
 	"internal/pool/ring": {"internal/message", "internal/pool", "internal/shm", "internal/wire"},
 
+	// Network devices and eBPF, for the server only: it depends on libraries that
+	// no application is to link.
+	"internal/nic": {"internal/wire"},
+
 	// Where both meet.
 	"internal/half": {"internal/pool", "internal/seq", "internal/shm", "internal/tcp", "internal/wire"},
 
@@ -50,6 +54,7 @@ var arrows = map[string][]string{
 	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
 	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
 	"internal/interleave":     {},
+	"internal/testnet":        {},
 	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},
 	"internal/tidy":           {},
 }
