@@ -66,6 +66,7 @@ func Initialise(s *shm.Segment, mtu int) error {
 	}
 	c.conns.Reset(MaxConns)
 	c.chunks.Reset(maxChunks)
+	c.annexes.Reset(maxAnnexes)
 	c.mtu = uint32(mtu)
 	c.packing = pool.None
 	rx := pool.NewBuffers(&c.rx, v.rxRefs, v.rxLinks, rxSize, 0)
@@ -85,7 +86,7 @@ func (h *Half) init(cfg Config, party shm.Party) error {
 		h.clock = Clock()
 	}
 	h.rx = pool.NewBuffers(&h.ctl.rx, h.rxRefs, h.rxLinks, rxSize, 0)
-	h.mem = tcp.Memory{Chunks: h.chunks}
+	h.mem = tcp.Memory{Chunks: h.chunks, Annexes: h.annexes}
 	return nil
 }
 
@@ -117,6 +118,23 @@ func (h *Half) end(i uint32) {
 			h.freeChunks(&c.Freed[q])
 		}
 	}
+	if c.Spent != 0 {
+		h.ctl.annexes.Release(h.annexLinks, c.Spent-1)
+		c.Spent = 0
+	}
+	if c.WantsAnnex() {
+		h.giveAnnex(i)
+	}
+}
+
+// giveAnnex gives connection i an annex, if there is one, in a step of its own.
+func (h *Half) giveAnnex(i uint32) {
+	x := h.ctl.annexes.Alloc(h.annexLinks)
+	if x == none {
+		return
+	}
+	h.begin(i).GiveAnnex(&h.mem, x)
+	atomic.StoreUint32(&h.journal.active, 0)
 }
 
 // turn does whatever there is to do: packets that have arrived, timers that are
