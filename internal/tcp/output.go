@@ -18,6 +18,7 @@ func (c *Conn) HasOutput() bool {
 // true, the state is that after sending. The caller calls it until it returns
 // false, at the latest before it lets go of the connection.
 func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
+	c.unturned()
 	if c.pending&pendReset != 0 {
 		return c.emitReset(out)
 	}
@@ -116,7 +117,7 @@ func (c *Conn) emit(now Time, out *Segment, s seq.Number, flags wire.Flags) {
 	if c.ecn.echo != 0 {
 		out.Flags |= wire.ECE
 	}
-	if c.ooo.n > 0 || c.dup.start != c.dup.end {
+	if c.ooo.blocks > 0 || c.dup.start != c.dup.end {
 		c.sack(&out.Options)
 	}
 	c.ackSent()
@@ -159,11 +160,11 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	if c.path.hole != 0 || c.path.again != 0 {
 		size = c.probeData(now, size)
 	}
-	n, fin := c.sendable(now, size)
+	n, fin := c.sendable(m, now, size)
 	if n == 0 && !fin {
 		return false
 	}
-	c.emitData(m, now, out, place{s.nxt, s.next}, n, size, fin)
+	c.emitData(m, now, out, spot{s.nxt, s.next}, n, size, fin)
 	if c.flight() == 0 {
 		s.since = now
 	}
@@ -199,7 +200,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		c.armResend(now)
 	}
 	if c.has(flagSACK) {
-		c.board.grow(s.nxt, stampOf(now), c.rack.grain)
+		c.board.grow(m, s.nxt, stampOf(now), c.rack.grain)
 		if !c.armed(timerLoss) || c.flight() <= 2*s.mss {
 			c.armProbe(now) // else it is set already, and not too late
 		}
@@ -216,15 +217,15 @@ func (c *Conn) noteData(now Time) {
 	}
 }
 
-// place is a place in the stream, and where in SndQ it is.
-type place struct {
+// spot is a place in the stream, and where in SndQ it is.
+type spot struct {
 	seq seq.Number
 	cursor
 }
 
-// emitData makes out a segment of n octets from place p on, or if that is more
+// emitData makes out a segment of n octets from p on, or if that is more
 // than size a train of such segments.
-func (c *Conn) emitData(m *Memory, now Time, out *Segment, p place, n, size uint32, fin bool) {
+func (c *Conn) emitData(m *Memory, now Time, out *Segment, p spot, n, size uint32, fin bool) {
 	var flags wire.Flags
 	if fin {
 		flags = wire.FIN
@@ -290,7 +291,7 @@ func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number, mo
 		c.probeLost(now, s.againSeq)
 	}
 	size := c.mostData()
-	c.emitData(m, now, out, place{s.againSeq, s.again}, n, size, fin)
+	c.emitData(m, now, out, spot{s.againSeq, s.again}, n, size, fin)
 	if n > 0 {
 		s.again = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 	}

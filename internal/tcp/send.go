@@ -73,7 +73,7 @@ func (c *Conn) Extend(m *Memory, now Time, n uint32) {
 
 // sendable decides how many octets of new data leave now, in a segment of at
 // most size octets or in a train of such, and whether the FIN goes with them.
-func (c *Conn) sendable(now Time, size uint32) (n uint32, fin bool) {
+func (c *Conn) sendable(m *Memory, now Time, size uint32) (n uint32, fin bool) {
 	s := &c.snd
 	unsent := c.unsent()
 	fin = c.has(flagFinQueued) && !c.finSent()
@@ -86,7 +86,7 @@ func (c *Conn) sendable(now Time, size uint32) (n uint32, fin bool) {
 	}
 	room := uint32(edge.From(s.nxt))
 	if n = min(unsent, room); n > size && c.mayTrain(size) {
-		n = c.train(now, size, n)
+		n = c.train(m, now, size, n)
 	} else {
 		n = min(n, size)
 	}

@@ -70,10 +70,10 @@ func whole(n, size uint32) uint32 { return n - n%size }
 // train decides how many octets of new data leave as one train of segments of
 // size octets; avail is what is written and lies in the window, more than size.
 // If no train should leave, it returns size, and 0 if it is better to wait.
-func (c *Conn) train(now Time, size, avail uint32) uint32 {
+func (c *Conn) train(m *Memory, now Time, size, avail uint32) uint32 {
 	cwnd, pipe := c.cc.cwnd, c.pipe()
 	if cwnd < pipe+leastTrain*size {
-		return c.orWait(now, size, size)
+		return c.orWait(m, now, size, size)
 	}
 	room := cwnd - pipe
 	most := c.trainMost(size)
@@ -85,14 +85,13 @@ func (c *Conn) train(now Time, size, avail uint32) uint32 {
 			n -= part
 		}
 	}
-	return c.orWait(now, n, size)
+	return c.orWait(m, now, n, size)
 }
 
 // orWait returns n, or 0 if a longer train can leave soon: when the
 // acknowledgement that is due within a millisecond has come.
-func (c *Conn) orWait(now Time, n, size uint32) uint32 {
-	b := &c.board
-	if c.loss.phase != phaseOpen || !c.has(flagSACK) || b.n == 0 || n == c.unsent() || now-c.snd.lastData > trainWait {
+func (c *Conn) orWait(m *Memory, now Time, n, size uint32) uint32 {
+	if c.loss.phase != phaseOpen || !c.has(flagSACK) || c.board.n == 0 || n == c.unsent() || now-c.snd.lastData > trainWait {
 		return n
 	}
 	cwnd, pipe := c.cc.cwnd, c.pipe()
@@ -104,7 +103,7 @@ func (c *Conn) orWait(now Time, n, size uint32) uint32 {
 		return n
 	}
 	srtt := c.rtt.srtt
-	if age := stampOf(now).since(b.sent[0].at).time(); srtt-age > min(srtt/2, trainWait) {
+	if age := stampOf(now).since(c.board.view(m)[0].at).time(); srtt-age > min(srtt/2, trainWait) {
 		return n
 	}
 	if room == cwnd-pipe {
