@@ -21,6 +21,7 @@ import (
 // chunks; a driver rebuilds its state from it.
 type users struct {
 	chunk    []bool            // in use
+	annex    []bool            // in use
 	rx       []uint32          // references of our own buffers
 	tx       map[uint64]uint32 // region and buffer
 	holds    map[uint64]uint32 // region and packet
@@ -46,6 +47,7 @@ func (h *Half) sweep() {
 	h.now = h.clock()
 	u := &users{
 		chunk:    make([]bool, min(h.ctl.chunks.Fresh, maxChunks)),
+		annex:    make([]bool, min(h.ctl.annexes.Fresh, maxAnnexes)),
 		rx:       make([]uint32, min(h.ctl.rx.Free.Fresh, rxBuffers)),
 		tx:       map[uint64]uint32{},
 		holds:    map[uint64]uint32{},
@@ -73,8 +75,15 @@ func (h *Half) sweep() {
 // have grown before its step was undone: it gets its length back.
 func (h *Half) count(c *tcp.Conn, u *users) {
 	c.Freed = [len(c.Freed)]tcp.Queue{}
+	c.Spent = 0
+	if c.Annex != 0 {
+		if u.annex[c.Annex-1] {
+			panic("BUG: an annex of two connections")
+		}
+		u.annex[c.Annex-1] = true
+	}
 	var queues [32]tcp.Queue
-	for k, q := range c.Queues(queues[:0]) {
+	for k, q := range c.Queues(&h.mem, queues[:0]) {
 		at, left := q.Head, q.Bytes
 		for n := q.Count; n > 0; n-- {
 			x := &h.chunks[at]
@@ -103,6 +112,7 @@ func (h *Half) count(c *tcp.Conn, u *users) {
 }
 
 func (h *Half) rebuildMemory(u *users) {
+	h.ctl.annexes.Rebuild(h.annexLinks, func(i uint32) bool { return u.annex[i] })
 	f := &h.ctl.chunks
 	f.Limit, f.Fresh = maxChunks, uint32(len(u.chunk))
 	f.Head, f.Free = none, f.Limit-f.Fresh
