@@ -305,13 +305,13 @@ func TestOctetsToAndFromTheKernel(t *testing.T) {
 		v6      bool
 		n       int
 	}{
-		{"1500", 1500, true, 0, false, 20 << 20},
-		{"1500 IPv6", 1500, true, 0, true, 20 << 20},
+		{"1500", 1500, true, 0, false, 8 << 20},
+		{"1500 IPv6", 1500, true, 0, true, 8 << 20},
 		{"1500 without offloads", 1500, false, 0, false, 5 << 20},
 		{"1280 IPv6 without offloads", 1280, false, 0, true, 5 << 20},
-		{"9000", 9000, true, 0, false, 20 << 20},
+		{"9000", 9000, true, 0, false, 8 << 20},
 		{"9000 without offloads", 9000, false, 0, true, 5 << 20},
-		{"65521", 65521, true, 0, false, 20 << 20},
+		{"65521", 65521, true, 0, false, 8 << 20},
 		{"losses", 1500, true, 100, false, 2 << 20},
 	} {
 		t.Run(row.name, func(t *testing.T) {
