@@ -99,6 +99,9 @@ const (
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
+	flagMore                           // what fills no segment waits for what the program will send next
+	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
+	flagPush                           // what is queued leaves, full-sized or not
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }

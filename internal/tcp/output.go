@@ -222,7 +222,7 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p curso
 	if fin {
 		flags = wire.FIN
 	}
-	if n > 0 && s.Add(seq.Size(n)) == c.snd.end {
+	if n > 0 && s.Add(seq.Size(n)) == c.snd.end && c.pushes() {
 		// It "MUST set the PSH bit in the last buffered segment (i.e., when there is no
 		// more queued data to be sent)" (RFC 9293 MUST-61)
 		flags |= wire.PSH
