@@ -17,6 +17,11 @@ type Config struct {
 	Bell      *shm.Bell       // of the pool: tells peers whom to wake
 	Doorbells [2]shm.Doorbell // of the top half and of the bottom half
 	Clock     func() tcp.Time // the same for both halves
+
+	// Poll is a descriptor that is ready when the top half's doorbell rings or the
+	// driver has something for an armed sleeper; the top half owns it. 0: there is
+	// none, the doorbell says all.
+	Poll int
 }
 
 // Half is one process's use of a segment. Its methods are called with the
@@ -38,6 +43,8 @@ type Half struct {
 	arr   tcp.Segment // arriving
 	out   tcp.Segment // departing
 	rings shm.Rings   // to be rung when the lock has been given back
+
+	message [icmpMax]byte // an ICMP message that came in pieces
 
 	// deliver tells the program of events; the top half wakes goroutines, the
 	// bottom half leaves a note.

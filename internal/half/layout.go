@@ -133,7 +133,8 @@ type aux struct {
 	embryos     uint32 // of a listener: connections in SYN-RECEIVED
 	gen         uint32 // of this use of the slot
 	cookieAt    uint32 // of a listener: when it last sent a SYN cookie, s
-	_           [10]uint32
+	mtu         uint32 // octets of a packet on the devices' way to the peer; 0: not known
+	_           [9]uint32
 }
 
 var (
