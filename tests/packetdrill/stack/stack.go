@@ -117,6 +117,7 @@ func (s *Stack) Receive() (ip []byte, at time.Time, ok bool) {
 func (s *Stack) options(o *tcp.ConnOptions) {
 	ctl := readSysctls("/proc/sys/net/ipv4")
 	o.Timestamps = ctl.timestamps
+	o.ECN = ctl.ecn
 	o.SACK = ctl.sack
 	o.WindowScaling = ctl.windowScaling
 	o.SndBuf = max(o.SndBuf, ctl.wmem)

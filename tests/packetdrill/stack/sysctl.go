@@ -12,6 +12,7 @@ import (
 type sysctls struct {
 	timestamps, sack, windowScaling uint8
 	synRetries, synAckRetries       uint8
+	ecn                             uint8
 	rmem, wmem                      uint32 // octets: the largest receive buffer, the usual send buffer
 }
 
@@ -35,6 +36,7 @@ func readSysctls(dir string) sysctls {
 	flag := func(name string) uint8 { return uint8(min(get(name, 0, 1), 1)) }
 	return sysctls{
 		timestamps: flag("tcp_timestamps"), sack: flag("tcp_sack"), windowScaling: flag("tcp_window_scaling"),
+		ecn:           uint8(min(get("tcp_ecn", 0, 2), 5)),
 		synRetries:    uint8(min(get("tcp_syn_retries", 0, 6), 255)),
 		synAckRetries: uint8(min(get("tcp_synack_retries", 0, 5), 255)),
 		rmem:          uint32(get("tcp_rmem", 2, 6<<20)),
