@@ -159,7 +159,10 @@ func (b *Bottom) Look(tick bool) {
 	switch {
 	case b.ended:
 	case came:
-		b.absent = false
+		if b.absent {
+			b.absent = false
+			b.drv.Awake()
+		}
 	case tick && pending && b.pending && !b.absent:
 		b.absent = true
 		b.rings.Add(b.doorbells[0]) // in case it can come again
@@ -181,7 +184,7 @@ func (b *Bottom) stand() {
 		}
 		b.bell.Sleep(shm.BottomHalf)
 		b.flush()
-		if !b.drv.Pending() {
+		if !b.drv.Arm() {
 			return
 		}
 	}
@@ -208,6 +211,16 @@ func (b *Bottom) Connect(i uint32, flow wire.Flow, circuit uint16) bool {
 	}
 	b.connect(i, flow, circuit)
 	return true
+}
+
+// SetMTU says how long a packet on the devices' way to socket i's peer may be, or to
+// the peers of listener i: before it connects or listens.
+func (b *Bottom) SetMTU(i uint32, octets uint32) {
+	b.Change(func() {
+		if i < MaxConns && b.aux[i].use == useProgram {
+			b.aux[i].mtu = octets
+		}
+	})
 }
 
 // Register notes that the connection server knows more of socket i, which the

@@ -30,6 +30,7 @@ type loop struct {
 	rx          []pool.Packet
 	asked       int // calls of Notify for released buffers
 	deaf        bool
+	loses       func(*pool.Packet) bool
 }
 
 func newLoop(buffers int) *loop {
@@ -48,7 +49,7 @@ func (l *loop) Receive(p *pool.Packet) bool {
 }
 
 func (l *loop) Send(p *pool.Packet) {
-	if l.deaf {
+	if l.deaf || l.loses != nil && l.loses(p) {
 		return
 	}
 	for _, b := range p.Bufs[:p.NPieces] {
@@ -68,6 +69,8 @@ func (l *loop) Use(uint16, int)                {}
 func (l *loop) Room(uint16) int                { return 64 }
 func (l *loop) Backlog(uint16) int             { return 0 }
 func (l *loop) Flush(*shm.Rings)               {}
+func (l *loop) Arm() bool                      { return l.Pending() }
+func (l *loop) Awake()                         {}
 func (l *loop) Pending() bool                  { return len(l.rx) > 0 }
 func (l *loop) Notice()                        {}
 func (l *loop) Changed() bool                  { return false }
@@ -311,6 +314,15 @@ func TestAuditorFinds(t *testing.T) {
 		{"say that they are in it", func(b *bench, x, y uint32) { b.top.aux[x].inLists |= 1 << listTop }},
 		{"not looked at", func(b *bench, x, y uint32) { b.top.enlist(listTouched, x) }},
 		{"embryos", func(b *bench, x, y uint32) { b.top.aux[0].embryos++ }},
+		{"annex 0 is another connection's", func(b *bench, x, y uint32) {
+			b.top.ctl.annexes.Alloc(b.top.annexLinks)
+			for _, i := range []uint32{x, y} {
+				b.top.begin(i).GiveAnnex(&b.top.mem, 0)
+				b.top.end(i)
+			}
+		}},
+		{"annexes are free", func(b *bench, x, y uint32) { b.top.ctl.annexes.Free-- }},
+		{"annex 0 is lost", func(b *bench, x, y uint32) { b.top.ctl.annexes.Alloc(b.top.annexLinks) }},
 		{"no timer is set", func(b *bench, x, y uint32) { stopTimers(&b.top.conns[x]) }},
 	}
 	for _, row := range rows {

@@ -21,7 +21,8 @@ func (h *Half) listen(i uint32, local wire.Endpoint, backlog uint32) {
 // connect begins an active open on socket i.
 func (h *Half) connect(i uint32, flow wire.Flow, circuit uint16) {
 	c := h.begin(i)
-	c.Opt.MSS = h.mss(&flow)
+	c.Opt.MSS = h.mss(&flow, h.mtu(i, circuit))
+	h.tune(&c.Opt, circuit)
 	c.OpenActive(&h.mem, h.now, flow, tcp.ISN(h.now, &flow, &h.ctl.secret))
 	h.insert(i)
 	h.setCircuit(i, circuit)

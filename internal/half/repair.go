@@ -16,6 +16,7 @@ import (
 // chunks; a driver rebuilds its state from it.
 type users struct {
 	chunk []bool            // in use
+	annex []bool            // in use
 	rx    []uint32          // references of our own buffers
 	tx    map[uint64]uint32 // region and buffer
 	holds map[uint64]uint32 // region and packet
@@ -32,6 +33,7 @@ func (h *Half) repair() {
 	}
 	u := &users{
 		chunk: make([]bool, h.ctl.chunks.Fresh),
+		annex: make([]bool, h.ctl.annexes.Fresh),
 		rx:    make([]uint32, h.ctl.rx.Free.Fresh),
 		tx:    map[uint64]uint32{},
 		holds: map[uint64]uint32{},
@@ -54,8 +56,12 @@ func (h *Half) repair() {
 // have grown before its step was undone: it gets its length back.
 func (h *Half) count(c *tcp.Conn, u *users) {
 	c.Freed = [len(c.Freed)]tcp.Queue{}
+	c.Spent = 0
+	if c.Annex != 0 {
+		u.annex[c.Annex-1] = true
+	}
 	var queues [32]tcp.Queue
-	for k, q := range c.Queues(queues[:0]) {
+	for k, q := range c.Queues(&h.mem, queues[:0]) {
 		at, left := q.Head, q.Bytes
 		for n := q.Count; n > 0; n-- {
 			x := &h.chunks[at]
@@ -78,6 +84,7 @@ func (h *Half) count(c *tcp.Conn, u *users) {
 }
 
 func (h *Half) rebuildMemory(u *users) {
+	h.ctl.annexes.Rebuild(h.annexLinks, func(i uint32) bool { return u.annex[i] })
 	f := &h.ctl.chunks
 	f.Head, f.Free = none, f.Limit-f.Fresh
 	for i := f.Fresh; i > 0; i-- {

@@ -9,6 +9,10 @@ const (
 	OwnRegion  = 0
 	NoCircuit  = ^uint16(0)
 	MaxCircuit = 1023
+
+	// NIC is the circuit that leads to the host's network devices, and to all
+	// peers behind them.
+	NIC = MaxCircuit
 )
 
 // TxRegion returns the region of our buffers on circuit c.
@@ -101,6 +105,15 @@ type Driver interface {
 	// Pending reports whether Receive would find something. It may be called
 	// without the lock.
 	Pending() bool
+
+	// Arm prepares a sleep: what arrives from now on wakes the sleeper, even if
+	// the peers know of no bell. It reports whether Receive would find something. It
+	// may be called without the lock, by the one who is about to sleep.
+	Arm() bool
+
+	// Awake says that who has called Arm does not sleep any more. It may be called
+	// without the lock.
+	Awake()
 
 	// Notify asks for a wake-up when all that was sent on circuit has been looked
 	// at (sent), and when buffers are released (released). Pending reports true

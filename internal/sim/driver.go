@@ -284,6 +284,12 @@ func (d *driver) left(to int) []byte {
 // Flush implements pool.Driver.
 func (d *driver) Flush(*shm.Rings) {}
 
+// Arm implements pool.Driver.
+func (d *driver) Arm() bool { return d.Pending() }
+
+// Awake implements pool.Driver.
+func (d *driver) Awake() {}
+
 // Pending implements pool.Driver.
 func (d *driver) Pending() bool {
 	if len(d.rx) > 0 {

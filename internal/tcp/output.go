@@ -18,6 +18,7 @@ func (c *Conn) HasOutput() bool {
 // true, the state is that after sending. The caller calls it until it returns
 // false, at the latest before it lets go of the connection.
 func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
+	c.unturned()
 	if c.pending&pendReset != 0 {
 		return c.emitReset(out)
 	}
@@ -206,7 +207,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		c.armResend(now)
 	}
 	if c.has(flagSACK) {
-		c.board.grow(s.nxt, stampOf(now), c.rack.grain)
+		c.board.grow(m, s.nxt, stampOf(now), c.rack.grain)
 		if !c.armed(timerLoss) || c.flight() <= 2*s.mss {
 			c.armProbe(now) // else it is set already, and not too late
 		}

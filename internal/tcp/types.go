@@ -47,8 +47,9 @@ type Queue struct {
 
 // Memory is what a step needs of the segment besides the connection.
 type Memory struct {
-	Chunks []Chunk
-	Tight  bool // the pool's memory runs short: no buffer may grow
+	Chunks  []Chunk
+	Annexes []Annex
+	Tight   bool // the pool's memory runs short: no buffer may grow
 }
 
 // Segment is a TCP segment without its addresses and ports: what arrives, and

@@ -23,6 +23,12 @@ func (d *Driver) Pending() bool {
 	return false
 }
 
+// Arm implements pool.Driver: the bell tells peers who sleeps.
+func (d *Driver) Arm() bool { return d.Pending() }
+
+// Awake implements pool.Driver.
+func (d *Driver) Awake() {}
+
 // Receive implements pool.Driver. Circuits have their turn one after the other.
 func (d *Driver) Receive(p *pool.Packet) bool {
 	active := *d.active.Load()

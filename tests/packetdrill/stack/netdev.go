@@ -83,6 +83,9 @@ func (d *netdev) Pending() bool {
 	return len(d.arrived) > 0
 }
 
+// Arm implements pool.Driver.
+func (d *netdev) Arm() bool { return d.Pending() }
+
 // Receive implements pool.Driver.
 func (d *netdev) Receive(p *pool.Packet) bool {
 	for {
@@ -166,6 +169,7 @@ func (d *netdev) Flush(*shm.Rings) {
 
 // The rest of pool.Driver: a circuit that is always there and has room.
 
+func (d *netdev) Awake()                                   {}
 func (d *netdev) Changed() bool                            { return false }
 func (d *netdev) Mapped(c uint16) bool                     { return c == 0 }
 func (d *netdev) Usable(c uint16) bool                     { return c == 0 }

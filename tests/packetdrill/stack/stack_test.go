@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
 
@@ -198,13 +199,13 @@ func TestDamagedPacketsArePassedOver(t *testing.T) {
 
 func TestSysctlsAreReadFromTheNamespace(t *testing.T) {
 	dir := t.TempDir()
-	for name, value := range map[string]string{"tcp_sack": "0\n", "tcp_rmem": "4096\t540000\t15728640\n", "tcp_syn_retries": "3\n", "tcp_wmem": "garbage"} {
+	for name, value := range map[string]string{"tcp_sack": "0\n", "tcp_rmem": "4096\t540000\t15728640\n", "tcp_syn_retries": "3\n", "tcp_ecn": "3\n", "tcp_wmem": "garbage"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c := readSysctls(dir)
-	if c.sack != 0 || c.timestamps != 1 || c.rmem != 15728640 || c.synRetries != 3 || c.wmem != 1<<20 {
+	if c.sack != 0 || c.ecn != tcp.ECNAccurate || c.timestamps != 1 || c.rmem != 15728640 || c.synRetries != 3 || c.wmem != 1<<20 {
 		t.Errorf("%+v", c)
 	}
 }
