@@ -214,9 +214,13 @@ func (c *Conn) countMark(seg *Segment) {
 	if seg.ECN != CE {
 		return
 	}
-	c.Stats.CE++
-	e.recvCEP++
-	e.fresh++
+	n := uint32(1)
+	if seg.SegSize != 0 { // devices put together only what is marked alike
+		n = max((seg.Len+seg.SegSize-1)/seg.SegSize, 1)
+	}
+	c.Stats.CE += n
+	e.recvCEP += n
+	e.fresh = uint8(min(uint32(e.fresh)+n, 3))
 	// "MUST emit an ACK if 'n' CE marks have arrived since the previous ACK. If there
 	// is unacknowledged data at the receiver, 'n' SHOULD be 2. If there is no
 	// unacknowledged data at the receiver, 'n' SHOULD be 3"
@@ -230,6 +234,14 @@ func (c *Conn) tellMarks(out *Segment) {
 	c.ecn.fresh = 0
 	out.Flags |= aceFlags(c.ecn.recvCEP)
 	c.tellCounters(&out.Options)
+}
+
+// tellsByCWR reports whether the ACE field has the bit that is CWR elsewhere: "with
+// TSO hardware that supports [RFC3168], the CWR bit is usually masked out on the
+// middle and last segment. If applied to an AccECN segment, this would change the
+// ACE field" (RFC 9768 section 3.3.4).
+func (c *Conn) tellsByCWR() bool {
+	return c.ecn.on == ecnAccurate && aceFlags(c.ecn.recvCEP)&wire.CWR != 0
 }
 
 // arriveFeedback takes what a segment says of our marked packets. It has delivered

@@ -549,3 +549,36 @@ func TestAccurateCookieIsRecalledFromTheAck(t *testing.T) {
 		})
 	}
 }
+
+// What a device has put together of three marked segments counts as three.
+func TestMergedSegmentsAreCountedOneByOne(t *testing.T) {
+	a := accurateTalk(t)
+	a.inject(sPA|f101, 1, 1, 2500, func(s *Segment) { s.ECN, s.SegSize = CE, 1000 })
+	a.want(sA|aceFlags(8), 1, 2501, 0)
+	if i := a.c.Info(a.now); i.ECNReceived != (ECNCounts{CE: 3, CEBytes: 2500}) {
+		t.Errorf("%+v", i.ECNReceived)
+	}
+}
+
+// Devices clear CWR in all segments of a train but the first: while it is part of
+// the count there are no trains.
+func TestNoTrainWhileTheCountHasCWR(t *testing.T) {
+	a := accurateTalk(t, withSACK, longTrains)
+	a.c.SetOffload(60000)
+	a.write(1000)
+	a.drain()
+	a.inject(sA|f101, 1, 1001, 0)
+	a.write(4000)
+	if a.next(&a.last); a.last.SegSize == 0 {
+		t.Error("no train")
+	}
+	a.drain()
+	a.inject(sPA|f101, 1, 5001, 10, came(CE))
+	a.drain()
+	a.write(4000)
+	for n := 0; a.next(&a.last); n++ {
+		if a.last.SegSize != 0 || a.last.Flags&fCWR == 0 {
+			t.Errorf("segment %d: flags %s, to be cut into %d", n, a.last.Flags, a.last.SegSize)
+		}
+	}
+}

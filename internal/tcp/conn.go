@@ -68,6 +68,7 @@ type Conn struct {
 	held   deferral
 	rate   delivery
 	bbr    bbrNarrow
+	trains trains
 
 	board    scoreboard
 	rack     rack
@@ -86,7 +87,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 64 - 16
+const reserve = 56 - 16
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -105,6 +106,7 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
+	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
 )
 
