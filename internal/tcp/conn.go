@@ -108,6 +108,9 @@ const (
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
 	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
+	flagMore                           // what fills no segment waits for what the program will send next
+	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
+	flagPush                           // what is queued leaves, full-sized or not
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
