@@ -159,3 +159,8 @@ func (l *Adaptive) Seize() bool {
 	}
 	return l.w.word.CompareAndSwap(v, uint32(l.me)|v&waiterBit)
 }
+
+// Inherit reports whether a dead process of the same party, whose place the
+// caller has taken, had the lock: then it is the caller's. Nobody else of this
+// party may be alive.
+func (l *Adaptive) Inherit() bool { return l.Holder() == l.me }
