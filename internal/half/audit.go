@@ -50,12 +50,13 @@ func (a *Auditor) Check(now tcp.Time) error {
 	if live != h.ctl.live || h.ctl.conns.Free != h.ctl.conns.Limit-live {
 		return fmt.Errorf("%d connections are in use, %d are counted and %d are free", live, h.ctl.live, h.ctl.conns.Free)
 	}
-	return errors.Join(a.chunks(), a.buffers(), a.lists(), a.backlogs())
+	return errors.Join(a.chunks(), a.annexes(), a.buffers(), a.lists(), a.backlogs())
 }
 
 func (a *Auditor) clear() {
 	u := &a.u
 	u.chunk = cleared(u.chunk, int(a.h.ctl.chunks.Fresh))
+	u.annex = cleared(u.annex, int(a.h.ctl.annexes.Fresh))
 	u.rx = cleared(u.rx, int(a.h.ctl.rx.Free.Fresh))
 	a.free = cleared(a.free, int(a.h.ctl.chunks.Fresh))
 	clear(u.tx)
@@ -84,8 +85,11 @@ func (a *Auditor) connection(i uint32, now tcp.Time) error {
 			return errors.New("freed chunks were not taken")
 		}
 	}
+	if err := a.annex(c); err != nil {
+		return err
+	}
 	var queues [32]tcp.Queue
-	for _, q := range c.Queues(queues[:0]) {
+	for _, q := range c.Queues(&h.mem, queues[:0]) {
 		if err := a.queue(q); err != nil {
 			return err
 		}
@@ -94,6 +98,20 @@ func (a *Auditor) connection(i uint32, now tcp.Time) error {
 		return errors.New("it waits for room in an empty queue")
 	}
 	return a.timers(i, now)
+}
+
+// annex notes that c has its annex.
+func (a *Auditor) annex(c *tcp.Conn) error {
+	switch i := c.Annex; {
+	case c.Spent != 0:
+		return errors.New("a spent annex was not taken")
+	case i == 0:
+	case int(i) > len(a.u.annex) || a.u.annex[i-1]:
+		return fmt.Errorf("annex %d is another connection's, or nobody's", i-1)
+	default:
+		a.u.annex[i-1] = true
+	}
+	return nil
 }
 
 func (a *Auditor) queue(q tcp.Queue) error {
@@ -191,6 +209,28 @@ func (a *Auditor) chunks() error {
 	return nil
 }
 
+// annexes checks that each annex is either some connection's or in the free list.
+func (a *Auditor) annexes() error {
+	f := &a.h.ctl.annexes
+	n := f.Limit - f.Fresh
+	for at := f.Head; at != none; at = a.h.annexLinks[at] {
+		if at >= f.Fresh || a.u.annex[at] {
+			return fmt.Errorf("annex %d is in use and free, or twice free", at)
+		}
+		a.u.annex[at] = true
+		n++
+	}
+	if n != f.Free {
+		return fmt.Errorf("%d annexes are free, %d are counted", n, f.Free)
+	}
+	for i, known := range a.u.annex {
+		if !known {
+			return fmt.Errorf("annex %d is lost", i)
+		}
+	}
+	return nil
+}
+
 // buffers checks the reference counts of all buffers.
 func (a *Auditor) buffers() error {
 	h := a.h
@@ -271,6 +311,9 @@ func (a *Auditor) Nothing() error {
 	}
 	if used := h.ctl.chunks.Limit - h.ctl.chunks.Free; used != 0 {
 		return fmt.Errorf("%d chunks are in use", used)
+	}
+	if used := h.ctl.annexes.Limit - h.ctl.annexes.Free; used != 0 {
+		return fmt.Errorf("%d annexes are in use", used)
 	}
 	if h.rx.Used() > 1 { // one may be kept for packing
 		return fmt.Errorf("%d rx buffers are in use", h.rx.Used())

@@ -17,6 +17,12 @@ type Config struct {
 	Bell      *shm.Bell       // of the pool: tells peers whom to wake
 	Doorbells [2]shm.Doorbell // of the top half and of the bottom half
 	Clock     func() tcp.Time // the same for both halves
+	Semaphore shm.Semaphore   // of a segment whose lock is one
+
+	// Poll is a descriptor that is ready when the top half's doorbell rings or the
+	// driver has something for an armed sleeper; the top half owns it. 0: there is
+	// none, the doorbell says all.
+	Poll int
 }
 
 // Half is one process's use of a segment. Its methods are called with the
@@ -24,7 +30,7 @@ type Config struct {
 type Half struct {
 	views
 	party     shm.Party
-	lock      *shm.Adaptive
+	lock      shm.Locker
 	seg       *shm.Segment
 	drv       pool.Driver
 	bell      *shm.Bell
@@ -38,6 +44,8 @@ type Half struct {
 	arr   tcp.Segment // arriving
 	out   tcp.Segment // departing
 	rings shm.Rings   // to be rung when the lock has been given back
+
+	message [icmpMax]byte // an ICMP message that came in pieces
 
 	// deliver tells the program of events; the top half wakes goroutines, the
 	// bottom half leaves a note.
@@ -59,6 +67,7 @@ func Initialise(s *shm.Segment, mtu int) error {
 	}
 	c.conns.Reset(MaxConns)
 	c.chunks.Reset(maxChunks)
+	c.annexes.Reset(maxAnnexes)
 	c.mtu = uint32(mtu)
 	c.packing = pool.None
 	rx := pool.NewBuffers(&c.rx, v.rxRefs, v.rxLinks, rxSize, 0)
@@ -66,19 +75,32 @@ func Initialise(s *shm.Segment, mtu int) error {
 	return nil
 }
 
+// SetLock says which lock a fresh segment has, before anybody uses it. cpu is where
+// both halves have to run if it is shm.LockEdwards.
+func SetLock(s *shm.Segment, kind shm.LockKind, cpu int) error {
+	w, err := shm.One[shm.LockWord](s, secLock)
+	if err == nil {
+		shm.InitialiseLock(w, kind, cpu)
+	}
+	return err
+}
+
 func (h *Half) init(cfg Config, party shm.Party) error {
 	if err := h.attach(cfg.Segment); err != nil {
 		return err
 	}
 	h.party = party
-	h.lock = shm.NewAdaptive(h.lockWord, party)
+	var err error
+	if h.lock, err = shm.NewLock(h.lockWord, party, cfg.Semaphore); err != nil {
+		return err
+	}
 	h.seg, h.drv, h.bell, h.doorbells = cfg.Segment, cfg.Driver, cfg.Bell, cfg.Doorbells
 	h.clock = cfg.Clock
 	if h.clock == nil {
 		h.clock = Clock()
 	}
 	h.rx = pool.NewBuffers(&h.ctl.rx, h.rxRefs, h.rxLinks, rxSize, 0)
-	h.mem = tcp.Memory{Chunks: h.chunks}
+	h.mem = tcp.Memory{Chunks: h.chunks, Annexes: h.annexes}
 	return nil
 }
 
@@ -110,6 +132,23 @@ func (h *Half) end(i uint32) {
 			h.freeChunks(&c.Freed[q])
 		}
 	}
+	if c.Spent != 0 {
+		h.ctl.annexes.Release(h.annexLinks, c.Spent-1)
+		c.Spent = 0
+	}
+	if c.WantsAnnex() {
+		h.giveAnnex(i)
+	}
+}
+
+// giveAnnex gives connection i an annex, if there is one, in a step of its own.
+func (h *Half) giveAnnex(i uint32) {
+	x := h.ctl.annexes.Alloc(h.annexLinks)
+	if x == none {
+		return
+	}
+	h.begin(i).GiveAnnex(&h.mem, x)
+	atomic.StoreUint32(&h.journal.active, 0)
 }
 
 // turn does whatever there is to do: packets that have arrived, timers that are

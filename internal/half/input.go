@@ -22,7 +22,7 @@ type packet struct {
 func (h *Half) arrive(p *pool.Packet) {
 	h.ctl.Counters.PacketsIn++
 	var k packet
-	if !h.parse(p.Data[:p.Header], int(p.Header)+int(p.Payload), &k) || !p.Partial && !h.intact(p, &k) {
+	if !h.parse(p.Data[:p.Header], int(p.Header)+int(p.Payload), &k, p) || !p.Partial && !h.intact(p, &k) {
 		h.release(p)
 		return
 	}
@@ -38,14 +38,14 @@ func (h *Half) arrive(p *pool.Packet) {
 }
 
 // parse reads the headers in b of a packet of total octets, and counts what is
-// wrong with it.
-func (h *Half) parse(b []byte, total int, k *packet) bool {
+// wrong with it. The rest of the packet is in p, nil if there is none.
+func (h *Half) parse(b []byte, total int, k *packet, p *pool.Packet) bool {
 	if wire.ParseIP(b, &k.ip) != nil || k.ip.TotalLen != total || k.ip.IsFragment() {
 		h.ctl.Counters.BadIP++
 		return false
 	}
 	if k.ip.Proto != protoTCP {
-		h.notTCP(b, total, k)
+		h.notTCP(b, total, k, p)
 		return false
 	}
 	n, err := wire.ParseTCP(b[k.ip.HeaderLen:], &k.tcp)
@@ -66,14 +66,25 @@ func (h *Half) parse(b []byte, total int, k *packet) bool {
 	return true
 }
 
-// notTCP takes a packet that holds no segment. An ICMP message that does not lie
-// in one piece is not worth the trouble.
-func (h *Half) notTCP(b []byte, total int, k *packet) {
-	switch p := k.ip.Proto; {
-	case len(b) == total && (p == wire.ProtoICMP || p == wire.ProtoICMPv6):
-		h.icmp(b, &k.ip)
-	default:
+// icmpMax is the longest packet with an ICMP message that is looked at: "without
+// making the ICMPv6 packet exceed the minimum IPv6 MTU" (RFC 4443 section 3.1) a
+// router quotes as much as it can.
+const icmpMax = 1280
+
+// notTCP takes a packet that holds no segment.
+func (h *Half) notTCP(b []byte, total int, k *packet, p *pool.Packet) {
+	if k.ip.Proto != wire.ProtoICMP && k.ip.Proto != wire.ProtoICMPv6 || total > icmpMax {
 		h.ctl.Counters.BadIP++
+		return
+	}
+	if p != nil && len(b) < total {
+		b = append(h.message[:0], p.Data[:p.Header+p.Inline]...)
+		for _, q := range p.Pieces[:p.NPieces] {
+			b = append(b, h.drv.Octets(p.Region)[q.Off:q.Off+q.Len]...)
+		}
+	}
+	if len(b) == total {
+		h.icmp(b, &k.ip)
 	}
 }
 
@@ -103,7 +114,7 @@ func (h *Half) arriveSlow(b []byte, circuit uint16) {
 	h.ctl.Counters.PacketsIn++
 	var k packet
 	n := headerLen(b)
-	if n > len(b) || !h.parse(b[:n], len(b), &k) {
+	if n > len(b) || !h.parse(b[:n], len(b), &k, nil) {
 		return
 	}
 	if !wire.TCPChecksumOK(&k.ip.Src, &k.ip.Dst, b[k.ip.HeaderLen:n], [][]byte{b[n:]}) {
@@ -200,20 +211,47 @@ func (h *Half) passiveOpen(l uint32, k *packet, circuit uint16) {
 	if i == none {
 		return
 	}
-	opt := h.conns[l].Opt
-	opt.MSS = h.mss(&k.flow)
+	opt := h.options(l, &k.flow, circuit)
 	c := h.begin(i)
 	c.OpenPassive(&h.mem, h.now, k.flow, tcp.ISN(h.now, &k.flow, &h.ctl.secret), &opt, &h.arr)
 	h.insert(i)
 	h.commit(i)
 }
 
-// mss returns the largest segment that a packet of the network's MTU carries.
-func (h *Half) mss(f *wire.Flow) uint16 {
-	if f.Remote.Addr.Is4() {
-		return uint16(h.ctl.mtu - 40)
+// options returns those of a connection that listener l is asked for by circuit.
+func (h *Half) options(l uint32, f *wire.Flow, circuit uint16) tcp.ConnOptions {
+	o := h.conns[l].Opt
+	o.MSS = h.mss(f, h.mtu(l, circuit))
+	h.tune(&o, circuit)
+	return o
+}
+
+// mtu returns the longest packet that goes by circuit, for connection or listener
+// i. Of the devices' the connection server knows it.
+func (h *Half) mtu(i uint32, circuit uint16) uint32 {
+	switch m := h.aux[i].mtu; {
+	case circuit != pool.NIC:
+		return h.ctl.mtu
+	case m == 0:
+		return etherMTU
+	default:
+		return min(max(m, leastMTU), pool.MaxPDU)
 	}
-	return uint16(h.ctl.mtu - 60)
+}
+
+// MTUs of devices in octets: Ethernet's, and the smallest that is believed
+// (RFC 791 section 3.1: what every host takes).
+const (
+	etherMTU = 1500
+	leastMTU = 576
+)
+
+// mss returns the largest segment that a packet of mtu octets carries.
+func (h *Half) mss(f *wire.Flow, mtu uint32) uint16 {
+	if f.Remote.Addr.Is4() {
+		return uint16(mtu - 40)
+	}
+	return uint16(mtu - 60)
 }
 
 // reopen ends a connection in TIME-WAIT for the sake of a new SYN.

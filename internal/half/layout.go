@@ -13,13 +13,14 @@ import (
 
 // Version is the version of the segment's layout: whatever changes a shared
 // struct changes it.
-var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, tcp.Chunk{}, shm.LockWord{}, [MaxConns]struct{}{}, [maxChunks]struct{}{})
+var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{})
 
 // Limits of a segment. They cost address space, not memory.
 const (
 	MaxConns   = 1 << 17
 	hashSize   = 1 << 17
 	maxChunks  = 1 << 17
+	maxAnnexes = 1 << 12 // connections that know of many gaps at once
 	rxBuffers  = 8192
 	rxSize     = 4096 // octets of a buffer of our own
 	wheelSlots = wheelLevels * wheelWidth
@@ -39,6 +40,8 @@ const (
 	secRxRefs
 	secRxLinks
 	secWheel
+	secAnnexes
+	secAnnexLinks
 )
 
 // control is what the two halves tell each other, and what belongs to the
@@ -59,7 +62,8 @@ type control struct {
 	packing    uint32 // buffer that short payloads are packed into, or None
 	packed     uint32 // octets of it in use
 	programEnd uint32 // 1: the application has gone
-	_          [9]uint32
+	annexes    shm.FreeList
+	_          [5]uint32
 	Counters   Counters
 }
 
@@ -129,7 +133,8 @@ type aux struct {
 	embryos     uint32 // of a listener: connections in SYN-RECEIVED
 	gen         uint32 // of this use of the slot
 	cookieAt    uint32 // of a listener: when it last sent a SYN cookie, s
-	_           [10]uint32
+	mtu         uint32 // octets of a packet on the devices' way to the peer; 0: not known
+	_           [9]uint32
 }
 
 var (
@@ -180,6 +185,8 @@ func Specs(driver []shm.Spec) []shm.Spec {
 		shm.SpecOf[uint32](secRxRefs, rxBuffers),
 		shm.SpecOf[uint32](secRxLinks, rxBuffers),
 		shm.SpecOf[wheel](secWheel, 1),
+		shm.SpecOf[tcp.Annex](secAnnexes, maxAnnexes),
+		shm.SpecOf[uint32](secAnnexLinks, maxAnnexes),
 	}, driver...)
 }
 
@@ -197,10 +204,13 @@ type views struct {
 	rxRefs    []uint32
 	rxLinks   []uint32
 	wheel     *wheel
+
+	annexes    []tcp.Annex
+	annexLinks []uint32
 }
 
 func (v *views) attach(s *shm.Segment) error {
-	var errs [12]error
+	var errs [14]error
 	v.ctl, errs[0] = shm.One[control](s, secControl)
 	v.lockWord, errs[1] = shm.One[shm.LockWord](s, secLock)
 	v.journal, errs[2] = shm.One[journal](s, secJournal)
@@ -213,10 +223,13 @@ func (v *views) attach(s *shm.Segment) error {
 	v.rxRefs, errs[9] = shm.Slice[uint32](s, secRxRefs)
 	v.rxLinks, errs[10] = shm.Slice[uint32](s, secRxLinks)
 	v.wheel, errs[11] = shm.One[wheel](s, secWheel)
+	v.annexes, errs[12] = shm.Slice[tcp.Annex](s, secAnnexes)
+	v.annexLinks, errs[13] = shm.Slice[uint32](s, secAnnexLinks)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	if len(v.conns) != MaxConns || len(v.aux) != MaxConns || len(v.hash) != hashSize || len(v.chunks) != maxChunks {
+	if len(v.conns) != MaxConns || len(v.aux) != MaxConns || len(v.hash) != hashSize || len(v.chunks) != maxChunks ||
+		len(v.annexes) != maxAnnexes || len(v.annexLinks) != maxAnnexes {
 		return fmt.Errorf("segment: %w", shm.ErrLayout)
 	}
 	return nil

@@ -83,7 +83,10 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.deliver = t.deliverEvent
 	t.awake = t.awaken
 	t.followers.init()
-	fd, err := unix.FcntlInt(uintptr(t.doorbells[0].Fd()), unix.F_DUPFD_CLOEXEC, 0)
+	fd, err := cfg.Poll, error(nil)
+	if fd == 0 {
+		fd, err = unix.FcntlInt(uintptr(t.doorbells[0].Fd()), unix.F_DUPFD_CLOEXEC, 0)
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("dup", err)
 	}
@@ -312,6 +315,7 @@ func (t *Top) park() {
 	t.leave()
 	t.parked = false
 	t.doorbell.Read(t.awake)
+	t.drv.Awake()
 	t.enter()
 }
 
@@ -324,7 +328,7 @@ func (t *Top) awaken(uintptr) bool {
 		return true
 	}
 	t.parked = true
-	return !t.bell.Renew(shm.TopHalf) || t.drv.Pending() || t.poked.Load() || t.left(listTop)
+	return !t.bell.Renew(shm.TopHalf) || t.drv.Arm() || t.poked.Load() || t.left(listTop)
 }
 
 // unattended starts the watchdog: nobody waits, and nobody takes packets.

@@ -1,6 +1,9 @@
 package half
 
-import "usertcp/internal/tcp"
+import (
+	"usertcp/internal/pool"
+	"usertcp/internal/tcp"
+)
 
 // memoryMTU is the MTU from which on a link is another host's memory: a round
 // trip takes microseconds there, and what is in flight fits the buffers that a
@@ -13,6 +16,15 @@ const memoryMTU = 32 << 10
 func (h *Half) limitBuffers(o *tcp.ConnOptions) {
 	if h.ctl.mtu >= memoryMTU {
 		o.SndMax, o.RcvMax = 0, 0
+	}
+}
+
+// tune lets the buffers of a connection over the host's devices grow, whatever the
+// ring's MTU.
+func (h *Half) tune(o *tcp.ConnOptions, circuit uint16) {
+	if circuit == pool.NIC && o.SndMax == 0 && o.RcvMax == 0 {
+		d := tcp.DefaultOptions()
+		o.SndMax, o.RcvMax = d.SndMax, d.RcvMax
 	}
 }
 

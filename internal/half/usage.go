@@ -6,6 +6,7 @@ import "usertcp/internal/pool"
 type Usage struct {
 	Live      int // connections and listeners that are not free yet, TIME-WAIT included
 	Chunks    int // runs of octets in send and receive queues
+	Annexes   int // connections that know of many gaps
 	RxBuffers int // the pool's own buffers that hold payloads
 	TxBuffers int // buffers for sending on all circuits
 	Held      int // pieces of the peers' packets that have not been released
@@ -14,7 +15,7 @@ type Usage struct {
 
 // Idle reports whether no octet of a payload is in the segment any more.
 func (u *Usage) Idle() bool {
-	return u.Chunks == 0 && u.RxBuffers == 0 && u.TxBuffers == 0 && u.Held == 0
+	return u.Chunks == 0 && u.Annexes == 0 && u.RxBuffers == 0 && u.TxBuffers == 0 && u.Held == 0
 }
 
 // Usage returns the segment's present usage.
@@ -24,6 +25,7 @@ func (t *Top) Usage() Usage {
 	u := Usage{
 		Live:      int(t.ctl.live),
 		Chunks:    int(t.ctl.chunks.Limit - t.ctl.chunks.Free),
+		Annexes:   int(t.ctl.annexes.Limit - t.ctl.annexes.Free),
 		RxBuffers: t.rx.Used(),
 		Counters:  t.ctl.Counters,
 	}

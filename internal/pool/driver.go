@@ -9,6 +9,10 @@ const (
 	OwnRegion  = 0
 	NoCircuit  = ^uint16(0)
 	MaxCircuit = 1023
+
+	// NIC is the circuit that leads to the host's network devices, and to all
+	// peers behind them.
+	NIC = MaxCircuit
 )
 
 // TxRegion returns the region of our buffers on circuit c.
@@ -45,6 +49,13 @@ type Packet struct {
 	Region  uint16 // of Pieces
 	Partial bool   // the TCP checksum is not there: the memory has no line noise
 	NPieces uint8
+
+	// SegSize of a packet that is sent is not 0 if the driver is to cut it into
+	// segments of SegSize octets of payload: see Driver.Offload and
+	// tcp.Segment.SegSize. The headers are those of the first one, but for FIN and
+	// PSH, which are the last one's; the length is that of the whole.
+	SegSize uint16
+
 	Header  uint16 // octets of Data that are headers
 	Inline  uint16 // octets of Data behind them that are payload
 	Payload uint32 // octets of payload, inline or in pieces
@@ -86,6 +97,11 @@ type Driver interface {
 	// Room returns how many packets circuit takes now.
 	Room(circuit uint16) int
 
+	// Offload returns how many octets a packet on circuit may have, headers
+	// included, of which the driver makes segments as Packet.SegSize says; 0 if it
+	// does not.
+	Offload(circuit uint16) uint32
+
 	// Backlog returns how many packets sent on circuit the peer has not looked
 	// at yet.
 	Backlog(circuit uint16) int
@@ -101,6 +117,15 @@ type Driver interface {
 	// Pending reports whether Receive would find something. It may be called
 	// without the lock.
 	Pending() bool
+
+	// Arm prepares a sleep: what arrives from now on wakes the sleeper, even if
+	// the peers know of no bell. It reports whether Receive would find something. It
+	// may be called without the lock, by the one who is about to sleep.
+	Arm() bool
+
+	// Awake says that who has called Arm does not sleep any more. It may be called
+	// without the lock.
+	Awake()
 
 	// Notify asks for a wake-up when all that was sent on circuit has been looked
 	// at (sent), and when buffers are released (released). Pending reports true

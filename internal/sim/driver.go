@@ -284,6 +284,12 @@ func (d *driver) left(to int) []byte {
 // Flush implements pool.Driver.
 func (d *driver) Flush(*shm.Rings) {}
 
+// Arm implements pool.Driver.
+func (d *driver) Arm() bool { return d.Pending() }
+
+// Awake implements pool.Driver.
+func (d *driver) Awake() {}
+
 // Pending implements pool.Driver.
 func (d *driver) Pending() bool {
 	if len(d.rx) > 0 {
@@ -340,6 +346,9 @@ func (d *driver) Unref(region uint16, buf uint32) {
 		c.released = c.released || c.wantReleased
 	}
 }
+
+// Offload implements pool.Driver: the network takes every packet as it is.
+func (d *driver) Offload(uint16) uint32 { return 0 }
 
 // BufferSize implements pool.Driver.
 func (d *driver) BufferSize() int { return d.circuits[0].bufs.Size() }

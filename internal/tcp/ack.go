@@ -33,7 +33,7 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 	case seg.Ack.After(s.una):
 		c.newAck(m, now, seg)
 	case c.has(flagSACK):
-		c.weigh(now, seg, 0, c.flight(), c.repeats(seg, wnd))
+		c.weigh(m, now, seg, 0, c.flight(), c.repeats(seg, wnd))
 	case c.flight() > 0 && c.repeats(seg, wnd):
 		c.dupAck(now)
 	}
@@ -101,9 +101,9 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	}
 	c.keepNear()
 	if c.has(flagSACK) {
-		c.weigh(now, seg, acked, flight, false)
+		c.weigh(m, now, seg, acked, flight, false)
 	} else {
-		c.recovered(now, seg, acked, flight)
+		c.recovered(m, now, seg, acked, flight)
 	}
 	if s.una == s.nxt {
 		// "When all outstanding data has been acknowledged, turn off the

@@ -64,6 +64,7 @@ func newBottleneck(t testing.TB, p link, congestion uint8) *bottleneck {
 	b := &bottleneck{t: t, path: p, r: rand.New(rand.NewPCG(p.seed, 9438)), now: 100 * Second}
 	for _, e := range []*flowEnd{&b.snd, &b.rcv} {
 		e.m.Chunks = make([]Chunk, 8192)
+		e.m.Annexes = make([]Annex, 1)
 		for i := range e.m.Chunks {
 			e.free = append(e.free, uint32(i))
 		}
@@ -212,6 +213,10 @@ func (e *flowEnd) gather() {
 	for i := range e.c.Freed {
 		e.release(e.c.Freed[i])
 		e.c.Freed[i] = Queue{}
+	}
+	e.c.Spent = 0
+	if e.c.WantsAnnex() {
+		e.c.GiveAnnex(&e.m, 0)
 	}
 }
 

@@ -115,6 +115,9 @@ func (c *Conn) chooseCongestion(now Time) {
 // have arrived; flight octets were in flight before it. It is called in every
 // phase of recovery, before the segment ends the phase.
 func (c *Conn) onAck(now Time, n, flight uint32) {
+	if c.has(flagTrainWaits) {
+		flight = max(flight, c.cc.cwnd)
+	}
 	a := ack{n: n, flight: flight}
 	last := c.snd.una
 	if c.has(flagSACK) {

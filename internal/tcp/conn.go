@@ -6,7 +6,7 @@ import (
 )
 
 // ConnSize is the size of a Conn in octets: a multiple of the cache line.
-const ConnSize = 1856
+const ConnSize = 1664
 
 // The queues of Conn.Freed, by where their chunks come from.
 const (
@@ -41,11 +41,18 @@ type Conn struct {
 	RcvQ    Queue
 	RcvHead uint32
 
-	_ uint32
+	// Annex is what the connection has beside its Conn: index+1 in Memory.Annexes, 0
+	// for nothing.
+	Annex uint32
 
 	// Freed are the chunks that left the connection in this step. The half frees
 	// them after the commit and zeroes the queues: a step begins with them empty.
 	Freed [freedQueues]Queue
+
+	// Spent is the annex that the connection gave back in this step, as in Annex. The
+	// half frees it after the commit and sets Spent to 0.
+	Spent uint32
+	_     uint32
 
 	snd    sender
 	rcv    receiver
@@ -61,6 +68,7 @@ type Conn struct {
 	held   deferral
 	rate   delivery
 	bbr    bbrNarrow
+	trains trains
 
 	board    scoreboard
 	rack     rack
@@ -79,7 +87,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 320 + 48 + 512 - 160 - 64 + 16 - 40 - protocolSize - recoverySize
+const reserve = 56
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -98,6 +106,7 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
+	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
 )
 
@@ -230,9 +239,6 @@ type timers struct {
 	at   [8]Time
 }
 
-// oooRanges is how many separate out-of-order ranges a connection can hold.
-const oooRanges = 14
-
 // oooRange is a run of octets behind a gap.
 type oooRange struct {
 	start, end        seq.Number
@@ -241,10 +247,11 @@ type oooRange struct {
 
 // reassembly holds what came out of order: n ranges, in order, with a gap before each.
 type reassembly struct {
-	ranges [oooRanges]oooRange
-	n      uint8
-	recent uint8 // index of the range that changed last, for the first SACK block
-	_      [6]uint8
+	near   [nearRanges]oooRange // the ranges, unless they lie in an annex
+	at     place
+	n      uint32
+	blocks uint32        // in use of recent
+	recent [4]wire.Block // the ranges that changed last, the last one first: for SACK
 }
 
 // urgent is the urgent data of both directions (RFC 6093).
@@ -302,13 +309,6 @@ type deferral struct {
 	acked       uint8  // 1: our SYN-ACK is acknowledged, data is waited for
 	_           [7]uint8
 }
-
-// protocolSize is the size of urgent, ecn, tuning, path and deferral,
-// and of what Stats counts for them.
-const protocolSize = 16 + 40 + 48 + 32 + 16 + 40
-
-// recoverySize is the size of board to probing, and of what Stats counts for them.
-const recoverySize = 368 + 40
 
 // Stats counts what a connection did.
 type Stats struct {

@@ -14,7 +14,7 @@ func TestFirstCopyMovesTheHighestDelivered(t *testing.T) {
 	tk := established(t, withSACK)
 	tk.write(1000)
 	tk.want(wire.ACK|wire.PSH, 1, 1, 1000)
-	tk.c.board.sent[0].at |= sentResent // as an undone recovery leaves it
+	tk.c.board.near[0].at |= sentResent // as an undone recovery leaves it
 	tk.inject(wire.ACK, 1, 1001, 0)
 	if f := rel(tk.c.rack.fack, ourISS); f != 1001 {
 		t.Errorf("the highest octet delivered is %d, una is 1001", f)

@@ -142,6 +142,8 @@ func (f *fuzzer) options() {
 	o.NoDelay, o.Cork, o.QuickAck, o.KeepAlive = b&1, b>>1&1, b>>2&1, b>>3&1
 	o.UserTimeout = uint32(b>>4) * 100
 	k := uint32(f.byte())
+	f.c.SetOffload(uint32(b) * uint32(b))
+	o.LeastTrain = b >> 2
 	o.NotSentLowat, o.WindowClamp, o.UrgentInline = k&7*300, k>>3&7*700, uint8(k>>6&1)
 	f.do("OptionsChanged", func(*Memory) { f.c.OptionsChanged(f.now) })
 }
@@ -172,6 +174,9 @@ func (f *fuzzer) output() {
 		f.do("NextSegment", func(m *Memory) { more = f.c.NextSegment(m, f.now, &out) })
 		if !more {
 			return
+		}
+		if out.SegSize != 0 && (out.SegSize >= out.Len || out.SegSize > f.c.snd.mss) {
+			f.t.Fatalf("a train of %d octets in segments of %d", out.Len, out.SegSize)
 		}
 		if out.Len > 0 {
 			if got := len(f.st.read(out.First, out.Skip, out.Len)); got != int(out.Len) {

@@ -1,7 +1,9 @@
 package tcp
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"usertcp/internal/seq"
@@ -15,11 +17,15 @@ type store struct {
 	m    Memory
 	free []uint32
 	data []byte
+
+	annexes []uint32 // free
 }
 
 func newStore(chunks int) *store {
 	s := &store{data: make([]byte, chunks*slot)}
 	s.m.Chunks = make([]Chunk, chunks)
+	s.m.Annexes = make([]Annex, 2)
+	s.annexes = []uint32{0, 1}
 	for i := range s.m.Chunks {
 		// A free chunk is full of rubbish, so that whoever believes it stumbles.
 		s.m.Chunks[i] = Chunk{Next: 0xdead, Len: 0xdead, Seq: 0xdead, Off: 0xdead}
@@ -90,8 +96,18 @@ func (e *end) step(t testing.TB, what string, f func()) {
 		e.st.give(e.c.Freed[i])
 		e.c.Freed[i] = Queue{}
 	}
+	if e.c.Spent != 0 {
+		e.st.annexes = append(e.st.annexes, e.c.Spent-1)
+		e.st.m.Annexes[e.c.Spent-1] = Annex{}
+		e.c.Spent = 0
+	}
 	if err := e.c.CheckInvariants(&e.st.m); err != nil {
 		t.Fatalf("after %s: %v", what, err)
+	}
+	if n := len(e.st.annexes); n > 0 && e.c.WantsAnnex() {
+		i := e.st.annexes[n-1]
+		e.st.annexes = e.st.annexes[:n-1]
+		e.step(t, "GiveAnnex", func() { e.c.GiveAnnex(&e.st.m, i) })
 	}
 }
 
@@ -100,13 +116,18 @@ type photo struct {
 	chunks map[uint32]Chunk
 	tails  map[uint32]bool
 	sndEnd uint32
+	runs   []sent
+	ranges []oooRange
+	was    Conn
 }
 
 func photograph(c *Conn, st *store) *photo {
-	p := &photo{chunks: map[uint32]Chunk{}, tails: map[uint32]bool{}, sndEnd: None}
+	p := &photo{chunks: map[uint32]Chunk{}, tails: map[uint32]bool{}, sndEnd: None, was: *c}
+	p.runs = slices.Clone(c.board.view(&st.m))
+	p.ranges = slices.Clone(c.ooo.view(&st.m))
 	queues := []Queue{c.SndQ, c.RcvQ}
-	for i := range int(c.ooo.n) {
-		queues = append(queues, c.ooo.ranges[i].queue())
+	for _, r := range c.ooo.view(&st.m) {
+		queues = append(queues, r.queue())
 	}
 	for k, q := range queues {
 		i := q.Head
@@ -130,6 +151,12 @@ func photograph(c *Conn, st *store) *photo {
 // compare checks that a Conn copied when the photo was taken would find its
 // queues as they were.
 func (p *photo) compare(st *store) error {
+	if !slices.Equal(p.runs, p.was.board.view(&st.m)) {
+		return errors.New("the scoreboard is not what it was")
+	}
+	if !slices.Equal(p.ranges, p.was.ooo.view(&st.m)) {
+		return errors.New("the ranges are not what they were")
+	}
 	for i, was := range p.chunks {
 		is := st.m.Chunks[i]
 		if p.tails[i] {

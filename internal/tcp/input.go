@@ -37,6 +37,7 @@ func (c *Conn) Input(m *Memory, now Time, seg *Segment) {
 		// Whoever owns no connection is answered by ResetFor.
 		c.Stats.DropState++
 	}
+	c.leaveAnnex()
 }
 
 // arriveSynSent is RFC 9293 section 3.10.7.3.

@@ -12,7 +12,7 @@ import (
 // simulator and the repair of a segment, not for the hot path.
 func (c *Conn) CheckInvariants(m *Memory) error {
 	for _, check := range [...]func(*Memory) error{
-		c.checkState, c.checkSender, c.checkBoard, c.checkReceiver, c.checkRanges, c.checkTimers,
+		c.checkState, c.checkAnnex, c.checkSender, c.checkBoard, c.checkReceiver, c.checkRanges, c.checkTimers,
 	} {
 		if err := check(m); err != nil {
 			return errors.New("in " + c.State.String() + ": " + err.Error())
@@ -93,16 +93,16 @@ func (c *Conn) checkSender(m *Memory) error {
 
 // checkBoard checks the scoreboard against what is in flight, and its counts
 // against its runs.
-func (c *Conn) checkBoard(*Memory) error {
+func (c *Conn) checkBoard(m *Memory) error {
 	b := c.board
 	if c.State < Established || !c.has(flagSACK) {
 		return firstBroken(claim{b.n == 0 && b.lost|b.sacked == 0, "no scoreboard without SACK"})
 	}
-	if b.n > boardSize {
+	if b.n > b.most() {
 		return errors.New("broken: the number of runs")
 	}
 	at := b.una
-	for _, r := range b.sent[:b.n] {
+	for _, r := range b.view(m) {
 		if err := firstBroken(
 			claim{r.end.After(at), "no run is empty"},
 			claim{r.at&sentSacked == 0 || r.at&sentLost == 0, "what has arrived is not lost"},
@@ -111,10 +111,10 @@ func (c *Conn) checkBoard(*Memory) error {
 		}
 		at = r.end
 	}
-	b.count()
+	b.count(m)
 	return firstBroken(
 		claim{b.una == c.snd.una && at == c.snd.nxt, "the scoreboard reaches from una to nxt"},
-		claim{b.sacked == c.board.sacked && b.lost == c.board.lost, "its counts are those of its runs"},
+		claim{b.sacked == c.board.sacked && b.lost == c.board.lost && b.again == c.board.again, "its counts are those of its runs"},
 		claim{b.lost == 0 || c.loss.phase != phaseOpen, "what is lost is recovered"},
 		claim{c.rack.fack.AtOrAfter(b.una) && c.rack.fack.AtOrBefore(at), "the highest delivered octet lies from una to nxt"},
 		claim{c.probing <= probeResent, "a known kind of probe"},
@@ -205,12 +205,11 @@ func (c *Conn) checkReceiver(m *Memory) error {
 
 func (c *Conn) checkRanges(m *Memory) error {
 	o := &c.ooo
-	if int(o.n) > oooRanges || o.n > 0 && o.recent >= o.n {
+	if o.n > o.most() {
 		return errors.New("broken: the number of ranges")
 	}
 	before := c.rcv.nxt
-	for i := range int(o.n) {
-		r := &o.ranges[i]
+	for _, r := range o.view(m) {
 		if err := firstBroken(
 			claim{r.start.After(before), "a gap before each range"},
 			claim{r.end.After(r.start), "no range is empty"},
@@ -224,7 +223,32 @@ func (c *Conn) checkRanges(m *Memory) error {
 		}
 		before = r.end
 	}
+	return c.checkBlocks(m)
+}
+
+// checkBlocks checks that what the peer is told of is there.
+func (c *Conn) checkBlocks(m *Memory) error {
+	o := &c.ooo
+	if int(o.blocks) > len(o.recent) || o.n > 0 && o.blocks == 0 {
+		return errors.New("broken: the number of SACK blocks")
+	}
+	for _, b := range o.recent[:o.blocks] {
+		i := o.find(m, b.Start)
+		if i == o.n || o.view(m)[i].start != b.Start || o.view(m)[i].end != b.End {
+			return errors.New("broken: a SACK block is an out-of-order range")
+		}
+	}
 	return nil
+}
+
+// checkAnnex checks that whoever has an annex knows where it is, and needs it.
+func (c *Conn) checkAnnex(m *Memory) error {
+	b, o := &c.board.at, &c.ooo.at
+	return firstBroken(
+		claim{b.home == c.Annex && o.home == c.Annex, "both parts know the annex"},
+		claim{int(c.Annex) <= len(m.Annexes), "there is such an annex"},
+		claim{c.Annex != 0 || b.far|o.far == 0, "nothing lies in no annex"},
+		claim{c.State != Closed || c.Annex == 0, "a closed connection has no annex"})
 }
 
 func (c *Conn) checkTimers(*Memory) error {

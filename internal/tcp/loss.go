@@ -4,7 +4,7 @@ import "usertcp/internal/seq"
 
 // recovered handles what a new acknowledgement of acked octets means for loss
 // recovery; flight was in flight before it.
-func (c *Conn) recovered(now Time, seg *Segment, acked, flight uint32) {
+func (c *Conn) recovered(m *Memory, now Time, seg *Segment, acked, flight uint32) {
 	l := &c.loss
 	full := c.snd.una.AtOrAfter(l.recover)
 	restart := true
@@ -16,7 +16,7 @@ func (c *Conn) recovered(now Time, seg *Segment, acked, flight uint32) {
 		c.onAck(now, acked, flight)
 		switch {
 		case c.echoesOriginal(seg):
-			c.undoRecovery(now)
+			c.undoRecovery(m, now)
 		case full:
 			c.endRecovery(now)
 		default:
@@ -34,7 +34,7 @@ func (c *Conn) recovered(now Time, seg *Segment, acked, flight uint32) {
 		c.onAck(now, acked, flight)
 		switch {
 		case c.frtoAck(&x), c.echoesOriginal(seg):
-			c.undoRecovery(now)
+			c.undoRecovery(m, now)
 		case full:
 			l.phase = phaseOpen
 			c.onRecoveryExit(now)
@@ -137,7 +137,7 @@ func (c *Conn) resendTimeout(m *Memory, now Time) {
 		}
 	} else {
 		c.suspectHole(now)
-		c.startLoss(now)
+		c.startLoss(m, now)
 	}
 	s.retries++
 	c.clear(flagTiming)
@@ -150,10 +150,10 @@ func (c *Conn) resendTimeout(m *Memory, now Time) {
 
 // startLoss believes lost what is in flight, or with selective acknowledgements
 // what of it is old enough, and begins again at una.
-func (c *Conn) startLoss(now Time) {
+func (c *Conn) startLoss(m *Memory, now Time) {
 	calm, first := c.loss.phase == phaseOpen, c.snd.retries == 0
 	if c.has(flagSACK) {
-		c.markTimeout(now)
+		c.markTimeout(m, now)
 	} else if first {
 		c.onMarked(c.flight())
 	}

@@ -46,7 +46,8 @@ type ConnOptions struct {
 	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
 	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
 	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
-	_                 [14]uint8
+	LeastTrain        uint8 // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
+	_                 [13]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.

@@ -18,6 +18,7 @@ func (c *Conn) HasOutput() bool {
 // true, the state is that after sending. The caller calls it until it returns
 // false, at the latest before it lets go of the connection.
 func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
+	c.unturned()
 	if c.pending&pendReset != 0 {
 		return c.emitReset(out)
 	}
@@ -116,7 +117,7 @@ func (c *Conn) emit(now Time, out *Segment, s seq.Number, flags wire.Flags) {
 	if c.ecn.echo != 0 {
 		out.Flags |= wire.ECE
 	}
-	if c.ooo.n > 0 || c.dup.start != c.dup.end {
+	if c.ooo.blocks > 0 || c.dup.start != c.dup.end {
 		c.sack(&out.Options)
 	}
 	c.ackSent()
@@ -155,15 +156,15 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		return false
 	}
 	c.restartIdle(now)
-	most := c.mostData()
+	size := c.mostData()
 	if c.path.hole != 0 || c.path.again != 0 {
-		most = c.probeData(now, most)
+		size = c.probeData(now, size)
 	}
-	n, fin := c.sendable(most)
+	n, fin := c.sendable(m, now, size)
 	if n == 0 && !fin {
 		return false
 	}
-	c.emitData(m, now, out, s.nxt, s.next, n, fin)
+	c.emitData(m, now, out, spot{s.nxt, s.next}, n, size, fin)
 	if c.flight() == 0 {
 		s.since = now
 	}
@@ -173,7 +174,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		}
 		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 		c.noteData(now)
-		if n > s.mss {
+		if size > s.mss {
 			c.noteProbe(s.nxt, n)
 		}
 	}
@@ -182,13 +183,13 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	if flight := c.pipe(); c.wantsMarks(flight) {
 		c.rate.noteSent(now, s.nxt, was, flight, c.cc.lost)
 	}
-	if n > 0 && n < most {
+	if n%size != 0 {
 		s.small = s.nxt
 	}
 	if c.Opt.NotSentLowat != 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
-	c.clear(flagOverride)
+	c.clear(flagOverride | flagTrainWaits)
 	s.probeShift = 0
 	c.stop(timerPersist)
 	c.startTiming(now, s.nxt)
@@ -199,7 +200,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		c.armResend(now)
 	}
 	if c.has(flagSACK) {
-		c.board.grow(s.nxt, stampOf(now), c.rack.grain)
+		c.board.grow(m, s.nxt, stampOf(now), c.rack.grain)
 		if !c.armed(timerLoss) || c.flight() <= 2*s.mss {
 			c.armProbe(now) // else it is set already, and not too late
 		}
@@ -216,27 +217,41 @@ func (c *Conn) noteData(now Time) {
 	}
 }
 
-// emitData makes out a segment of n octets of SndQ from place p on.
-func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p cursor, n uint32, fin bool) {
+// spot is a place in the stream, and where in SndQ it is.
+type spot struct {
+	seq seq.Number
+	cursor
+}
+
+// emitData makes out a segment of n octets from p on, or if that is more
+// than size a train of such segments.
+func (c *Conn) emitData(m *Memory, now Time, out *Segment, p spot, n, size uint32, fin bool) {
 	var flags wire.Flags
 	if fin {
 		flags = wire.FIN
 	}
-	if n > 0 && s.Add(seq.Size(n)) == c.snd.end {
+	if n > size || n > 0 && p.seq.Add(seq.Size(n)) == c.snd.end {
 		// It "MUST set the PSH bit in the last buffered segment (i.e., when there is no
-		// more queued data to be sent)" (RFC 9293 MUST-61)
+		// more queued data to be sent)" (RFC 9293 MUST-61). At the end of a train it
+		// tells who puts segments together that there is nothing to wait for.
 		flags |= wire.PSH
 	}
-	c.emit(now, out, s, flags)
+	c.emit(now, out, p.seq, flags)
 	if c.urgent.sending != 0 {
 		c.markUrgent(out)
 	}
 	c.notePaced(now, n)
 	if n > 0 {
-		p = c.SndQ.forward(m, p, 0)
-		out.First, out.Skip, out.Len = p.chunk, p.off, n
+		at := c.SndQ.forward(m, p.cursor, 0)
+		out.First, out.Skip, out.Len = at.chunk, at.off, n
 		c.Stats.DataSegsOut++
 		c.Stats.BytesSent += uint64(n)
+	}
+	if n > size {
+		out.SegSize = size
+		more := (n - 1) / size
+		c.Stats.SegsOut += uint64(more)
+		c.Stats.DataSegsOut += more
 	}
 }
 
@@ -250,33 +265,33 @@ func (c *Conn) sendAgain(m *Memory, now Time, out *Segment) bool {
 	case c.pending&pendResend != 0:
 		c.pending &^= pendResend
 		c.restartAgain()
-		c.emitAgain(m, now, out, s.nxt)
+		c.emitAgain(m, now, out, s.nxt, s.mss)
 		return true
 	case c.loss.phase != phaseLoss || s.againSeq.AtOrAfter(c.loss.recover) || c.frtoHolds():
 		return false
 	}
 	// After a timeout only what was sent since then is believed in flight.
-	flight := uint32(s.againSeq.From(s.una))
-	if flight > 0 && flight+c.snd.mss > c.cc.cwnd {
-		return false
+	n := c.trainAgain(s.againSeq, s.mss, uint32(s.againSeq.From(s.una)))
+	if n > 0 {
+		c.emitAgain(m, now, out, s.nxt, n)
 	}
-	c.emitAgain(m, now, out, s.nxt)
-	return true
+	return n > 0
 }
 
-// emitAgain makes out a segment from againSeq on, which ends before limit, and
-// moves it behind.
-func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
+// emitAgain makes out a segment from againSeq on, or a train, of at most most
+// octets, which ends before limit, and moves againSeq behind.
+func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number, most uint32) {
 	s := &c.snd
 	var n uint32
 	if stop := seq.Min(limit, s.end); s.againSeq.Before(stop) {
-		n = min(uint32(stop.From(s.againSeq)), c.mostData())
+		n = min(uint32(stop.From(s.againSeq)), most)
 	}
 	fin := limit.After(s.end) && s.againSeq.Add(seq.Size(n)) == s.end
 	if c.path.probe != 0 {
 		c.probeLost(now, s.againSeq)
 	}
-	c.emitData(m, now, out, s.againSeq, s.again, n, fin)
+	size := c.mostData()
+	c.emitData(m, now, out, spot{s.againSeq, s.again}, n, size, fin)
 	if n > 0 {
 		s.again = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 	}
@@ -287,7 +302,7 @@ func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
 	if c.rate.every != noMarks {
 		c.rate.noteResent(now, c.pipe()+n, c.cc.lost)
 	}
-	c.Stats.Resent++
+	c.Stats.Resent += max((n+size-1)/size, 1)
 	c.Stats.BytesResent += uint64(n)
 	if !c.armed(timerResend) {
 		c.armResend(now)

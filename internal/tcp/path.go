@@ -87,7 +87,7 @@ func (c *Conn) PathMTU(m *Memory, now Time, mtu uint32, quoted seq.Number) {
 	mtu = max(mtu, uint32(c.minPath()))
 	if p.probe != 0 && quoted == p.probeAt && mtu < uint32(p.probe) {
 		p.high = max(p.mtu, uint16(mtu)) + 1
-		c.resendAll(now)
+		c.resendAll(m, now)
 	}
 	if mtu >= uint32(p.mtu) {
 		return
@@ -96,7 +96,7 @@ func (c *Conn) PathMTU(m *Memory, now Time, mtu uint32, quoted seq.Number) {
 	c.setPath(uint16(mtu))
 	p.low, p.high = uint16(mtu), uint16(mtu)+1
 	p.again = now + pathRaise
-	c.resendAll(now)
+	c.resendAll(m, now)
 }
 
 // plateau returns the largest likely size below the present one.
@@ -111,13 +111,13 @@ func (c *Conn) plateau() uint32 {
 
 // resendAll sends again what is in flight, in segments that fit. The network is
 // not congested: congestion control stays as it is.
-func (c *Conn) resendAll(now Time) {
+func (c *Conn) resendAll(m *Memory, now Time) {
 	c.path.probe = 0
 	if c.flight() == 0 || c.loss.phase == phaseLoss {
 		return
 	}
 	before := c.cc
-	c.startLoss(now)
+	c.startLoss(m, now)
 	before.lost = c.cc.lost
 	c.cc = before
 	c.cc.cwnd = max(c.cc.cwnd, c.snd.mss)

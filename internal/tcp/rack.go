@@ -141,7 +141,7 @@ func (c *Conn) narrowWindow() {
 // detectLosses marks what was sent so long before something that has been
 // delivered that it must be lost (step 5), and returns how many octets. For what
 // is not yet late enough the timer is set.
-func (c *Conn) detectLosses(now Time) (lost uint32) {
+func (c *Conn) detectLosses(m *Memory, now Time) (lost uint32) {
 	k, b := &c.rack, &c.board
 	if k.seen == 0 {
 		return 0
@@ -149,11 +149,10 @@ func (c *Conn) detectLosses(now Time) (lost uint32) {
 	wait := k.rtt + c.reorderWindow()
 	rest := span(0)
 	from := b.una
-	for i := range b.sent[:b.n] {
-		r := &b.sent[i]
+	for i, r := range b.view(m) {
 		if r.at&(sentSacked|sentLost) == 0 && sentAfter(k.at, k.end, r.at, r.end) {
 			if age := stampOf(now).since(r.at); age >= wait {
-				r.at |= sentLost
+				b.edit(m)[i].at |= sentLost
 				lost += uint32(r.end.From(from))
 			} else {
 				rest = max(rest, wait-age)
@@ -162,7 +161,7 @@ func (c *Conn) detectLosses(now Time) (lost uint32) {
 		from = r.end
 	}
 	if lost > 0 {
-		b.tidy(k.grain)
+		b.tidy(m, k.grain)
 		c.onMarked(lost)
 		c.Stats.LostBytes += uint64(lost)
 	}
@@ -188,14 +187,14 @@ func (c *Conn) stopLossTimer() {
 }
 
 // lossTimeout is the expiry of the timer of RACK-TLP.
-func (c *Conn) lossTimeout(now Time) {
+func (c *Conn) lossTimeout(m *Memory, now Time) {
 	if !c.has(flagReorderTimer) {
 		c.probeTimeout(now)
 		return
 	}
 	c.clear(flagReorderTimer)
 	before := c.flight() - c.board.sacked
-	switch lost := c.detectLosses(now); {
+	switch lost := c.detectLosses(m, now); {
 	case lost == 0:
 	case c.loss.phase == phaseOpen:
 		c.enterRecovery(now, &news{lost: lost}, before)
@@ -229,6 +228,6 @@ func (c *Conn) Recovery() RecoveryInfo {
 		Late:          c.late,
 		ReorderWindow: c.reorderWindow().time(),
 		MinRTT:        c.MinRTT(),
-		Again:         c.board.again(),
+		Again:         c.board.again,
 	}
 }

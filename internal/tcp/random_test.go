@@ -30,6 +30,40 @@ func TestRandomScripts(t *testing.T) {
 	}
 }
 
+// TestUndoWithManyGaps lets every step of a connection that loses much, both ways,
+// be compared with what a Conn of before would find: see end.step. Pieces come in
+// random order, so that ranges and runs come and go in the annex.
+func TestUndoWithManyGaps(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 12))
+		a := selective(t, 10, option(func(o *ConnOptions) { o.NoDelay = 1 }))
+		a.inject(sA, 1, 10001, 0)
+		a.c.cc.cwnd = 200000
+		for range 200 {
+			a.write(100)
+			a.drain()
+		}
+		most, far := uint32(0), false
+		for _, i := range r.Perm(200) {
+			at := 10001 + 100*i
+			a.inject(sA, 1+100*i, 10001, 100, sacks(at, at+100))
+			most = max(most, a.c.ooo.n)
+			far = far || a.c.board.at.far != 0 && a.c.ooo.at.far != 0
+			if r.IntN(4) == 0 {
+				a.drain()
+			}
+		}
+		a.drain()
+		a.inject(sA, 20001, rel(a.c.snd.nxt, ourISS), 0)
+		if n := a.readAll(); n != 20000 || most < 30 || !far {
+			t.Errorf("seed %d: %d octets read, %d ranges at most, both in the annex: %v", seed, n, most, far)
+		}
+		if a.c.Annex != 0 || len(a.st.annexes) != 2 {
+			t.Errorf("seed %d: the annex was not given back", seed)
+		}
+	}
+}
+
 // TestUndo lets a step happen, puts back the Conn that was before it, as the
 // repair after a death would, and lets the same step happen again: it must find
 // the queues as they were and come to the same state.

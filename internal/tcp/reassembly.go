@@ -14,38 +14,60 @@ func (r *oooRange) setQueue(q Queue, start, end seq.Number) {
 	*r = oooRange{start: start, end: end, head: q.Head, tail: q.Tail, count: q.Count}
 }
 
-// discard gives up range i.
-func (c *Conn) discard(m *Memory, i int) {
-	c.Freed[freedRest].join(m, c.ooo.ranges[i].queue())
-	c.ooo.remove(i)
+// most returns how many ranges there is room for.
+func (o *reassembly) most() uint32 {
+	if o.at.far != 0 {
+		return maxRanges
+	}
+	return nearRanges
+}
+
+// find returns the first range that ends behind s, n if there is none.
+func (o *reassembly) find(m *Memory, s seq.Number) uint32 {
+	rs := o.view(m)
+	low, high := uint32(0), o.n
+	for low < high {
+		if mid := (low + high) / 2; s.Before(rs[mid].end) {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return low
+}
+
+// discard gives up the ranges [i, j).
+func (c *Conn) discard(m *Memory, i, j uint32) {
+	if i == j {
+		return
+	}
+	for _, r := range c.ooo.view(m)[i:j] {
+		c.Freed[freedRest].join(m, r.queue())
+		c.ooo.forget(r.start, r.end)
+	}
+	c.ooo.remove(m, i, j)
+	c.ooo.tellOne(m)
 }
 
 // dropRanges gives up all ranges.
-func (c *Conn) dropRanges(m *Memory) {
-	for c.ooo.n > 0 {
-		c.discard(m, int(c.ooo.n)-1)
-	}
-}
+func (c *Conn) dropRanges(m *Memory) { c.discard(m, 0, c.ooo.n) }
 
-// remove takes range i out of the list.
-func (o *reassembly) remove(i int) {
-	copy(o.ranges[i:o.n], o.ranges[i+1:o.n])
-	o.n--
-	switch {
-	case o.n == 0:
-		o.recent = 0
-	case int(o.recent) == i:
-		o.recent = o.n - 1 // the highest is likely the youngest
-	case int(o.recent) > i:
-		o.recent--
+// remove takes the ranges [i, j) out of the list.
+func (o *reassembly) remove(m *Memory, i, j uint32) {
+	if i == 0 {
+		o.replace(m, o.view(m)[j:])
+		return
 	}
+	rs := o.edit(m)
+	o.replace(m, append(rs[:i], rs[j:o.n]...))
 }
 
 // insert makes room for a range before range i.
-func (o *reassembly) insert(i int) *oooRange {
-	copy(o.ranges[i+1:o.n+1], o.ranges[i:o.n])
+func (o *reassembly) insert(m *Memory, i uint32) *oooRange {
+	rs := o.edit(m)
+	copy(rs[i+1:o.n+1], rs[i:o.n])
 	o.n++
-	return &o.ranges[i]
+	return &rs[i]
 }
 
 // putAside puts the octets [start, end), which lie behind a gap, among the
@@ -54,31 +76,31 @@ func (o *reassembly) insert(i int) *oooRange {
 // always one piece. What is not taken goes to rest.
 func (c *Conn) putAside(m *Memory, text Queue, start, end seq.Number, rest *Queue) {
 	o := &c.ooo
-	i := 0
-	for i < int(o.n) && o.ranges[i].end.Before(start) {
-		i++
-	}
-	left := i < int(o.n) && o.ranges[i].start.AtOrBefore(start)
+	// Range i ends at start or behind it, those before it do not touch.
+	i := o.find(m, start.Minus(1))
+	left := i < o.n && o.view(m)[i].start.AtOrBefore(start)
 	if left {
-		from := o.ranges[i].end
-		if end.AtOrBefore(from) {
-			o.recent = uint8(i)
+		r := o.view(m)[i]
+		if end.AtOrBefore(r.end) {
+			o.tell(r.start, r.end)
 			c.Stats.DropDuplicate++
 			c.noteDuplicate(start, end)
 			rest.join(m, text)
 			return
 		}
-		text.trimFront(m, uint32(from.From(start)), rest)
-		start = from
+		text.trimFront(m, uint32(r.end.From(start)), rest)
+		start = r.end
 		i++
 	}
 	// Ranges before i end at or before start.
-	for i < int(o.n) && o.ranges[i].end.AtOrBefore(end) {
-		c.discard(m, i)
+	j := i
+	for j < o.n && o.view(m)[j].end.AtOrBefore(end) {
+		j++
 	}
-	right := i < int(o.n) && o.ranges[i].start.AtOrBefore(end)
+	c.discard(m, i, j)
+	right := i < o.n && o.view(m)[i].start.AtOrBefore(end)
 	if right {
-		end = o.ranges[i].start
+		end = o.view(m)[i].start
 		text.trimBack(m, uint32(end.From(start)), rest)
 	}
 	c.link(m, i, left, right, text, start, end, rest)
@@ -86,49 +108,68 @@ func (c *Conn) putAside(m *Memory, text Queue, start, end seq.Number, rest *Queu
 
 // link puts [start, end) between the ranges i-1 and i, joined to that on its
 // left and that on its right where they touch.
-func (c *Conn) link(m *Memory, i int, left, right bool, text Queue, start, end seq.Number, rest *Queue) {
+func (c *Conn) link(m *Memory, i uint32, left, right bool, text Queue, start, end seq.Number, rest *Queue) {
 	o := &c.ooo
 	if right {
-		q := o.ranges[i].queue()
-		text.join(m, q)
-		end = o.ranges[i].end
+		r := o.view(m)[i]
+		text.join(m, r.queue())
+		end = r.end
 	}
 	switch {
 	case left:
 		i--
-		r := &o.ranges[i]
+		r := &o.edit(m)[i]
+		start = r.start
 		q := r.queue()
 		q.join(m, text)
-		r.setQueue(q, r.start, end)
+		r.setQueue(q, start, end)
 		if right {
-			o.remove(i + 1)
+			o.remove(m, i+1, i+2)
 		}
 	case right:
-		o.ranges[i].setQueue(text, start, end)
+		o.edit(m)[i].setQueue(text, start, end)
 	default:
-		if int(o.n) == oooRanges {
+		if !c.roomForRange(m, i) {
 			c.Stats.DropFull++
-			if i == oooRanges {
-				rest.join(m, text)
-				return
-			}
-			// What is nearer to rcv.nxt is wanted sooner.
-			c.discard(m, oooRanges-1)
+			rest.join(m, text)
+			return
 		}
-		o.insert(i).setQueue(text, start, end)
+		o.insert(m, i).setQueue(text, start, end)
 	}
-	o.recent = uint8(i)
+	o.tell(start, end)
+}
+
+// roomForRange makes room for a range before range i, if need be by giving up
+// the last one: what is nearer to rcv.nxt is wanted sooner.
+func (c *Conn) roomForRange(m *Memory, i uint32) bool {
+	o := &c.ooo
+	if o.n == nearRanges && o.at.far == 0 && o.at.home != 0 {
+		o.spill(m)
+	}
+	if o.n < o.most() {
+		return true
+	}
+	if i == o.n {
+		return false
+	}
+	c.Stats.DropFull++
+	c.discard(m, o.n-1, o.n)
+	return true
 }
 
 // fillGap cuts octets in order, [start, end), to what the first range does not
 // hold, and gives up the ranges that they cover. It returns the new end.
 func (c *Conn) fillGap(m *Memory, text *Queue, start, end seq.Number, rest *Queue) seq.Number {
 	o := &c.ooo
-	for o.n > 0 && o.ranges[0].end.AtOrBefore(end) {
-		c.discard(m, 0)
+	if o.n == 0 {
+		return end
 	}
-	if o.n > 0 && o.ranges[0].start.Before(end) {
-		end = o.ranges[0].start
+	c.discard(m, 0, o.find(m, end))
+	if o.n == 0 {
+		return end
+	}
+	if first := o.view(m)[0].start; first.Before(end) {
+		end = first
 		text.trimBack(m, uint32(end.From(start)), rest)
 	}
 	return end
@@ -137,13 +178,16 @@ func (c *Conn) fillGap(m *Memory, text *Queue, start, end seq.Number, rest *Queu
 // pullRange moves the first range to RcvQ if it comes next.
 func (c *Conn) pullRange(m *Memory) {
 	o := &c.ooo
-	if o.n == 0 || o.ranges[0].start != c.rcv.nxt {
+	if o.n == 0 || o.view(m)[0].start != c.rcv.nxt {
 		return
 	}
-	q := o.ranges[0].queue()
+	r := o.view(m)[0]
+	q := r.queue()
 	c.Stats.BytesIn += uint64(q.Bytes)
-	c.rcv.nxt = o.ranges[0].end
-	o.remove(0)
+	c.rcv.nxt = r.end
+	o.forget(r.start, r.end)
+	o.remove(m, 0, 1)
+	o.tellOne(m)
 	if c.has(flagReadClosed) {
 		c.Freed[freedRest].join(m, q)
 		return
@@ -151,10 +195,40 @@ func (c *Conn) pullRange(m *Memory) {
 	c.RcvQ.join(m, q)
 }
 
+// tell puts range [start, end), which has changed, before what else the peer is
+// told of.
+func (o *reassembly) tell(start, end seq.Number) {
+	o.forget(start, end)
+	o.blocks = min(o.blocks+1, uint32(len(o.recent)))
+	copy(o.recent[1:], o.recent[:o.blocks-1])
+	o.recent[0] = wire.Block{Start: start, End: end}
+}
+
+// tellOne sees to it that the peer is told of some range, if there is one: of the
+// highest, which is likely the youngest, if of no other.
+func (o *reassembly) tellOne(m *Memory) {
+	if o.blocks == 0 && o.n > 0 {
+		last := &o.view(m)[o.n-1]
+		o.tell(last.start, last.end)
+	}
+}
+
+// forget takes out of what the peer is told of whatever is part of [start, end).
+func (o *reassembly) forget(start, end seq.Number) {
+	k := uint32(0)
+	for _, b := range o.recent[:o.blocks] {
+		if b.Start.Before(start) || b.End.After(end) {
+			o.recent[k] = b
+			k++
+		}
+	}
+	o.blocks = k
+}
+
 // sack fills in as many blocks as there is room for: "The first SACK block …
 // MUST specify the contiguous block of data containing the segment which
-// triggered this ACK" (RFC 2018 section 4); the others follow from the highest
-// down, as the highest are likely the youngest.
+// triggered this ACK" (RFC 2018 section 4); behind it those follow that were
+// first before, so that each block is told several times.
 func (c *Conn) sack(o *wire.Options) {
 	most := c.sackRoom()
 	if most == 0 {
@@ -168,27 +242,13 @@ func (c *Conn) sack(o *wire.Options) {
 		c.dup = repeated{}
 		n = 1
 	}
-	recent := int(c.ooo.recent)
-	if c.ooo.n > 0 && n < most {
-		o.SACK[n] = c.ooo.block(recent)
-		n++
-	}
-	for i := int(c.ooo.n) - 1; i >= 0 && n < most; i-- {
-		if i != recent {
-			o.SACK[n] = c.ooo.block(i)
-			n++
-		}
-	}
+	n += copy(o.SACK[n:most], c.ooo.recent[:c.ooo.blocks])
 	o.SACKBlocks = uint8(n)
-}
-
-func (o *reassembly) block(i int) wire.Block {
-	return wire.Block{Start: o.ranges[i].start, End: o.ranges[i].end}
 }
 
 // sackRoom returns how many SACK blocks a segment carries now.
 func (c *Conn) sackRoom() int {
-	blocks := int(c.ooo.n)
+	blocks := int(c.ooo.blocks)
 	if c.dup.start != c.dup.end {
 		blocks++
 	}

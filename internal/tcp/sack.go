@@ -20,7 +20,7 @@ type news struct {
 // weigh takes in what a segment says of what was sent, when the peer sends
 // selective acknowledgements. Of flight octets before it acked are acknowledged;
 // twin says that it is a duplicate acknowledgement.
-func (c *Conn) weigh(now Time, seg *Segment, acked, flight uint32, twin bool) {
+func (c *Conn) weigh(m *Memory, now Time, seg *Segment, acked, flight uint32, twin bool) {
 	b := &c.board
 	x := news{acked: acked}
 	before := flight - b.sacked
@@ -28,12 +28,12 @@ func (c *Conn) weigh(now Time, seg *Segment, acked, flight uint32, twin bool) {
 	calm := b.sacked|b.lost == 0 && c.loss.phase == phaseOpen && c.probing == probeNone
 	switch {
 	case acked > 0 && calm:
-		c.takeInTurn(now, seg, &x)
+		c.takeInTurn(m, now, seg, &x)
 	case acked > 0:
-		c.takeAcked(now, seg, &x)
+		c.takeAcked(m, now, seg, &x)
 	}
 	if seg.Options.SACKBlocks > 0 {
-		c.takeBlocks(now, seg, &x)
+		c.takeBlocks(m, now, seg, &x)
 		calm = calm && x.sacked == 0 && !x.dsack
 	}
 	if twin {
@@ -46,7 +46,7 @@ func (c *Conn) weigh(now Time, seg *Segment, acked, flight uint32, twin bool) {
 		c.onAck(now, x.delivered, pipe)
 	}
 	if !calm {
-		c.consider(now, seg, &x, before)
+		c.consider(m, now, seg, &x, before)
 		c.probeAnswered(now, seg, &x, twin)
 	}
 	if c.snd.una == c.snd.nxt {
@@ -64,24 +64,25 @@ func (c *Conn) weigh(now Time, seg *Segment, acked, flight uint32, twin bool) {
 
 // takeInTurn takes off the scoreboard what is acknowledged, if nothing is amiss:
 // then only the youngest of it matters.
-func (c *Conn) takeInTurn(now Time, seg *Segment, x *news) {
+func (c *Conn) takeInTurn(m *Memory, now Time, seg *Segment, x *news) {
 	b := &c.board
-	k := uint32(0)
-	for k+1 < b.n && b.sent[k].end.Before(seg.Ack) {
+	rs := b.view(m)
+	k := 0
+	for k+1 < len(rs) && rs[k].end.Before(seg.Ack) {
 		k++
 	}
 	x.delivered = x.acked
-	c.rackDeliver(now, seg, b.sent[k], b.una, seg.Ack)
+	c.rackDeliver(now, seg, rs[k], b.una, seg.Ack)
 	c.rack.fack = seq.Max(c.rack.fack, seg.Ack)
-	b.shift(seg.Ack)
+	b.shift(m, seg.Ack)
 	c.loss.dupAcks = 0
 }
 
 // takeAcked takes off the scoreboard what is acknowledged.
-func (c *Conn) takeAcked(now Time, seg *Segment, x *news) {
+func (c *Conn) takeAcked(m *Memory, now Time, seg *Segment, x *news) {
 	b := &c.board
 	from := b.una
-	for _, r := range b.sent[:b.n] {
+	for _, r := range b.view(m) {
 		end := seq.Min(r.end, seg.Ack)
 		if end.AtOrBefore(from) {
 			break
@@ -89,7 +90,7 @@ func (c *Conn) takeAcked(now Time, seg *Segment, x *news) {
 		c.arrived(now, seg, r, from, end, x)
 		from = end
 	}
-	b.shift(seg.Ack)
+	b.shift(m, seg.Ack)
 	c.rack.fack = seq.Max(c.rack.fack, seg.Ack)
 	if b.sacked == 0 {
 		c.loss.dupAcks = 0
@@ -109,17 +110,17 @@ func (c *Conn) arrived(now Time, seg *Segment, r sent, start, end seq.Number, x 
 }
 
 // takeBlocks takes the SACK blocks of a segment (RFC 2018 section 5).
-func (c *Conn) takeBlocks(now Time, seg *Segment, x *news) {
+func (c *Conn) takeBlocks(m *Memory, now Time, seg *Segment, x *news) {
 	o := &seg.Options
 	blocks := o.SACK[:min(int(o.SACKBlocks), len(o.SACK))]
 	if c.takeDSACK(seg, x) {
 		blocks = blocks[1:]
 	}
 	for _, block := range blocks {
-		c.takeBlock(now, seg, block, x)
+		c.takeBlock(m, now, seg, block, x)
 	}
 	if x.sacked > 0 {
-		c.board.tidy(c.rack.grain)
+		c.board.tidy(m, c.rack.grain)
 		c.Stats.SackedBytes += uint64(x.sacked)
 		c.loss.dupAcks = min(c.loss.dupAcks+1, 1<<15)
 	}
@@ -127,15 +128,18 @@ func (c *Conn) takeBlocks(now Time, seg *Segment, x *news) {
 
 // takeBlock marks what a SACK block names. A block that is partly about what was
 // never sent, or is empty, is not believed.
-func (c *Conn) takeBlock(now Time, seg *Segment, block wire.Block, x *news) {
+func (c *Conn) takeBlock(m *Memory, now Time, seg *Segment, block wire.Block, x *news) {
 	b := &c.board
 	start := seq.Max(block.Start, b.una)
 	if block.End.AtOrBefore(start) || block.Start.AtOrAfter(block.End) || block.End.After(c.snd.nxt) || b.n == 0 {
 		return
 	}
-	i, j := b.isolate(start, block.End)
+	if i, _ := b.find(m, start); b.view(m)[i].at&sentSacked != 0 && b.view(m)[i].end.AtOrAfter(block.End) {
+		return // nothing new, as of most blocks
+	}
+	rs, i, j := b.isolate(m, start, block.End)
 	for ; i < j; i++ {
-		r := &b.sent[i]
+		r := &rs[i]
 		if r.at&sentSacked == 0 {
 			c.timeSacked(now, start, r.end)
 			x.sacked += uint32(r.end.From(start))
@@ -158,7 +162,7 @@ func (c *Conn) timeSacked(now Time, start, end seq.Number) {
 
 // consider decides what the news mean for loss recovery; before is what was in
 // flight before them, what the peer had already told to have not counted.
-func (c *Conn) consider(now Time, seg *Segment, x *news, before uint32) {
+func (c *Conn) consider(m *Memory, now Time, seg *Segment, x *news, before uint32) {
 	if x.dsack {
 		c.widenWindow()
 	}
@@ -166,22 +170,22 @@ func (c *Conn) consider(now Time, seg *Segment, x *news, before uint32) {
 	switch c.loss.phase {
 	case phaseOpen:
 		if x.undone {
-			c.undoRecovery(now)
+			c.undoRecovery(m, now)
 		}
 	case phaseRecovery:
 		if spurious {
-			c.undoRecovery(now)
+			c.undoRecovery(m, now)
 		}
 	case phaseLoss:
 		if c.frtoAck(x) || spurious {
-			c.undoRecovery(now)
+			c.undoRecovery(m, now)
 		}
 	}
 	if c.loss.phase != phaseOpen && c.allRepaired() {
 		c.leaveRecovery(now)
 	}
 	if c.board.n > 0 {
-		x.lost = c.detectLosses(now)
+		x.lost = c.detectLosses(m, now)
 	}
 	switch {
 	case c.loss.phase == phaseOpen && c.board.lost > 0:
@@ -224,27 +228,28 @@ func (c *Conn) leaveRecovery(now Time) {
 // markTimeout marks what a timeout makes believe lost: the first segment, and
 // what was sent so long ago that it should have been acknowledged (RFC 8985
 // section 6.3).
-func (c *Conn) markTimeout(now Time) {
+func (c *Conn) markTimeout(m *Memory, now Time) {
 	b := &c.board
 	if b.n == 0 {
 		return
 	}
 	wait := c.rack.rtt + c.reorderWindow()
-	if b.sent[0].at&sentSacked != 0 {
+	if b.view(m)[0].at&sentSacked != 0 {
 		// What lies at una would be acknowledged if it were there. The peer has gone
 		// back on its word, as RFC 2018 section 8 lets it.
-		b.forget(sentSacked, c.rack.grain)
+		b.forget(m, sentSacked, c.rack.grain)
 		wait = 0
 		c.Stats.Reneged++
 	}
 	lost := b.lost
-	for i := range b.sent[:b.n] {
-		r := &b.sent[i]
+	rs := b.edit(m)
+	for i := range rs[:b.n] {
+		r := &rs[i]
 		if r.at&sentSacked == 0 && (i == 0 || stampOf(now).since(r.at) >= wait) {
 			r.at |= sentLost
 		}
 	}
-	b.tidy(c.rack.grain)
+	b.tidy(m, c.rack.grain)
 	c.onMarked(b.lost - min(lost, b.lost))
 	c.Stats.LostBytes += uint64(b.lost - min(lost, b.lost))
 }
@@ -257,41 +262,39 @@ func (c *Conn) pipe() uint32 { return c.flight() - c.board.sacked - c.board.lost
 // that is owed.
 func (c *Conn) sendLost(m *Memory, now Time, out *Segment) bool {
 	owed := c.pending&pendResend != 0
-	start, end, lost := c.board.firstLost()
+	most := c.mostData()
+	start, end, lost := c.board.firstLost(m)
 	if !lost {
 		start, end = c.snd.una, c.snd.nxt
 	}
-	switch {
-	case owed:
-		c.pending &^= pendResend
-		if start == end {
-			return false
-		}
-	case !lost || c.frtoHolds():
+	c.pending &^= pendResend
+	if start == end || !owed && (!lost || c.frtoHolds()) {
 		return false
-	default:
-		n := min(uint32(end.From(start)), c.mostData())
-		if pipe := c.pipe(); pipe > 0 && pipe+n > c.cc.cwnd {
+	}
+	if lost {
+		n := c.trainAgain(start, min(uint32(end.From(start)), most), c.pipe())
+		if n == 0 && !owed {
 			return false
 		}
+		most = max(n, most)
 	}
-	c.emitRun(m, now, out, start, end)
+	c.emitRun(m, now, out, start, end, most)
 	return true
 }
 
-// emitRun makes out a segment of what was sent before and lies in [from, end),
-// and notes that it is in flight again.
-func (c *Conn) emitRun(m *Memory, now Time, out *Segment, from, end seq.Number) {
+// emitRun makes out a segment of what was sent before and lies in [from, end), or
+// a train, of at most most octets, and notes that it is in flight again.
+func (c *Conn) emitRun(m *Memory, now Time, out *Segment, from, end seq.Number, most uint32) {
 	c.seek(m, from)
-	c.emitAgain(m, now, out, end)
+	c.emitAgain(m, now, out, end, most)
 	b := &c.board
-	i, j := b.isolate(from, from.Add(out.span()))
+	rs, i, j := b.isolate(m, from, from.Add(out.span()))
 	for ; i < j; i++ {
-		if b.sent[i].at&sentSacked == 0 {
-			b.sent[i].at = stampOf(now) | sentResent
+		if rs[i].at&sentSacked == 0 {
+			rs[i].at = stampOf(now) | sentResent
 		}
 	}
-	b.tidy(c.rack.grain)
+	b.tidy(m, c.rack.grain)
 }
 
 // seek moves the cursor of what is sent again to s.

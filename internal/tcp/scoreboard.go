@@ -44,59 +44,75 @@ type sent struct {
 	at  stamp
 }
 
-// boardSize is how many runs a scoreboard holds. With more holes than that in
-// what the peer has, some of what it said is forgotten.
-const boardSize = 32
-
 // scoreboard is what is known of the octets from snd.una to snd.nxt, if the peer
 // sends selective acknowledgements (RFC 2018, RFC 8985 section 5.2):
 //
-//	una      sent[0].end      sent[1].end   …   sent[n-1].end = nxt
-//	 |-----------|----------------|-----------------|
+//	una      run[0].end      run[1].end   …   run[n-1].end = nxt
+//	 |-----------|---------------|----------------|
 //
-// Neighbours that say the same are one run.
+// Neighbours that say the same are one run. With more holes in what the peer has
+// than there is room for runs, some of what it said is forgotten.
 type scoreboard struct {
-	sent         [boardSize]sent
+	near         [nearRuns]sent // the runs, unless they lie in an annex
+	at           place
 	n            uint32
 	una          seq.Number
 	sacked, lost uint32 // octets of that fate
+	again        uint32 // octets in flight that were sent more than once
+	_            uint32
 }
 
 // begin makes a scoreboard of nothing.
 func (b *scoreboard) begin(una seq.Number) {
-	b.n, b.sacked, b.lost = 0, 0, 0
+	b.n, b.sacked, b.lost, b.again = 0, 0, 0, 0
+	b.at.far = 0
 	b.una = una
 }
 
 // grow adds what has just been sent for the first time. What leaves within grain
 // after the first octets of a run joins it.
-func (b *scoreboard) grow(end seq.Number, at stamp, grain span) {
+func (b *scoreboard) grow(m *Memory, end seq.Number, at stamp, grain span) {
 	if b.n > 0 {
-		last := &b.sent[b.n-1]
+		last := &b.view(m)[b.n-1]
 		if last.at&sentFate == 0 && at.since(last.at) <= grain {
+			if b.at.far != 0 {
+				last = &b.edit(m)[b.n-1]
+			}
 			last.end = end
 			return
 		}
-		b.makeRoom(1)
+		b.makeRoom(m, 1)
 	}
-	b.sent[b.n] = sent{end, at}
+	b.edit(m)[b.n] = sent{end, at}
 	b.n++
 }
 
-// makeRoom joins neighbours until n more runs fit.
-func (b *scoreboard) makeRoom(n uint32) {
-	for b.n+n > boardSize {
-		b.join(b.cheapest())
+// makeRoom sees to it that n more runs fit: it joins neighbours if they must.
+func (b *scoreboard) makeRoom(m *Memory, n uint32) {
+	if b.at.far == 0 && b.n+n > nearRuns && b.at.home != 0 {
+		b.spill(m)
 	}
+	for b.n+n > b.most() {
+		b.join(m, b.cheapest(m))
+	}
+}
+
+// most returns how many runs there is room for.
+func (b *scoreboard) most() uint32 {
+	if b.at.far != 0 {
+		return maxRuns
+	}
+	return nearRuns
 }
 
 // cheapest returns the run that is best joined to the one behind it: one of the
 // same fate and nearly the same time, or else a small one.
-func (b *scoreboard) cheapest() uint32 {
+func (b *scoreboard) cheapest(m *Memory) uint32 {
 	best, least := uint32(0), ^uint64(0)
 	from := b.una
+	rs := b.view(m)
 	for i := range b.n - 1 {
-		x, y := b.sent[i], b.sent[i+1]
+		x, y := rs[i], rs[i+1]
 		cost := 1<<32 + uint64(y.end.From(from))
 		if (x.at^y.at)&(sentSacked|sentLost) == 0 {
 			cost = uint64(x.at.since(y.at) + y.at.since(x.at))
@@ -111,60 +127,76 @@ func (b *scoreboard) cheapest() uint32 {
 
 // join joins run i to the one behind it. Where they differ the new one is what
 // asks for less: not delivered, not lost, and sent at the later time.
-func (b *scoreboard) join(i uint32) {
-	x, y := b.sent[i], b.sent[i+1]
+func (b *scoreboard) join(m *Memory, i uint32) {
+	rs := b.edit(m)
+	x, y := rs[i], rs[i+1]
 	at := y.at
 	if x.at.since(y.at) > 0 {
 		at = x.at
 	}
 	fate := x.at&y.at&(sentSacked|sentLost) | (x.at|y.at)&sentResent
-	b.sent[i+1].at = at&^sentFate | fate
-	copy(b.sent[i:b.n], b.sent[i+1:b.n])
+	rs[i+1].at = at&^sentFate | fate
+	copy(rs[i:b.n], rs[i+1:b.n])
 	b.n--
-	b.count()
+	b.count(m)
+}
+
+// find returns the index of the run that holds the octet s, n if none does, and
+// where the run begins.
+func (b *scoreboard) find(m *Memory, s seq.Number) (i uint32, start seq.Number) {
+	rs := b.view(m)
+	low, high := uint32(0), b.n
+	for low < high {
+		if mid := (low + high) / 2; s.Before(rs[mid].end) {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	if low == 0 {
+		return low, b.una
+	}
+	return low, rs[low-1].end
 }
 
 // cut returns the index of the run that begins at s, for which it cuts the run
 // that holds s: there must be room for one more. At nxt it returns n.
-func (b *scoreboard) cut(s seq.Number) uint32 {
-	from := b.una
-	for i := range b.n {
-		if from == s {
-			return i
-		}
-		if s.Before(b.sent[i].end) {
-			copy(b.sent[i+1:b.n+1], b.sent[i:b.n])
-			b.sent[i].end = s
-			b.n++
-			return i + 1
-		}
-		from = b.sent[i].end
+func (b *scoreboard) cut(m *Memory, s seq.Number) uint32 {
+	i, start := b.find(m, s)
+	if start == s || i == b.n {
+		return i
 	}
-	return b.n
+	rs := b.edit(m)
+	copy(rs[i+1:b.n+1], rs[i:b.n])
+	rs[i].end = s
+	b.n++
+	return i + 1
 }
 
 // isolate makes [start, end), a part of what is on the board, whole runs, and
-// returns them as [i, j).
-func (b *scoreboard) isolate(start, end seq.Number) (i, j uint32) {
-	b.makeRoom(2)
-	i = b.cut(start)
-	return i, b.cut(end)
+// returns them as [i, j) of rs.
+func (b *scoreboard) isolate(m *Memory, start, end seq.Number) (rs []sent, i, j uint32) {
+	b.makeRoom(m, 2)
+	i = b.cut(m, start)
+	j = b.cut(m, end)
+	return b.edit(m), i, j
 }
 
 // tidy makes neighbours one run that say the same, and counts.
-func (b *scoreboard) tidy(grain span) {
+func (b *scoreboard) tidy(m *Memory, grain span) {
+	rs := b.edit(m)
 	k := uint32(0)
 	for i := range b.n {
-		if k > 0 && b.sent[k-1].absorbs(b.sent[i], grain) {
-			b.sent[k-1].end = b.sent[i].end
-			b.sent[k-1].at |= b.sent[i].at & sentResent
+		if k > 0 && rs[k-1].absorbs(rs[i], grain) {
+			rs[k-1].end = rs[i].end
+			rs[k-1].at |= rs[i].at & sentResent
 			continue
 		}
-		b.sent[k] = b.sent[i]
+		rs[k] = rs[i]
 		k++
 	}
 	b.n = k
-	b.count()
+	b.count(m)
 }
 
 // absorbs reports whether the run y behind x need not be one of its own. When
@@ -182,45 +214,39 @@ func (x sent) absorbs(y sent, grain span) bool {
 }
 
 // count counts the octets of each fate.
-func (b *scoreboard) count() {
-	b.sacked, b.lost = 0, 0
+func (b *scoreboard) count(m *Memory) {
+	b.sacked, b.lost, b.again = 0, 0, 0
 	from := b.una
-	for _, r := range b.sent[:b.n] {
+	for _, r := range b.view(m) {
 		n := uint32(r.end.From(from))
 		switch {
 		case r.at&sentSacked != 0:
 			b.sacked += n
 		case r.at&sentLost != 0:
 			b.lost += n
+		case r.at&sentResent != 0:
+			b.again += n
 		}
 		from = r.end
 	}
-}
-
-// again counts the octets in flight that were sent more than once.
-func (b *scoreboard) again() (n uint32) {
-	from := b.una
-	for _, r := range b.sent[:b.n] {
-		if r.at&sentFate == sentResent {
-			n += uint32(r.end.From(from))
-		}
-		from = r.end
-	}
-	return n
 }
 
 // forget takes the fates in mask off all runs.
-func (b *scoreboard) forget(mask stamp, grain span) {
-	for i := range b.sent[:b.n] {
-		b.sent[i].at &^= mask
+func (b *scoreboard) forget(m *Memory, mask stamp, grain span) {
+	rs := b.edit(m)
+	for i := range rs[:b.n] {
+		rs[i].at &^= mask
 	}
-	b.tidy(grain)
+	b.tidy(m, grain)
 }
 
 // firstLost returns the first run that is lost.
-func (b *scoreboard) firstLost() (start, end seq.Number, ok bool) {
+func (b *scoreboard) firstLost(m *Memory) (start, end seq.Number, ok bool) {
+	if b.lost == 0 {
+		return 0, 0, false
+	}
 	start = b.una
-	for _, r := range b.sent[:b.n] {
+	for _, r := range b.view(m) {
 		if r.at&sentLost != 0 {
 			return start, r.end, true
 		}
@@ -230,21 +256,17 @@ func (b *scoreboard) firstLost() (start, end seq.Number, ok bool) {
 }
 
 // shift takes what lies before una off the front.
-func (b *scoreboard) shift(una seq.Number) {
-	k := uint32(0)
-	for k < b.n && b.sent[k].end.AtOrBefore(una) {
+func (b *scoreboard) shift(m *Memory, una seq.Number) {
+	rs := b.view(m)
+	k := 0
+	for k < len(rs) && rs[k].end.AtOrBefore(una) {
 		k++
 	}
-	switch k {
-	case 0:
-	case b.n:
-		b.n = 0
-	default:
-		copy(b.sent[:], b.sent[k:b.n])
-		b.n -= k
-	}
 	b.una = una
-	if b.sacked|b.lost != 0 {
-		b.count()
+	if k > 0 {
+		b.replace(m, rs[k:])
+	}
+	if b.sacked|b.lost|b.again != 0 {
+		b.count(m)
 	}
 }

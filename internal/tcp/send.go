@@ -72,8 +72,8 @@ func (c *Conn) Extend(m *Memory, now Time, n uint32) {
 }
 
 // sendable decides how many octets of new data leave now, in a segment of at
-// most most octets, and whether the FIN goes with them.
-func (c *Conn) sendable(most uint32) (n uint32, fin bool) {
+// most size octets or in a train of such, and whether the FIN goes with them.
+func (c *Conn) sendable(m *Memory, now Time, size uint32) (n uint32, fin bool) {
 	s := &c.snd
 	unsent := c.unsent()
 	fin = c.has(flagFinQueued) && !c.finSent()
@@ -85,13 +85,20 @@ func (c *Conn) sendable(most uint32) (n uint32, fin bool) {
 		return 0, false
 	}
 	room := uint32(edge.From(s.nxt))
-	n = min(unsent, most, room)
+	if n = min(unsent, room); n > size && c.mayTrain(size) {
+		n = c.train(m, now, size, n)
+	} else {
+		n = min(n, size)
+	}
 	last := n == unsent
 	fin = fin && last && room > n
+	if n == 0 && unsent > 0 {
+		return 0, false // a train that waits
+	}
 	if n == 0 || fin && c.mayFly(n) {
 		return n, fin
 	}
-	if n < most && !c.maySendSmall(n, last) || !c.mayFly(n) {
+	if n < size && !c.maySendSmall(n, last) || !c.mayFly(n) {
 		return 0, false
 	}
 	return n, false

@@ -61,6 +61,7 @@ func (c *Conn) purge(m *Memory) {
 	c.board.begin(c.snd.una)
 	c.probing = probeNone
 	c.dropRanges(m)
+	c.leaveAnnex()
 	if c.has(flagOrphan) {
 		c.purgeRead()
 	}
@@ -86,4 +87,5 @@ func (c *Conn) begin() {
 	if c.Freed[freedSent].Count|c.Freed[freedRead].Count|c.Freed[freedRest].Count != 0 {
 		panic("BUG: freed chunks of the last step were not taken")
 	}
+	c.unturned()
 }

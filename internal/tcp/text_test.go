@@ -123,9 +123,9 @@ func TestFirstBlockIsThatOfTheLastSegment(t *testing.T) {
 	a.inject(sA, 211, 1, 10)
 	wantBlocks(t, a.want(sA, 1, 1, 0), 201, 221, 501, 511, 401, 411)
 	a.inject(sA, 101, 1, 5) // a duplicate too
-	wantBlocks(t, a.want(sA, 1, 1, 0), 101, 106, 101, 111, 501, 511)
+	wantBlocks(t, a.want(sA, 1, 1, 0), 101, 106, 101, 111, 201, 221)
 	a.inject(sA, 1, 1, 100) // joins the first
-	wantBlocks(t, a.want(sA, 1, 111, 0), 501, 511, 401, 411, 301, 311)
+	wantBlocks(t, a.want(sA, 1, 111, 0), 201, 221, 501, 511, 401, 411)
 }
 
 // A row of TestOverlaps: pieces arrive in this order, as [from, to); then what
@@ -168,8 +168,7 @@ func TestOverlaps(t *testing.T) {
 					a.inject(sA, 1+p[0], 1, p[1]-p[0])
 				}
 				var got [][2]int
-				for i := range int(a.c.ooo.n) {
-					r := &a.c.ooo.ranges[i]
+				for _, r := range a.c.ooo.view(&a.st.m) {
 					got = append(got, [2]int{rel(r.start, peerISS) - 1, rel(r.end, peerISS) - 1})
 				}
 				if fmt.Sprint(got) != fmt.Sprint(x.ranges) {
@@ -183,21 +182,36 @@ func TestOverlaps(t *testing.T) {
 	}
 }
 
+// TestFullListKeepsTheLowestRanges fills the list of ranges, with an annex and
+// without.
 func TestFullListKeepsTheLowestRanges(t *testing.T) {
-	a := established(t)
-	for i := range oooRanges {
-		a.inject(sA, 101+20*i, 1, 10)
-	}
-	a.inject(sA, 101+20*oooRanges, 1, 10) // the highest: dropped
-	if a.held() != oooRanges || a.c.Stats.DropFull != 1 {
-		t.Errorf("%d chunks, %d dropped", a.held(), a.c.Stats.DropFull)
-	}
-	a.inject(sA, 51, 1, 10) // the lowest: the highest makes way
-	if r := a.c.ooo.ranges[0]; rel(r.start, peerISS) != 51 || a.held() != oooRanges {
-		t.Errorf("the first range begins at %d; %d chunks", rel(r.start, peerISS), a.held())
-	}
-	if r := a.c.ooo.ranges[oooRanges-1]; rel(r.start, peerISS) != 101+20*(oooRanges-2) {
-		t.Errorf("the last range begins at %d", rel(r.start, peerISS))
+	for most, annexes := range map[int][]uint32{nearRanges: nil, maxRanges: {0}} {
+		a := established(t)
+		a.st.annexes = annexes
+		for i := range most {
+			a.inject(sA, 1001+20*i, 1, 10)
+		}
+		a.inject(sA, 1001+20*most, 1, 10) // the highest: dropped
+		if a.held() != most || a.c.Stats.DropFull != 1 {
+			t.Errorf("%d chunks, %d dropped", a.held(), a.c.Stats.DropFull)
+		}
+		a.inject(sA, 951, 1, 10) // the lowest: the highest makes way
+		rs := a.c.ooo.view(&a.st.m)
+		if r := rs[0]; rel(r.start, peerISS) != 951 || a.held() != most {
+			t.Errorf("the first range begins at %d; %d chunks", rel(r.start, peerISS), a.held())
+		}
+		if r := rs[most-1]; rel(r.start, peerISS) != 1001+20*(most-2) {
+			t.Errorf("the last range begins at %d", rel(r.start, peerISS))
+		}
+		a.drain()
+		a.inject(sA, 1, 1, 950) // the first gap is filled: the rest stays
+		a.inject(sA, 961, 1, 1001+20*most-961)
+		if n := a.readAll(); n != 1000+20*most || a.held() != 0 {
+			t.Errorf("%d octets read, %d chunks held", n, a.held())
+		}
+		if a.c.Annex != 0 || len(a.st.annexes) != len(annexes) {
+			t.Error("the annex was not given back")
+		}
 	}
 }
 
@@ -207,12 +221,15 @@ func TestReassemblyAgainstAModel(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		a := established(t, func(tk *talk) { tk.pieces = 1 + r.IntN(20) })
+		if seed%2 == 0 {
+			a.st.annexes = nil
+		}
 		const size = 300
 		var came [size]bool
 		for range 60 {
 			from := r.IntN(size)
 			n := 1 + r.IntN(min(40, size-from))
-			full := int(a.c.ooo.n) == oooRanges
+			full := a.c.ooo.n == nearRanges && a.c.Annex == 0
 			a.inject(sA, 1+from, 1, n)
 			a.drain()
 			if full {
@@ -226,7 +243,7 @@ func TestReassemblyAgainstAModel(t *testing.T) {
 		for next < size && came[next] {
 			next++
 		}
-		if n := a.readAll(); n != next && int(a.c.ooo.n) < oooRanges {
+		if n := a.readAll(); n != next && (a.c.ooo.n < nearRanges || a.c.Annex != 0) {
 			t.Errorf("seed %d: read %d octets, want %d", seed, n, next)
 		}
 	}
@@ -333,7 +350,7 @@ func TestQueuesNamesAllChunks(t *testing.T) {
 	a.inject(sA, 101, 1, 40)
 	a.inject(sA, 201, 1, 50)
 	chunks, octets := uint32(0), uint32(0)
-	for _, q := range a.c.Queues(nil) {
+	for _, q := range a.c.Queues(&a.st.m, nil) {
 		chunks += q.Count
 		octets += q.Bytes
 	}

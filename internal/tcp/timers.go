@@ -93,7 +93,7 @@ func (c *Conn) expire(m *Memory, now Time, i int) {
 			c.resendTimeout(m, now)
 		}
 	case timerLoss:
-		c.lossTimeout(now)
+		c.lossTimeout(m, now)
 	case timerPersist:
 		c.persistTimeout(m, now)
 	case timerAck:

@@ -109,7 +109,7 @@ func (c *Conn) sendTail(m *Memory, now Time, out *Segment) bool {
 	c.probing = probeNew
 	if !fresh {
 		c.probing = probeResent
-		c.emitRun(m, now, out, c.lastSegment(), s.nxt)
+		c.emitRun(m, now, out, c.lastSegment(m), s.nxt, c.mostData())
 	}
 	c.probeEnd = s.nxt
 	c.stopLossTimer()
@@ -118,11 +118,11 @@ func (c *Conn) sendTail(m *Memory, now Time, out *Segment) bool {
 
 // lastSegment returns where the last segment in flight began, as far as that is
 // known: the last run began with a segment, and the others were full-sized.
-func (c *Conn) lastSegment() seq.Number {
+func (c *Conn) lastSegment(m *Memory) seq.Number {
 	s, b := &c.snd, &c.board
 	from := s.una
 	if b.n > 1 {
-		from = b.sent[b.n-2].end
+		from = b.view(m)[b.n-2].end
 	}
 	stop := seq.Min(s.nxt, s.end)
 	if stop.AtOrBefore(from) {

@@ -47,8 +47,9 @@ type Queue struct {
 
 // Memory is what a step needs of the segment besides the connection.
 type Memory struct {
-	Chunks []Chunk
-	Tight  bool // the pool's memory runs short: no buffer may grow
+	Chunks  []Chunk
+	Annexes []Annex
+	Tight   bool // the pool's memory runs short: no buffer may grow
 }
 
 // Segment is a TCP segment without its addresses and ports: what arrives, and
@@ -63,6 +64,11 @@ type Segment struct {
 
 	// Len is the number of payload octets.
 	Len uint32
+
+	// SegSize of a departing segment is not 0 if it is a train: the driver cuts it
+	// into segments of SegSize octets of payload, the last of which may be shorter,
+	// has FIN and PSH, and only the first of which has CWR.
+	SegSize uint32
 
 	// Payload of an arriving segment: a queue of fresh chunks (Bytes == Len).
 	// Input takes from it what it keeps; what is left in it afterwards is the

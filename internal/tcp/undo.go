@@ -59,7 +59,7 @@ func (c *Conn) echoesOriginal(seg *Segment) bool {
 
 // undoRecovery ends a recovery that was spurious, and puts the congestion window
 // back (RFC 4015 section 3.2).
-func (c *Conn) undoRecovery(now Time) {
+func (c *Conn) undoRecovery(m *Memory, now Time) {
 	if c.loss.phase == phaseRecovery {
 		c.rack.reordered = 1
 	}
@@ -68,7 +68,7 @@ func (c *Conn) undoRecovery(now Time) {
 	c.loss.dupAcks = 0
 	c.pending &^= pendResend
 	if c.board.lost > 0 {
-		c.board.forget(sentLost, c.rack.grain)
+		c.board.forget(m, sentLost, c.rack.grain)
 	}
 	c.onUndo(now)
 	c.Stats.Undone++

@@ -20,6 +20,11 @@ var arrows = map[string][]string{
 	"internal/pool":      {"internal/shm"},
 	"internal/message":   {"internal/wire"},
 	"internal/pool/ring": {"internal/message", "internal/pool", "internal/shm", "internal/wire"},
+	"internal/pool/nic":  {"internal/pool", "internal/shm", "internal/wire"},
+
+	// Network devices and eBPF, for the server only: it depends on libraries that
+	// no application is to link.
+	"internal/nic": {"internal/wire"},
 
 	// Where both meet.
 	"internal/half": {"internal/pool", "internal/seq", "internal/shm", "internal/tcp", "internal/wire"},
@@ -50,6 +55,7 @@ var arrows = map[string][]string{
 	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
 	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
 	"internal/interleave":     {},
+	"internal/testnet":        {},
 	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},
 	"internal/tidy":           {},
 }
@@ -129,7 +135,7 @@ func TestEngineIsPure(t *testing.T) {
 // library lists the packages that end up in every program that uses the library.
 var library = []string{
 	".", "internal/seq", "internal/wire", "internal/tcp", "internal/shm", "internal/pool",
-	"internal/pool/ring", "internal/message", "internal/half", "internal/user", "internal/child", "internal/server",
+	"internal/pool/ring", "internal/pool/nic", "internal/message", "internal/half", "internal/user", "internal/child", "internal/server",
 }
 
 // A dependency of the library is one of everybody who uses it: there is only

@@ -1,0 +1,142 @@
+package pool
+
+import "usertcp/internal/shm"
+
+// Joint is two drivers that serve one pool: the circuits of a ring, and the one
+// that leads to the host's network devices. The circuit's number says whose a call
+// is. Its methods are those of Driver.
+type Joint struct {
+	ring, nic Driver
+	taken     int // packets of the ring's since the devices had their turn
+}
+
+var _ Driver = (*Joint)(nil)
+
+// jointBurst is how many packets of the ring are taken before the devices have
+// their turn: to look costs a system call there.
+const jointBurst = 16
+
+// Join joins a ring's driver and the one of the host's network devices.
+func Join(ring, nic Driver) *Joint {
+	if ring.BufferSize() != nic.BufferSize() {
+		panic("BUG: drivers with buffers of two sizes")
+	}
+	return &Joint{ring: ring, nic: nic}
+}
+
+func (j *Joint) by(circuit uint16) Driver {
+	if circuit == NIC {
+		return j.nic
+	}
+	return j.ring
+}
+
+func (j *Joint) of(region uint16) Driver { return j.by(RegionCircuit(region)) }
+
+// Receive implements Driver.
+func (j *Joint) Receive(p *Packet) bool {
+	if j.taken < jointBurst && j.ring.Receive(p) {
+		j.taken++
+		return true
+	}
+	j.taken = 0
+	return j.nic.Receive(p) || j.ring.Receive(p)
+}
+
+// Release implements Driver.
+func (j *Joint) Release(circuit uint16, id uint32, n int) { j.by(circuit).Release(circuit, id, n) }
+
+// Changed implements Driver.
+func (j *Joint) Changed() bool {
+	ring, nic := j.ring.Changed(), j.nic.Changed()
+	return ring || nic
+}
+
+// Mapped implements Driver.
+func (j *Joint) Mapped(circuit uint16) bool { return j.by(circuit).Mapped(circuit) }
+
+// Usable implements Driver.
+func (j *Joint) Usable(circuit uint16) bool { return j.by(circuit).Usable(circuit) }
+
+// Crowded implements Driver.
+func (j *Joint) Crowded(circuit uint16) bool { return j.by(circuit).Crowded(circuit) }
+
+// Use implements Driver.
+func (j *Joint) Use(circuit uint16, n int) { j.by(circuit).Use(circuit, n) }
+
+// Room implements Driver.
+func (j *Joint) Room(circuit uint16) int { return j.by(circuit).Room(circuit) }
+
+// Backlog implements Driver.
+func (j *Joint) Backlog(circuit uint16) int { return j.by(circuit).Backlog(circuit) }
+
+// Offload implements Driver.
+func (j *Joint) Offload(circuit uint16) uint32 { return j.by(circuit).Offload(circuit) }
+
+// Send implements Driver.
+func (j *Joint) Send(p *Packet) { j.by(p.Circuit).Send(p) }
+
+// Flush implements Driver.
+func (j *Joint) Flush(r *shm.Rings) {
+	j.ring.Flush(r)
+	j.nic.Flush(r)
+}
+
+// Pending implements Driver.
+func (j *Joint) Pending() bool { return j.ring.Pending() || j.nic.Pending() }
+
+// Arm implements Driver.
+func (j *Joint) Arm() bool {
+	nic := j.nic.Arm()
+	return j.ring.Arm() || nic
+}
+
+// Awake implements Driver.
+func (j *Joint) Awake() {
+	j.ring.Awake()
+	j.nic.Awake()
+}
+
+// Notify implements Driver.
+func (j *Joint) Notify(circuit uint16, sent, released bool) {
+	j.by(circuit).Notify(circuit, sent, released)
+}
+
+// Notice implements Driver.
+func (j *Joint) Notice() {
+	j.ring.Notice()
+	j.nic.Notice()
+}
+
+// Alloc implements Driver.
+func (j *Joint) Alloc(circuit uint16) (buf, off uint32) { return j.by(circuit).Alloc(circuit) }
+
+// Ref implements Driver.
+func (j *Joint) Ref(region uint16, buf uint32) { j.of(region).Ref(region, buf) }
+
+// Unref implements Driver.
+func (j *Joint) Unref(region uint16, buf uint32) { j.of(region).Unref(region, buf) }
+
+// Rebuild implements Driver.
+func (j *Joint) Rebuild(tx, held func(region uint16, id uint32) uint32) {
+	j.ring.Rebuild(tx, held)
+	j.nic.Rebuild(tx, held)
+}
+
+// BufferSize implements Driver.
+func (j *Joint) BufferSize() int { return j.ring.BufferSize() }
+
+// Octets implements Driver.
+func (j *Joint) Octets(region uint16) []byte { return j.of(region).Octets(region) }
+
+// InUse returns how many buffers for sending are in use, and how many pieces of
+// received packets are held, as far as the drivers say.
+func (j *Joint) InUse() (tx, held int) {
+	for _, d := range [2]Driver{j.ring, j.nic} {
+		if u, ok := d.(interface{ InUse() (tx, held int) }); ok {
+			t, h := u.InUse()
+			tx, held = tx+t, held+h
+		}
+	}
+	return tx, held
+}

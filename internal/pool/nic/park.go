@@ -1,0 +1,114 @@
+package nic
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/shm"
+)
+
+// A sleeper waits for two things at once, the device and its doorbell: on an epoll
+// descriptor that holds both, and that Go's network poller takes like any other.
+// The device is armed by him who goes to sleep, when the poller has begun to take
+// notes. The kernel looks at the device's queue when it is armed and at each packet
+// from then on, and reports to the poller either way: so there is no moment at
+// which a packet can come without waking him.
+//
+// While he is awake a wake-up for each packet would only cost: the device is
+// disarmed as soon as packets come faster than he sleeps. A program that sleeps
+// for each packet never gets there, and saves the system call. As long as somebody
+// sleeps nobody disarms: the poller would look again, find nothing ready, and
+// forget the report.
+
+// wakeUps is how many packets an armed device may wake for before it is disarmed.
+const wakeUps = 2
+
+// nap is what one process's half knows of its own sleep.
+type nap struct {
+	poll   int  // the epoll descriptor, or -1
+	eager  bool // disarm at once
+	streak atomic.Uint32
+	armed  atomic.Bool
+
+	mu     sync.Mutex // of changes to armed, asleep and the epoll descriptor
+	asleep bool
+	calls  uint64 // of epoll_ctl
+}
+
+// NewPoll makes the epoll descriptor on which this process's half sleeps: door is
+// its doorbell. The caller owns the descriptor. With eager the device is disarmed
+// at every Awake: for whoever is not the one that receives.
+func (d *Driver) NewPoll(door shm.Doorbell, eager bool) (int, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("epoll_create", err)
+	}
+	err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, d.fd, &unix.EpollEvent{Fd: int32(d.fd)})
+	if err == nil {
+		err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, door.Fd(), &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(door.Fd())})
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("epoll_ctl", err)
+	}
+	d.nap.poll, d.nap.eager = fd, eager
+	return fd, nil
+}
+
+// Arm implements pool.Driver.
+func (d *Driver) Arm() bool {
+	n := &d.nap
+	if n.poll < 0 {
+		return d.Pending()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asleep = true
+	n.armed.Store(true)
+	d.watch(unix.EPOLLIN)
+	n.streak.Store(0)
+	return false // what lies there has been reported
+}
+
+// Awake implements pool.Driver.
+func (d *Driver) Awake() {
+	n := &d.nap
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asleep = false
+	if n.eager && n.armed.Load() {
+		d.disarm()
+	}
+}
+
+// received counts the packets since the last sleep.
+func (d *Driver) received() {
+	n := &d.nap
+	if n.streak.Add(1) <= wakeUps || !n.armed.Load() {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.armed.Load() && !n.asleep && n.streak.Load() > wakeUps {
+		d.disarm()
+	}
+}
+
+func (d *Driver) disarm() {
+	d.nap.armed.Store(false)
+	d.watch(0)
+}
+
+func (d *Driver) watch(events uint32) {
+	d.nap.calls++
+	unix.EpollCtl(d.nap.poll, unix.EPOLL_CTL_MOD, d.fd, &unix.EpollEvent{Events: events, Fd: int32(d.fd)})
+}
+
+// Pending implements pool.Driver.
+func (d *Driver) Pending() bool { return shm.Ready(d.fd) }

@@ -1,0 +1,125 @@
+package nic
+
+import (
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/pool"
+	"usertcp/internal/shm"
+)
+
+// Receive implements pool.Driver. A packet is read straight into a slot: its
+// payload stays there until the program has read it. Short payloads go into the
+// packet itself.
+func (d *Driver) Receive(p *pool.Packet) bool {
+	c := &d.ctl.counters
+	for {
+		slot := d.ctl.rx.Alloc(d.links)
+		if slot == shm.None {
+			d.discard()
+			return false
+		}
+		n, ok := d.read(slot)
+		if !ok {
+			d.ctl.rx.Release(d.links, slot)
+			return false
+		}
+		var l layout
+		b := d.rxOctets[int(slot)*SlotSize:][:n]
+		why := inspect(&d.inHead, b, &l)
+		if why == fine {
+			c.FramesIn++
+			c.OctetsIn += uint64(l.total)
+			if l.segSize > 0 {
+				c.MergedIn++
+			}
+			d.fill(p, slot, b, &l)
+			return true
+		}
+		d.passOver(why)
+		d.ctl.rx.Release(d.links, slot)
+	}
+}
+
+// read reads the next frame, its packet into a slot; ok is false if there is
+// none.
+func (d *Driver) read(slot uint32) (n int, ok bool) {
+	c := &d.ctl.counters
+	d.in.Reset()
+	d.in.Add(d.inHead[:])
+	at := int(slot) * SlotSize
+	d.in.Add(d.rxOctets[at : at+SlotSize])
+	for {
+		n, errno := d.in.Read(d.fd)
+		c.Reads++
+		switch {
+		case errno == unix.EAGAIN:
+			c.EmptyReads++
+			return 0, false
+		case errno != 0:
+			c.RxErrors++
+			return 0, false
+		}
+		d.received()
+		if n > headLen {
+			return n - headLen, true
+		}
+		c.Short++
+	}
+}
+
+// discard drops the next frame, as a pool does whose Rx buffers are all in use
+// (paper section 3).
+func (d *Driver) discard() {
+	var b [headLen]byte
+	d.in.Reset()
+	d.in.Add(b[:])
+	if _, errno := d.in.Read(d.fd); errno == 0 {
+		d.ctl.counters.RxFull++
+	}
+}
+
+func (d *Driver) passOver(why reason) {
+	c := &d.ctl.counters
+	switch why {
+	case short:
+		c.Short++
+	case notIP:
+		c.NotIP++
+	case badGSO:
+		c.BadGSO++
+	default:
+		c.BadHeader++
+	}
+}
+
+// fill makes a packet of what lies in a slot.
+func (d *Driver) fill(p *pool.Packet, slot uint32, b []byte, l *layout) {
+	p.Circuit, p.Region, p.Partial = pool.NIC, pool.RxRegion(pool.NIC), !l.verify
+	p.Header, p.Inline, p.NPieces = uint16(l.header), 0, 0
+	p.Payload, p.ID = uint32(l.total-l.header), pool.None
+	if l.total <= pool.MaxData {
+		copy(p.Data[:], b[:l.total])
+		p.Inline = uint16(p.Payload)
+		d.ctl.rx.Release(d.links, slot)
+		return
+	}
+	copy(p.Data[:], b[:l.header])
+	p.NPieces, p.ID = 1, slot
+	p.Pieces[0] = pool.Piece{Off: slot*SlotSize + uint32(l.header), Len: p.Payload}
+	d.holds[slot] = 1
+	d.ctl.held++
+}
+
+// Release implements pool.Driver.
+func (d *Driver) Release(_ uint16, id uint32, n int) {
+	if id >= Slots || d.holds[id] < uint32(n) {
+		panic("BUG: a piece was released twice")
+	}
+	if d.holds[id] -= uint32(n); d.holds[id] == 0 {
+		d.ctl.held--
+		d.ctl.rx.Release(d.links, id)
+	}
+}
+
+// Crowded implements pool.Driver.
+func (d *Driver) Crowded(uint16) bool { return d.ctl.held > holdLimit }

@@ -1,0 +1,57 @@
+package shm
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxVector is how many runs of octets a Vector holds.
+const MaxVector = 10
+
+// Vector is a list of runs of octets that one system call reads into or writes
+// from. It is made once and used again: nothing is allocated for a call. Its
+// calls are for descriptors that do not block: the Go scheduler is not told of
+// them.
+type Vector struct {
+	iov [MaxVector]unix.Iovec
+	n   int
+}
+
+// Reset empties the list.
+func (v *Vector) Reset() { v.n = 0 }
+
+// Add puts a run behind the others; an empty one is left out. There is room for
+// MaxVector.
+func (v *Vector) Add(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	e := &v.iov[v.n]
+	e.Base = &b[0]
+	e.SetLen(len(b))
+	v.n++
+}
+
+// Read fills the runs from fd, and returns how many octets came.
+func (v *Vector) Read(fd int) (int, unix.Errno) { return v.call(unix.SYS_READV, fd) }
+
+// Write writes the runs to fd, and returns how many octets went.
+func (v *Vector) Write(fd int) (int, unix.Errno) { return v.call(unix.SYS_WRITEV, fd) }
+
+func (v *Vector) call(number uintptr, fd int) (int, unix.Errno) {
+	for {
+		n, _, e := unix.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(&v.iov)), uintptr(v.n))
+		if e != unix.EINTR {
+			return int(n), e
+		}
+	}
+}
+
+// Ready reports whether fd has something to be read, without waiting.
+func Ready(fd int) bool {
+	p := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	var now unix.Timespec
+	n, _, _ := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return n == 1
+}
