@@ -14,14 +14,22 @@ type Known struct {
 }
 
 // TakeOver begins the work of a bottom half whose predecessor on the same segment
-// has died. If that had the lock the step in progress is undone. known is all
-// that the server knows of this segment; what of it belongs to no socket is
-// returned, to be given back. dead reports whether the application is no more.
+// has died. What that was at is undone, wherever it was: whatever the program has
+// reserved outside the lock is void then, and it finds that out. known is all that
+// the server knows of this segment; what of it belongs to no socket is returned, to
+// be given back. dead reports whether the application is no more.
 func (b *Bottom) TakeOver(known []Known, dead func() bool) (lost []Known) {
 	b.mu.Lock()
-	b.inherit(dead)
-	b.now = b.clock()
-	for i := range b.ctl.conns.Fresh {
+	if !b.lock.Inherit() {
+		for !b.lock.Lock(lockBound) {
+			if dead() && b.lock.Seize() {
+				break
+			}
+		}
+	}
+	b.entered()
+	defer b.leave()
+	for i := range min(b.ctl.conns.Fresh, MaxConns) {
 		if b.aux[i].use != useFree {
 			b.aux[i].registered = 0
 		}
@@ -31,45 +39,34 @@ func (b *Bottom) TakeOver(known []Known, dead func() bool) (lost []Known) {
 			lost = append(lost, k)
 		}
 	}
-	for i := range b.ctl.conns.Fresh {
-		if b.aux[i].use == useDone { // it may have been on its way to the server
-			b.enlist(listBottom, i)
-		}
-	}
-	b.leave()
+	b.repair() // also puts those into the list that were on their way to the server
 	return lost
 }
 
-// inherit takes the lock: from the dead predecessor, who is of the same party,
-// from the application when it gives it back, or from the application if it is
-// dead too.
-func (b *Bottom) inherit(dead func() bool) {
-	if b.lock.Inherit() {
-		b.repair()
-		return
-	}
-	for !b.lock.Lock(lockBound) {
-		if dead() && b.lock.Seize() {
-			b.repair()
-			return
-		}
-	}
-}
-
 // recognise notes for the socket that something belongs to that the server knows
-// of it.
+// of it. The hash chains are not to be trusted yet.
 func (b *Bottom) recognise(k Known) bool {
 	i := k.Socket
-	if i >= b.ctl.conns.Fresh || b.aux[i].use == useFree {
+	if i >= min(b.ctl.conns.Fresh, MaxConns) || b.aux[i].use == useFree {
 		if k.What == RegisteredBind {
 			return false
 		}
-		if i = b.lookup(&k.Flow); i == none {
+		if i = b.search(&k.Flow); i == none {
 			return false
 		}
 	}
 	b.aux[i].registered |= uint8(k.What)
 	return true
+}
+
+// search is lookup without the hash chains.
+func (b *Bottom) search(flow *wire.Flow) uint32 {
+	for i := range min(b.ctl.conns.Fresh, MaxConns) {
+		if b.aux[i].use != useFree && b.conns[i].Flow == *flow {
+			return i
+		}
+	}
+	return none
 }
 
 // Begun reports whether the active open of socket i, which the program has asked
