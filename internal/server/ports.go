@@ -34,6 +34,7 @@ type portSpace struct {
 	flows    map[wire.Flow]forward
 	unbound  map[wire.Endpoint]int // local ends of flows on ports that nobody has bound
 	usage    map[wire.VCI]*usage
+	waiting  func(wire.Flow) bool // is in TIME-WAIT, with no child
 }
 
 // socketID names a socket: a child, and an index in its segment.

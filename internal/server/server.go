@@ -35,6 +35,7 @@ type Server struct {
 	children map[int]*child // by stream
 	meetings *meetings
 
+	timeWaits  *timeWaits
 	formerLock *os.File // on the ring id, from the children of the server before
 	apps       map[*message.Channel]bool
 	perUID     map[int]int // children
@@ -89,6 +90,11 @@ func (s *Server) join() (err error) {
 	if s.meetings, err = openMeetings(s.cfg.Socket); err != nil {
 		return err
 	}
+	if s.timeWaits, err = openTimeWaits(s.meetings.path); err != nil {
+		s.meetings.close()
+		return err
+	}
+	s.ports.waiting = s.timeWaits.has
 	lock, err := s.adoptChildren()
 	if err == nil {
 		s.station, err = ring.Rejoin(s.cfg.Ring, s.cfg.Addrs, s.fromStation, lock)
@@ -97,6 +103,7 @@ func (s *Server) join() (err error) {
 		return nil
 	}
 	s.abandonChildren()
+	s.timeWaits.close(true)
 	s.meetings.close()
 	return fmt.Errorf("server: %w", err)
 }
@@ -130,6 +137,7 @@ func (s *Server) Close() error {
 		s.closeApplications()
 		s.wg.Wait()
 		err = errors.Join(err, s.station.Close())
+		s.timeWaits.close(false)
 		s.meetings.close()
 		s.log.Info("stopped", "socket", s.cfg.Socket)
 	})

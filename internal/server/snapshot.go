@@ -18,6 +18,8 @@ type Snapshot struct {
 	Hosts    []ring.Host
 	Counters Counters
 	Ring     ring.StationCounters
+
+	TimeWaits int // connections in TIME-WAIT whose child has ended
 }
 
 // ChildInfo is what a server knows of one child.
@@ -36,7 +38,7 @@ type ChildInfo struct {
 func (s *Server) Snapshot() Snapshot {
 	snap := Snapshot{
 		RingID: s.RingID(), Addrs: slices.Clone(s.cfg.Addrs), Hosts: s.station.Hosts(),
-		Counters: s.counters.snapshot(), Ring: s.station.Counters(),
+		Counters: s.counters.snapshot(), Ring: s.station.Counters(), TimeWaits: s.timeWaits.count(),
 	}
 	s.mu.Lock()
 	var ready []*child
