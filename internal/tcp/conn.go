@@ -79,6 +79,7 @@ type Conn struct {
 	probing  probing
 	_        [3]uint8
 	late     uint32 // octets that a segment came behind its successors, at most
+	limited  limited
 
 	Stats Stats
 
@@ -87,7 +88,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 56
+const reserve = 32
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -111,6 +112,7 @@ const (
 	flagMore                           // what fills no segment waits for what the program will send next
 	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
 	flagPush                           // what is queued leaves, full-sized or not
+	flagStarved                        // the program wanted to write and found no room
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }

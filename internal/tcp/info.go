@@ -43,7 +43,12 @@ type Info struct {
 	Sacked, Lost   uint32 // of Unacked: selectively acknowledged; believed lost
 	Unread         uint32 // in order and not read
 	PacingRate     uint64 // 0: no pacing
-	Delivered      uint64 // octets known to have arrived
+
+	Busy          Time // in which something was to be sent or in flight
+	WindowLimited Time // of Busy: the peer's window let nothing more leave
+	BufferLimited Time // of Busy: a program that would write more waited for room
+
+	Delivered uint64 // octets known to have arrived
 
 	Recovery RecoveryInfo // what is believed lost, and of the path
 
@@ -69,6 +74,8 @@ func (c *Conn) Info(now Time) Info {
 		Unread: c.RcvQ.Bytes - c.RcvHead, PacingRate: c.rate.pace, Delivered: c.Stats.BytesAcked + uint64(c.board.sacked),
 		Stats: c.Stats,
 	}
+	i.WindowLimited, i.BufferLimited = c.limitedBy(now, limitWindow), c.limitedBy(now, limitBuffer)
+	i.Busy = c.limitedBy(now, limitPath) + i.WindowLimited + i.BufferLimited
 	if c.State >= SynSent {
 		i.Unacked = c.flight()
 		i.Sacked, i.Lost = c.board.sacked, c.board.lost
