@@ -286,4 +286,3 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 		t.Errorf("left:\n%s%s", diff(before, after), diff(mounted, mounts(t)))
 	}
 }
-
