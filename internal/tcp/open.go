@@ -161,6 +161,7 @@ func (c *Conn) establish(m *Memory, now Time, seg *Segment) {
 	c.loss.recover = s.iss
 	c.startCongestion(now)
 	c.rcv.lastData = now // as in Linux: since then nothing has come
+	c.openAccurate()
 	c.Events |= EventEstablished | EventWritable
 	c.setState(m, now, Established)
 	c.keepAlive(now)
