@@ -215,7 +215,7 @@ func (c *Conn) restartIdle(now Time) {
 	if c.rate.pace != 0 {
 		c.controller().resumed(c, now)
 	}
-	if now-c.snd.lastData > c.rtt.rto && !c.ownsWindow() {
+	if c.Opt.KeepWindow == 0 && now-c.snd.lastData > c.rtt.rto && !c.ownsWindow() {
 		c.cc.cwnd = min(c.cc.cwnd, c.initialCwnd())
 	}
 }

@@ -1,5 +1,7 @@
 package tcp
 
+import "usertcp/internal/seq"
+
 // ConnOptions are the socket options that the engine obeys, in a fixed layout.
 // A program may change them at any time; OptionsChanged must be called then.
 // A switch is 0 (off) or 1 (on).
@@ -47,7 +49,9 @@ type ConnOptions struct {
 	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
 	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
 	LeastTrain        uint8 // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
-	_                 [13]uint8
+	TrainParts        uint8 // one of so many parts of the window is worth a train; 0: three (Linux's tcp_tso_win_divisor)
+	KeepWindow        uint8 // keep cwnd over a pause of the program (Linux's tcp_slow_start_after_idle off)
+	_                 [11]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.
@@ -119,7 +123,9 @@ func (c *Conn) OptionsChanged(now Time) {
 	if c.State.Synchronized() && c.unsent() > 0 {
 		c.Events |= EventWritable
 	}
-	if c.receives() && c.worthUpdate() {
+	if c.receives() && c.worthUpdate() && c.rcv.edge.From(c.rcv.nxt) < seq.Size(o.MSS) {
+		// A larger buffer frees a peer that waits; others hear of it with the next
+		// acknowledgement.
 		c.pending |= pendAck
 	}
 }

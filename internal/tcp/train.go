@@ -20,11 +20,11 @@ type trains struct {
 }
 
 const (
-	leastTrain  = 2  // segments, whatever the pace, if Opt.LeastTrain does not say more
-	paceShift   = 10 // of octets a second: those of 1/1024 s
-	bonusShift  = 9  // of the least round-trip time in microseconds, see trainMost
-	trainWait   = 1 * Millisecond
-	windowParts = 3 // a train of that part of the window is worth sending
+	leastTrain = 2  // segments, whatever the pace, if Opt.LeastTrain does not say more
+	paceShift  = 10 // of octets a second: those of 1/1024 s
+	bonusShift = 9  // of the least round-trip time in microseconds, see trainMost
+	trainWait  = 1 * Millisecond
+	trainParts = 3 // of the window one is worth sending, if Opt.TrainParts does not say otherwise
 )
 
 // SetOffload says that the driver takes segments of up to n octets of payload
@@ -99,7 +99,11 @@ func (c *Conn) orWait(m *Memory, now Time, n, size uint32) uint32 {
 		return n // nothing may leave anyhow
 	}
 	room := min(cwnd-pipe, uint32(c.sndEdge().From(c.snd.nxt)))
-	if room >= c.trainMost(size) || room >= min(cwnd, c.snd.wnd)/windowParts || room >= c.unsent() {
+	parts := uint32(c.Opt.TrainParts)
+	if parts == 0 {
+		parts = trainParts
+	}
+	if room >= c.trainMost(size) || room >= min(cwnd, c.snd.wnd)/parts || room >= c.unsent() {
 		return n
 	}
 	srtt := c.rtt.srtt

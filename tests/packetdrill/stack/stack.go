@@ -123,4 +123,5 @@ func (s *Stack) options(o *tcp.ConnOptions) {
 	o.RcvBuf = ctl.rmem
 	o.SynRetries = ctl.synRetries
 	o.SynAckTries = ctl.synAckRetries
+	shape(o, "/proc/sys/net/ipv4")
 }
