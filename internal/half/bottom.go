@@ -2,6 +2,7 @@ package half
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usertcp/internal/shm"
@@ -58,27 +59,23 @@ type Bottom struct {
 	pending bool   // something lay there at the last tick
 	absent  bool   // the application did not come for it: we drive
 	ended   bool   // the application is no more
+	dead    func() bool
+	swept   bool // what it left in the segment has been looked for
+
+	warden  Warden // nil: panics are nobody's
+	ruined  bool
+	section atomic.Uint64
 }
 
 // NewBottom returns the bottom half of a segment.
 func NewBottom(cfg Config, out Outside) (*Bottom, error) {
 	b := &Bottom{out: out}
+	b.warden, _ = out.(Warden)
 	if err := b.init(cfg, shm.BottomHalf); err != nil {
 		return nil, err
 	}
 	b.slow = func(ip []byte) { b.frames = append(b.frames, ip) }
 	return b, nil
-}
-
-// enter takes the lock; it reports false if the application has it for too long.
-func (b *Bottom) enter() bool {
-	b.mu.Lock()
-	if !b.lock.Lock(lockBound) {
-		b.mu.Unlock()
-		return false
-	}
-	b.now = b.clock()
-	return true
 }
 
 // insist takes the lock however long it takes, up to d.
@@ -87,29 +84,16 @@ func (b *Bottom) insist(d time.Duration) bool {
 		if b.enter() {
 			return true
 		}
-		if time.Now().After(end) {
+		if time.Now().After(end) || b.isRuined() {
 			return false
 		}
 	}
 }
 
-func (b *Bottom) leave() {
-	b.settle()
-	b.work()
-	b.settle()
-	b.flush()
-	rings := b.takeRings()
-	frames, gone := b.frames, b.gone
-	b.frames, b.gone = nil, nil
-	b.lock.Unlock()
-	b.mu.Unlock()
-	rings.Ring()
-	for _, f := range frames {
-		b.out.Send(f)
-	}
-	for _, f := range gone {
-		b.out.Gone(f.socket, f.what, f.flow, func() { b.forgotten(f) })
-	}
+func (b *Bottom) isRuined() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ruined
 }
 
 // work does what the top half has left, or the engine, for the bottom half.
@@ -143,7 +127,7 @@ func (b *Bottom) forgotten(d departed) {
 		if a := &b.aux[d.socket]; a.use == useDone && a.gen == d.gen {
 			b.freeConn(d.socket)
 		}
-	}) {
+	}) && !b.isRuined() {
 	}
 }
 
@@ -169,6 +153,7 @@ func (b *Bottom) Look(tick bool) {
 	}
 	if tick {
 		b.drives, b.pending = drives, pending
+		b.bury()
 	}
 	if b.ended || b.absent {
 		b.stand()
@@ -252,8 +237,8 @@ func (b *Bottom) RegisterFlow(flow wire.Flow) bool {
 // the one to the pool that it came from, or pool.NoCircuit.
 func (b *Bottom) Arrive(ip []byte, circuit uint16) {
 	if b.insist(time.Second) {
+		defer b.leave()
 		b.arriveSlow(ip, circuit)
-		b.leave()
 	}
 }
 
@@ -283,22 +268,40 @@ func (b *Bottom) Change(f func()) bool {
 // the step in progress is undone.
 func (b *Bottom) ProgramEnded(dead func() bool) {
 	b.mu.Lock()
+	if b.ruined {
+		b.mu.Unlock()
+		return
+	}
 	for !b.lock.Lock(lockBound) {
-		if dead() && b.lock.Seize() {
-			b.repair()
+		// Nobody else of this process is in here: a lock in our own name is a lie, or
+		// that of a child before us.
+		if dead() && (b.lock.Seize() || b.lock.Holder() == shm.BottomHalf) {
+			b.ctl.Counters.Repairs++
 			break
 		}
 	}
+	b.entered()
+	defer b.leave()
+	b.dead = dead
+	b.bury()
 	b.ended = true
 	b.ctl.programEnd = 1
-	b.now = b.clock()
 	for i := range b.ctl.conns.Fresh {
 		if b.aux[i].use == useProgram {
 			b.closeSocket(i)
 		}
 	}
 	b.stand()
-	b.leave()
+}
+
+// bury looks for what a dead application has left in the segment without having
+// the lock: chunks and buffers that it had reserved. One that has only ended its
+// channel may still have them in use.
+func (b *Bottom) bury() {
+	if b.dead != nil && !b.swept && b.dead() {
+		b.swept = true
+		b.sweep()
+	}
 }
 
 // SetRxLimit changes how many of the pool's own buffers may be in use. It is

@@ -47,6 +47,16 @@ func (h *Half) accept(l uint32) uint32 {
 // wait at its listener.
 func (h *Half) acceptable(i uint32) {
 	a := &h.aux[i]
+	h.queueAccept(i)
+	h.aux[a.parent].embryos--
+	a.accepted = 1
+	h.conns[a.parent].Events |= tcp.EventReadable
+	h.tell(a.parent)
+}
+
+// queueAccept puts i at the end of its listener's accept queue.
+func (h *Half) queueAccept(i uint32) {
+	a := &h.aux[i]
 	la := &h.aux[a.parent]
 	a.acceptNext = 0
 	if la.acceptHead == 0 {
@@ -56,10 +66,6 @@ func (h *Half) acceptable(i uint32) {
 	}
 	la.acceptTail = i + 1
 	la.acceptCount++
-	la.embryos--
-	a.accepted = 1
-	h.conns[a.parent].Events |= tcp.EventReadable
-	h.tell(a.parent)
 }
 
 // closed sees to a connection that has reached CLOSED.
@@ -143,10 +149,14 @@ func (h *Half) fail(i uint32, e tcp.Error) {
 
 // purge frees what lies in the queues of socket i, which is done.
 func (h *Half) purge(i uint32) {
-	c := &h.conns[i]
-	for _, q := range []*tcp.Queue{&c.SndQ, &c.RcvQ} {
-		if q.Count > 0 {
-			h.freeChunks(q)
+	c := h.begin(i)
+	gone := [...]tcp.Queue{c.SndQ, c.RcvQ}
+	c.SndQ = tcp.Queue{Head: none, Tail: none}
+	c.RcvQ, c.RcvHead = c.SndQ, 0
+	h.end(i)
+	for k := range gone {
+		if gone[k].Count > 0 {
+			h.freeChunks(&gone[k])
 		}
 	}
 }

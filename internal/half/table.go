@@ -19,10 +19,11 @@ func (h *Half) allocConn(use uint8) uint32 {
 		return none
 	}
 	a := &h.aux[i]
-	*a = aux{use: use, circuit: pool.NoCircuit, parent: none, timerSlot: none, gen: a.gen + 1}
+	*a = aux{circuit: pool.NoCircuit, parent: none, timerSlot: none, gen: a.gen + 1}
 	h.conns[i] = tcp.Conn{}
 	h.conns[i].Opt = tcp.DefaultOptions()
 	h.limitBuffers(&h.conns[i].Opt)
+	a.use = use // last: until then the slot is free to whoever repairs
 	h.ctl.live++
 	return i
 }

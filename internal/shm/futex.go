@@ -53,15 +53,18 @@ var (
 	wakeOne = futexWakeOne
 )
 
-// futexSleep sleeps while *w is v, at most for d (without a bound if d < 0). It
-// may return early; callers look again.
+// lostWake bounds a sleep: a holder may die between giving the lock back and waking
+// who waits for it.
+const lostWake = 50 * time.Millisecond
+
+// futexSleep sleeps while *w is v, at most for d if d >= 0. It may return early;
+// callers look again.
 func futexSleep(w *atomic.Uint32, v uint32, d time.Duration) {
-	var ts *unix.Timespec
-	if d >= 0 {
-		t := unix.NsecToTimespec(int64(d))
-		ts = &t
+	if d < 0 || d > lostWake {
+		d = lostWake
 	}
-	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexWait, uintptr(v), uintptr(unsafe.Pointer(ts)), 0, 0)
+	ts := unix.NsecToTimespec(int64(d))
+	unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w)), futexWait, uintptr(v), uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
 func futexWakeOne(w *atomic.Uint32) {

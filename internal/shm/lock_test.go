@@ -253,3 +253,28 @@ func TestLockWithTheKernelsFutex(t *testing.T) {
 		t.Errorf("took a taken lock, or gave up after %v of 5ms", time.Since(start))
 	}
 }
+
+// A child that dies between giving the lock back and waking who waits for it left
+// the application asleep for ever.
+func TestALostWakeIsMadeGood(t *testing.T) {
+	var w LockWord
+	if !NewAdaptive(&w, BottomHalf).Lock(0) {
+		t.Fatal("a free lock was not to be had")
+	}
+	got := make(chan struct{})
+	go func() {
+		NewAdaptive(&w, TopHalf).Lock(-1)
+		close(got)
+	}()
+	for end := time.Now().Add(5 * time.Second); w.Contended.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody sleeps on the lock")
+		}
+	}
+	w.word.Store(0) // and no wake-up
+	select {
+	case <-got:
+	case <-time.After(5 * time.Second):
+		t.Fatal("who waits was not woken, and did not look either")
+	}
+}

@@ -69,6 +69,7 @@ type Conn struct {
 	rate   delivery
 	bbr    bbrNarrow
 	trains trains
+	usage  usage
 
 	board    scoreboard
 	rack     rack
@@ -87,7 +88,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 56
+const reserve = 48
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -106,8 +107,11 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
-	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
+	flagFull                           // cwnd was full in this round trip: see usage
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
+	flagMore                           // what fills no segment waits for what the program will send next
+	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
+	flagPush                           // what is queued leaves, full-sized or not
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
@@ -120,7 +124,8 @@ type pending uint16
 const (
 	pendSyn    pending = 1 << iota // SYN or SYN-ACK
 	pendAck                        // an acknowledgement, now
-	pendReset                      // RST with sequence number snd.reset
+	pendReset                      // RST with sequence number snd.reset, and an acknowledgement
+	pendRefuse                     // RST with sequence number snd.reset alone
 	pendProbe                      // a segment the peer must answer: zero window, keep-alive
 	pendResend                     // one segment from sndUna, or of the first that is lost
 	pendTail                       // a tail loss probe

@@ -1,7 +1,5 @@
 package tcp
 
-import "usertcp/internal/seq"
-
 // ConnOptions are the socket options that the engine obeys, in a fixed layout.
 // A program may change them at any time; OptionsChanged must be called then.
 // A switch is 0 (off) or 1 (on).
@@ -123,11 +121,7 @@ func (c *Conn) OptionsChanged(now Time) {
 	if c.State.Synchronized() && c.unsent() > 0 {
 		c.Events |= EventWritable
 	}
-	if c.receives() && c.worthUpdate() && c.rcv.edge.From(c.rcv.nxt) < seq.Size(o.MSS) {
-		// A larger buffer frees a peer that waits; others hear of it with the next
-		// acknowledgement.
-		c.pending |= pendAck
-	}
+	c.freePeer()
 }
 
 // clamp brings the options into the range that the engine can obey.

@@ -19,8 +19,8 @@ func (c *Conn) HasOutput() bool {
 // false, at the latest before it lets go of the connection.
 func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 	c.unturned()
-	if c.pending&pendReset != 0 {
-		return c.emitReset(out)
+	if c.pending&(pendReset|pendRefuse) != 0 {
+		return c.emitReset(now, out)
 	}
 	switch c.State {
 	case Closed, Listen:
@@ -180,7 +180,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	}
 	was := c.pipe()
 	s.nxt = s.nxt.Add(out.span())
-	if flight := c.pipe(); c.wantsMarks(flight) {
+	flight := c.pipe()
+	c.noteUse(flight+s.mss > c.cc.cwnd)
+	if c.wantsMarks(flight) {
 		c.rate.noteSent(now, s.nxt, was, flight, c.cc.lost)
 	}
 	if n%size != 0 {
@@ -189,7 +191,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	if c.Opt.NotSentLowat != 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
-	c.clear(flagOverride | flagTrainWaits)
+	c.clear(flagOverride)
 	s.probeShift = 0
 	c.stop(timerPersist)
 	c.startTiming(now, s.nxt)
@@ -230,7 +232,7 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, p spot, n, size uint3
 	if fin {
 		flags = wire.FIN
 	}
-	if n > size || n > 0 && p.seq.Add(seq.Size(n)) == c.snd.end {
+	if n > size || n > 0 && p.seq.Add(seq.Size(n)) == c.snd.end && c.pushes() {
 		// It "MUST set the PSH bit in the last buffered segment (i.e., when there is no
 		// more queued data to be sent)" (RFC 9293 MUST-61). At the end of a train it
 		// tells who puts segments together that there is nothing to wait for.

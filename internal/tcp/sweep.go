@@ -1,5 +1,8 @@
 package tcp
 
+// Orphaned reports whether Close was called: nobody waits for the connection.
+func (c *Conn) Orphaned() bool { return c.has(flagOrphan) }
+
 // Queues appends to dst all queues through which the connection refers to
 // chunks: for whoever has to find out what is in use.
 func (c *Conn) Queues(m *Memory, dst []Queue) []Queue {

@@ -111,7 +111,7 @@ func (c *Conn) orWait(m *Memory, now Time, n, size uint32) uint32 {
 		return n
 	}
 	if room == cwnd-pipe {
-		c.set(flagTrainWaits)
+		c.noteUse(true)
 	}
 	return 0
 }
@@ -136,5 +136,5 @@ func (c *Conn) trainAgain(start seq.Number, size, pipe uint32) uint32 {
 	if edge := c.sndEdge(); edge.After(start) {
 		offered = uint32(edge.From(start))
 	}
-	return max(min(whole(room, size), c.trainMost(size), whole(offered, size)), size)
+	return max(min(whole(room, size), whole(c.cc.cwnd/2, size), c.trainMost(size), whole(offered, size)), size)
 }

@@ -48,15 +48,16 @@ func (d *Driver) read(slot uint32) (n int, ok bool) {
 	d.in.Add(d.inHead[:])
 	at := int(slot) * SlotSize
 	d.in.Add(d.rxOctets[at : at+SlotSize])
-	for {
+	for !d.gone.Load() {
 		n, errno := d.in.Read(d.fd)
 		c.Reads++
 		switch {
 		case errno == unix.EAGAIN:
 			c.EmptyReads++
 			return 0, false
-		case errno != 0:
+		case errno != 0 || n == 0:
 			c.RxErrors++
+			d.gone.Store(true)
 			return 0, false
 		}
 		d.received()
@@ -65,6 +66,7 @@ func (d *Driver) read(slot uint32) (n int, ok bool) {
 		}
 		c.Short++
 	}
+	return 0, false
 }
 
 // discard drops the next frame, as a pool does whose Rx buffers are all in use

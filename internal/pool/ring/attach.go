@@ -59,12 +59,12 @@ func (d *Driver) Offer(remote wire.VCI, mem *shm.Segment) (uint16, error) {
 		}
 		st := &d.states[i]
 		*st = circuitState{Gen: st.Gen + 1, Remote: uint32(remote)}
-		st.State.Store(circuitOffered)
 		c := d.newCircuit(uint16(i))
 		c.st.IDs.Reset(PDUs)
 		c.bufs.Reset(int(d.control.txLimit))
 		clear(c.pdus)
 		clear(c.holds)
+		st.State.Store(circuitOffered) // last: a death before it leaves a free circuit
 		if err := c.mapOwn(mem); err != nil {
 			st.State.Store(circuitFree)
 			mem.Close()
@@ -131,6 +131,7 @@ func (d *Driver) Map(i uint16, files []int) error {
 		return err
 	}
 	d.install(i, c)
+	d.rouse(c) // what was said by a process that died, and not shown
 	return nil
 }
 

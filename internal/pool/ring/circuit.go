@@ -38,6 +38,7 @@ type circuit struct {
 	holds    []uint32
 
 	dirty bool
+	rouse bool // ring the peer at the next Flush, whatever is new
 }
 
 // SectionBell is the section of a bell page.

@@ -2,7 +2,8 @@ package ring
 
 import "usertcp/internal/pool"
 
-// Rebuild implements pool.Driver.
+// Rebuild implements pool.Driver. A dead process may have moved counters that it
+// did not show the peer, or shown them and not rung: the next Flush does both.
 func (d *Driver) Rebuild(tx, held func(region uint16, id uint32) uint32) {
 	for i := range d.states {
 		st := &d.states[i]
@@ -15,7 +16,29 @@ func (d *Driver) Rebuild(tx, held func(region uint16, id uint32) uint32) {
 		}
 		c.rebuildTx(tx)
 		c.rebuildHolds(d, held)
+		d.rouse(c)
 	}
+}
+
+// Recount says how many connections use each circuit, after a death in which the
+// counts may have gone wrong.
+func (d *Driver) Recount(users func(circuit uint16) uint32) {
+	for i := range d.states {
+		if st := &d.states[i]; st.State.Load() != circuitFree {
+			st.Users = users(uint16(i))
+		}
+	}
+}
+
+// rouse has the next Flush show all of a circuit's counters, and ring whoever
+// sleeps at its other end.
+func (d *Driver) rouse(c *circuit) {
+	if c.peer == nil {
+		return
+	}
+	c.st.LastRing = 0
+	c.rouse = true
+	d.touch(c)
 }
 
 // rebuildTx counts the references of buffers for sending anew: those of chunks,
@@ -24,7 +47,8 @@ func (c *circuit) rebuildTx(tx func(uint16, uint32) uint32) {
 	refs := make([]uint32, Buffers)
 	for id := range c.pdus[:min(c.st.IDs.Fresh, PDUs)] {
 		u := &c.pdus[id]
-		for _, b := range u.bufs[:min(u.n, pool.MaxPieces)] {
+		u.n = c.settlePDU(u.n)
+		for _, b := range u.bufs[:u.n] {
 			refs[b%Buffers]++
 		}
 	}
@@ -36,12 +60,15 @@ func (c *circuit) rebuildTx(tx func(uint16, uint32) uint32) {
 func (c *circuit) rebuildHolds(d *Driver, held func(uint16, uint32) uint32) {
 	c.st.Held, c.st.Later = 0, 0
 	for id := range c.holds {
-		want := held(pool.RxRegion(c.index), uint32(id))
-		had := c.holds[id]
-		c.holds[id] = want
-		c.st.Held += want
-		if want == 0 && had > 0 && c.own != nil {
-			d.tell(c, uint32(id))
+		ours := c.settleHold(c.holds[id])
+		switch want := held(pool.RxRegion(c.index), uint32(id)); {
+		case want > 0:
+			c.holds[id] = want
+			c.st.Held += want
+		case ours:
+			d.giveBack(c, uint32(id))
+		default:
+			c.holds[id] = 0
 		}
 	}
 }

@@ -82,10 +82,18 @@ func (d *Driver) take(c *circuit, p *pool.Packet) bool {
 		copy(p.Data[:n+wire.AAL5Len], s.data[:n+wire.AAL5Len])
 		copy(p.Pieces[:pieces], s.piece[:pieces])
 	}
-	c.st.Seen++
+	ours := ok && pieces > 0 && id < PDUs && c.holds[id] == 0
+	if ours {
+		c.holds[id] = mark(markTake, c.st.Seen, uint32(pieces))
+		step(&c.st.Seen)
+		c.holds[id] = uint32(pieces)
+		c.st.Held += uint32(pieces)
+	} else {
+		c.st.Seen++
+	}
 	c.st.PacketsIn++
 	d.touch(c)
-	if !ok {
+	if !ok || pieces > 0 && !ours {
 		d.counters.BadSlot++
 		return false
 	}
@@ -93,22 +101,10 @@ func (d *Driver) take(c *circuit, p *pool.Packet) bool {
 	p.Header, p.Inline, p.NPieces = uint16(header), uint16(inline), uint8(pieces)
 	p.Partial = flags&flagPartial != 0
 	p.ID = pool.None
-	return d.hold(c, p, id) && d.accept(c, p, total)
-}
-
-// hold notes the pieces of a packet as held.
-func (d *Driver) hold(c *circuit, p *pool.Packet, id uint32) bool {
-	if p.NPieces == 0 {
-		return true
+	if ours {
+		p.ID = id
 	}
-	if id >= PDUs || c.holds[id] != 0 {
-		d.counters.BadSlot++
-		return false
-	}
-	p.ID = id
-	c.holds[id] = uint32(p.NPieces)
-	c.st.Held += uint32(p.NPieces)
-	return true
+	return d.accept(c, p, total)
 }
 
 // accept checks pieces and trailer.
@@ -152,9 +148,13 @@ func (d *Driver) Release(i uint16, id uint32, n int) {
 	if c == nil {
 		c = d.newCircuit(i)
 	}
-	if !c.release(id, n) {
-		return
+	if c.release(id, n) {
+		d.giveBack(c, id)
 	}
+}
+
+// giveBack lets go of a packet that nothing refers to any more.
+func (d *Driver) giveBack(c *circuit, id uint32) {
 	if c.peer == nil {
 		c.holds[id] = releaseLater
 		c.st.Later++
@@ -170,7 +170,9 @@ const releaseLater = ^uint32(0)
 // tell puts an identifier into the releases that the peer reads.
 func (d *Driver) tell(c *circuit, id uint32) {
 	c.ownReleases[c.st.Released%PDUs] = id
-	c.st.Released++
+	c.holds[id] = mark(markTell, c.st.Released, 0)
+	step(&c.st.Released)
+	c.holds[id] = 0
 	d.touch(c)
 }
 
@@ -178,7 +180,6 @@ func (d *Driver) tell(c *circuit, id uint32) {
 func (d *Driver) tellLater(c *circuit) {
 	for id := range c.holds {
 		if c.holds[id] == releaseLater {
-			c.holds[id] = 0
 			d.tell(c, uint32(id))
 		}
 	}
@@ -188,12 +189,16 @@ func (d *Driver) tellLater(c *circuit) {
 // release lets go of n pieces of a held packet, and reports whether they were
 // the last.
 func (c *circuit) release(id uint32, n int) bool {
-	if c.holds[id] < uint32(n) {
+	held := c.holds[id]
+	if held < uint32(n) || held > pool.MaxPieces {
 		panic("BUG: a piece was released twice")
 	}
-	c.holds[id] -= uint32(n)
 	c.st.Held -= uint32(n)
-	return c.holds[id] == 0
+	if held == uint32(n) {
+		return true // the word stays until the peer has been told: see marks.go
+	}
+	c.holds[id] = held - uint32(n)
+	return false
 }
 
 // Crowded reports whether so much of the peer's memory is held on circuit i that

@@ -59,34 +59,41 @@ func (d *Driver) Send(p *pool.Packet) {
 	n := int(p.Header + p.Inline)
 	copy(s.data[:n], p.Data[:n])
 	copy(s.piece[:p.NPieces], p.Pieces[:p.NPieces])
-	s.id = c.pin(p)
+	id, u := c.pin(p)
+	s.id = id
 	trailer := wire.AAL5{RxVCI: d.vci, Length: uint16(s.total)}
 	if d.control.crc != 0 {
 		trailer.CRC = c.checksum(p, &trailer, c.ownOctets)
 	}
 	trailer.Emit(s.data[n:])
-	c.st.Sent++
+	if u != nil {
+		step(&c.st.Sent)
+		u.n = uint32(p.NPieces)
+	} else {
+		c.st.Sent++
+	}
 	c.st.PacketsOut++
 	d.touch(c)
 }
 
 // pin gives a packet with pieces an identifier, and each of its buffers a
-// reference until the peer has released it.
-func (c *circuit) pin(p *pool.Packet) uint32 {
+// reference until the peer has released it. What it returns besides is marked as
+// about to be sent, nil if there are no pieces.
+func (c *circuit) pin(p *pool.Packet) (uint32, *pdu) {
 	if p.NPieces == 0 {
-		return pool.None
+		return pool.None, nil
 	}
 	id := c.st.IDs.Alloc(c.pduLinks)
 	if id == shm.None {
 		panic("BUG: packet sent without room")
 	}
 	u := &c.pdus[id]
-	u.n = uint32(p.NPieces)
-	for i, b := range p.Bufs[:p.NPieces] {
-		u.bufs[i] = b
+	copy(u.bufs[:], p.Bufs[:p.NPieces])
+	u.n = mark(markPin, c.st.Sent, uint32(p.NPieces))
+	for _, b := range p.Bufs[:p.NPieces] {
 		c.bufs.Ref(b)
 	}
-	return id
+	return id, u
 }
 
 // reclaim takes back what the peer has released.
@@ -99,14 +106,18 @@ func (d *Driver) reclaim(c *circuit) {
 		d.broken(c)
 		return
 	}
-	for ; c.st.Reclaimed != upTo; atomic.AddUint32(&c.st.Reclaimed, 1) {
+	for c.st.Reclaimed != upTo {
 		id := c.peerReleases[c.st.Reclaimed%PDUs] // read once, then checked
 		if id >= PDUs || c.pdus[id].n == 0 || c.pdus[id].n > pool.MaxPieces {
 			d.counters.BadRelease++
+			step(&c.st.Reclaimed)
 			continue
 		}
 		u := &c.pdus[id]
-		for _, b := range u.bufs[:u.n] {
+		n := u.n
+		u.n = mark(markUnpin, c.st.Reclaimed, n)
+		step(&c.st.Reclaimed)
+		for _, b := range u.bufs[:n] {
 			c.bufs.Unref(b)
 		}
 		u.n = 0
@@ -142,7 +153,8 @@ func (d *Driver) Flush(r *shm.Rings) {
 // sleeps, if there is a packet for him or something happened that he asked for.
 func (d *Driver) publish(c *circuit, r *shm.Rings) {
 	e := c.ownEnd
-	wake := false
+	wake := c.rouse
+	c.rouse = false
 	if e.sent.Load() != c.st.Sent {
 		shm.Step()
 		e.sent.Store(c.st.Sent)

@@ -3,6 +3,7 @@ package stack
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usertcp/internal/pool"
@@ -38,6 +39,8 @@ type netdev struct {
 	free []uint32 // slots of rxm
 	rx   map[uint32]int
 	lost uint64
+
+	whole atomic.Bool // segmentation offload is switched off
 }
 
 var _ pool.Driver = (*netdev)(nil)
@@ -151,6 +154,14 @@ func (d *netdev) Send(p *pool.Packet) {
 	}
 }
 
+// Offload implements pool.Driver.
+func (d *netdev) Offload(uint16) uint32 {
+	if d.whole.Load() {
+		return 0
+	}
+	return pool.MaxPDU
+}
+
 // checksum fills in the TCP checksum of a packet of our own with so many octets
 // of headers.
 func checksum(b []byte, header int) {
@@ -174,7 +185,6 @@ func (d *netdev) Usable(c uint16) bool                     { return c == 0 }
 func (d *netdev) Crowded(uint16) bool                      { return len(d.free) < rxSlots/4 }
 func (d *netdev) Use(uint16, int)                          {}
 func (d *netdev) Flush(*shm.Rings)                         {}
-func (d *netdev) Offload(uint16) uint32                    { return pool.MaxPDU }
 func (d *netdev) Room(uint16) int                          { return queueLen - len(d.out) }
 func (d *netdev) Backlog(uint16) int                       { return 0 }
 func (d *netdev) Notify(uint16, bool, bool)                {}

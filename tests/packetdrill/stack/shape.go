@@ -1,11 +1,7 @@
 package stack
 
 import (
-	"path/filepath"
 	"strconv"
-	"strings"
-
-	"os"
 
 	"usertcp/internal/tcp"
 )
@@ -13,21 +9,20 @@ import (
 // shape sets the options that say how data is cut into packets, as the settings in
 // dir have it.
 func shape(o *tcp.ConnOptions, dir string) {
-	get := func(name string) (int, bool) {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return 0, false
-		}
-		v, err := strconv.Atoi(strings.TrimSpace(string(b)))
-		return min(max(v, 0), 255), err == nil
+	get := func(name string) (uint8, bool) {
+		v, err := strconv.ParseUint(sysctlField(dir, name, 0), 10, 32)
+		return uint8(min(v, 255)), err == nil
 	}
 	if v, ok := get("tcp_min_tso_segs"); ok {
-		o.LeastTrain = uint8(v)
+		o.LeastTrain = v
 	}
 	if v, ok := get("tcp_tso_win_divisor"); ok {
-		o.TrainParts = uint8(v)
+		o.TrainParts = v
 	}
 	if v, ok := get("tcp_slow_start_after_idle"); ok && v == 0 {
 		o.KeepWindow = 1
 	}
 }
+
+// SetOffload says whether the device takes trains and cuts them itself.
+func (s *Stack) SetOffload(on bool) { s.dev.whole.Store(!on) }
