@@ -88,7 +88,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 48
+const reserve = 40
 
 // flags are facts about a connection that are true or false.
 type flags uint32

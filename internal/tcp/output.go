@@ -178,6 +178,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 			c.noteProbe(s.nxt, n)
 		}
 	}
+	if c.trains.most != 0 && n > 0 {
+		c.noteTrain(n)
+	}
 	was := c.pipe()
 	s.nxt = s.nxt.Add(out.span())
 	flight := c.pipe()

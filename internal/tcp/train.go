@@ -15,7 +15,9 @@ import "usertcp/internal/seq"
 
 // trains is what is remembered of them.
 type trains struct {
-	most uint32 // octets of payload in one, at most; 0: the driver cuts nothing
+	most uint32     // octets of payload in one, at most; 0: the driver cuts nothing
+	from seq.Number // from here on all trains had the same length
+	each uint32     // that length in octets
 	_    uint32
 }
 
@@ -136,5 +138,28 @@ func (c *Conn) trainAgain(start seq.Number, size, pipe uint32) uint32 {
 	if edge := c.sndEdge(); edge.After(start) {
 		offered = uint32(edge.From(start))
 	}
-	return max(min(whole(room, size), whole(c.cc.cwnd/2, size), c.trainMost(size), whole(offered, size)), size)
+	return max(min(whole(room, size), c.trainMost(size), whole(offered, size), c.trainRest(start)), size)
+}
+
+// noteTrain remembers that n octets of new data leave at once from nxt on.
+func (c *Conn) noteTrain(n uint32) {
+	t := &c.trains
+	if n != t.each || c.snd.nxt.From(t.from)%seq.Size(n) != 0 || c.snd.nxt.From(t.from) > maxBuffer {
+		t.from, t.each = c.snd.nxt, n
+	}
+}
+
+// trainRest returns how many octets there are from start to the end of the train
+// that start was in, as far as that is known. What is sent again is not sent
+// together with what was in another train: so the segments are those of the first
+// time, also where a train ended with a short one.
+func (c *Conn) trainRest(start seq.Number) uint32 {
+	t := &c.trains
+	switch {
+	case t.each == 0:
+		return t.most
+	case start.Before(t.from):
+		return uint32(t.from.From(start))
+	}
+	return t.each - uint32(start.From(t.from))%t.each
 }

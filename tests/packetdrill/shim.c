@@ -31,7 +31,7 @@
  */
 int pdOffload(void)
 {
-	struct ethtool_value value = { .cmd = ETHTOOL_GTSO };
+	struct ethtool_value value = { .cmd = ETHTOOL_GGSO };
 	struct ifreq req;
 	int on = 1;
 	int fd = syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

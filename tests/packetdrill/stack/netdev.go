@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +39,7 @@ type netdev struct {
 	rx   map[uint32]int
 	lost uint64
 
-	whole atomic.Bool // segmentation offload is switched off
+	cuts atomic.Bool // segmentation offload is switched off: trains leave as single packets
 }
 
 var _ pool.Driver = (*netdev)(nil)
@@ -140,40 +139,25 @@ func (d *netdev) Release(_ uint16, id uint32, n int) {
 }
 
 // Send implements pool.Driver. Scripts for Linux expect trains whole, as a device
-// with segmentation offload gets them.
+// with segmentation offload gets them, unless they have switched that off.
 func (d *netdev) Send(p *pool.Packet) {
 	b := append(make([]byte, 0, int(p.Header)+int(p.Payload)), p.Data[:p.Header+p.Inline]...)
 	for _, q := range p.Pieces[:p.NPieces] {
 		b = append(b, d.txm[q.Off:q.Off+q.Len]...)
 	}
-	checksum(b, int(p.Header))
-	select {
-	case d.out <- sent{b, time.Now()}:
-	default:
-		d.lost++
+	packets := [][]byte{b}
+	if d.cuts.Load() {
+		packets = cut(b, int(p.Header), int(p.SegSize))
+	} else {
+		checksum(b, int(p.Header))
 	}
-}
-
-// Offload implements pool.Driver.
-func (d *netdev) Offload(uint16) uint32 {
-	if d.whole.Load() {
-		return 0
+	for _, ip := range packets {
+		select {
+		case d.out <- sent{ip, time.Now()}:
+		default:
+			d.lost++
+		}
 	}
-	return pool.MaxPDU
-}
-
-// checksum fills in the TCP checksum of a packet of our own with so many octets
-// of headers.
-func checksum(b []byte, header int) {
-	const at = 16 // in the header
-	var ip wire.IP
-	if wire.ParseIP(b, &ip) != nil {
-		panic("BUG: packet of our own is damaged")
-	}
-	seg := b[ip.HeaderLen:]
-	n := header - ip.HeaderLen
-	sum := wire.TCPChecksum(&ip.Src, &ip.Dst, seg[:n], [][]byte{seg[n:]})
-	binary.BigEndian.PutUint16(seg[at:], sum)
 }
 
 // The rest of pool.Driver: a circuit that is always there and has room.
@@ -185,6 +169,7 @@ func (d *netdev) Usable(c uint16) bool                     { return c == 0 }
 func (d *netdev) Crowded(uint16) bool                      { return len(d.free) < rxSlots/4 }
 func (d *netdev) Use(uint16, int)                          {}
 func (d *netdev) Flush(*shm.Rings)                         {}
+func (d *netdev) Offload(uint16) uint32                    { return pool.MaxPDU }
 func (d *netdev) Room(uint16) int                          { return queueLen - len(d.out) }
 func (d *netdev) Backlog(uint16) int                       { return 0 }
 func (d *netdev) Notify(uint16, bool, bool)                {}

@@ -24,5 +24,5 @@ func shape(o *tcp.ConnOptions, dir string) {
 	}
 }
 
-// SetOffload says whether the device takes trains and cuts them itself.
-func (s *Stack) SetOffload(on bool) { s.dev.whole.Store(!on) }
+// SetOffload says whether the device takes trains as they are.
+func (s *Stack) SetOffload(on bool) { s.dev.cuts.Store(!on) }
