@@ -269,6 +269,7 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 		return 0, err
 	}
 	if t.reserve(s.i, want, &r) == 0 {
+		s.lacksSpace()
 		err := t.wait(&s.wr, func() bool {
 			// Asked more than once: what is reserved stays reserved.
 			if r.n > 0 || s.writable() != nil || c.Writable() && t.reserve(s.i, want, &r) > 0 {
@@ -288,16 +289,19 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 			return 0, err
 		}
 	}
+	valid := true
 	if r.bytes > small {
+		repairs := t.ctl.Counters.Repairs
 		t.leave()
 		r.fill(p)
 		t.enter()
+		valid = t.ctl.Counters.Repairs == repairs
 	} else {
 		r.fill(p)
 	}
-	if err := t.deserted(); err != nil {
+	if err := t.deserted(); err != nil || !valid {
 		t.leave()
-		return 0, err
+		return 0, err // what was reserved is no more: it is written again
 	}
 	ok := s.queue(&r, len(p), how)
 	t.settle()
@@ -306,6 +310,15 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 		return 0, nil // the next round finds out why
 	}
 	return r.bytes, nil
+}
+
+// lacksSpace lets the engine know that the program waits for room.
+func (s *Socket) lacksSpace() {
+	t := s.t
+	if t.conns[s.i].SendSpace() == 0 {
+		t.begin(s.i).LacksSpace(t.now)
+		t.commit(s.i)
+	}
 }
 
 // queue puts what was reserved and filled, the first octets of size, into the send

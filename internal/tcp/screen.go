@@ -31,6 +31,9 @@ func (c *Conn) screen(m *Memory, now Time, seg *Segment) bool {
 		c.Stats.DropAck++
 		return false
 	}
+	if c.ecn.on == ecnAccurate {
+		c.countMark(seg)
+	}
 	return true
 }
 
@@ -66,6 +69,7 @@ func (c *Conn) answerUnacceptable(now Time, seg *Segment) {
 		return
 	}
 	c.challenge(now)
+	c.repeatedSynAck(seg)
 }
 
 // challenge owes an acknowledgement for an odd segment, but not more often than
