@@ -40,6 +40,7 @@ type child struct {
 	circuits sync.Mutex                // one change of circuits at a time
 	waiting  map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
 	points   bindPoints
+	leases   leases
 	requests chan struct{} // room for requests in progress
 	kick     chan struct{} // there may be live connections
 	ended    chan struct{} // closed when the application has gone
@@ -76,7 +77,7 @@ func (c *child) makeSegment() error {
 	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(ring.Specs())...); err != nil {
 		return err
 	}
-	if err := errors.Join(half.Initialise(c.seg, mtu), ring.Initialise(c.seg, c.cfg.crc)); err != nil {
+	if err := errors.Join(half.Initialise(c.seg, mtu), half.CheckPorts(c.seg), ring.Initialise(c.seg, c.cfg.crc)); err != nil {
 		return err
 	}
 	if c.bell, err = ring.NewBellPage(); err != nil {

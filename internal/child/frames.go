@@ -125,6 +125,10 @@ func (c *child) frame(f *ring.Frame) {
 		return
 	case ring.FrameDetach:
 		c.detach(f.Src)
+	case ring.FrameLease:
+		c.peerLeases(f)
+	case ring.FrameLeased:
+		c.leasesKnown(f)
 	case ring.FramePDU:
 		c.bottom.Arrive(f.Packet(), pool.NoCircuit)
 	case ring.FrameUnreachable:
@@ -151,10 +155,12 @@ func (c *child) attach(f *ring.Frame) {
 		p.Close()
 		return
 	}
+	c.bottom.ForgetCircuit(i)
 	c.bottom.Change(func() { err = c.driver.Complete(i, p) })
 	if err != nil {
 		return
 	}
+	c.circuitUp(i)
 	for _, s := range c.waiting[f.Src] {
 		c.take(s, i)
 	}

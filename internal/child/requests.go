@@ -117,7 +117,11 @@ func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
 			errno = c.points.take(m.Socket, r.Local, c.cfg.addrs, true)
 		}
 		if errno == 0 {
-			return r.Local, c.begin(m.Socket, flow)
+			errno = c.begin(m.Socket, flow)
+			if m.Local.Port == 0 {
+				go c.opened()
+			}
+			return r.Local, errno
 		}
 		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Socket: m.Socket, Local: r.Local, Remote: m.Remote})
 		if m.Local.Port != 0 || errno != unix.EADDRINUSE {

@@ -33,7 +33,7 @@ func (c *child) reply(m *message.Message, do func(*message.Message) (wire.Endpoi
 }
 
 // listen does a Listen: OpBind takes the local end (N=1: SO_REUSEADDR), OpListen
-// lets SYNs for it come, OpClose gives it back.
+// lets SYNs for it come, OpClose gives it back. OpLease takes a block of ports.
 func (c *child) listen(m *message.Message) (wire.Endpoint, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
 	ports := c.s.ports
@@ -45,6 +45,9 @@ func (c *child) listen(m *message.Message) (wire.Endpoint, unix.Errno) {
 		return ports.bind(id, m.Local, m.N == 1)
 	case message.OpListen:
 		return m.Local, ports.listen(id)
+	case message.OpLease:
+		first, errno := ports.lease(c.vci)
+		return wire.Endpoint{Port: first}, errno
 	default:
 		return m.Local, ports.unbind(id)
 	}
