@@ -14,11 +14,12 @@ import (
 
 // leases are blocks of ports from which the application opens connections without
 // asking (half/ports.go). The child takes one when the application has opened
-// leaseWorth connections by asking, and more when it asks again.
+// leaseWorth connections by asking, and more when it asks again. The record has them.
 type leases struct {
-	mu    sync.Mutex
+	mu    sync.Mutex     // never held while the server is asked: its answer may have to wait for somebody who wants this lock
 	asked int            // connections since the last lease
-	never bool           // an address of ours is the kernel's too: each port has to be bound there
+	busy  bool           // the server is being asked
+	never bool           // the server has said that there are none for us
 	sent  map[uint16]int // circuit: leases that its peer was told of
 }
 
@@ -27,56 +28,59 @@ const leaseWorth = 4
 
 // opened notes that the application has opened a connection by asking.
 func (c *child) opened() {
-	l := &c.leases
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.asked++; l.never || l.asked < leaseWorth {
-		return
-	}
-	l.asked = 0
-	if l.never = kernels(c.cfg.addrs); l.never {
+	if !c.wantLease() {
 		return
 	}
 	// As many again as there are, so that who needs many need not ask often.
-	for range max(1, len(c.bottom.Leases())) {
-		if !c.lease() {
+	errno := unix.Errno(0)
+	for range max(1, len(c.record.leases())) {
+		if errno = c.lease(); errno != 0 {
 			break
 		}
 	}
+	l := &c.leases
+	l.mu.Lock()
+	l.busy, l.never = false, errno == unix.EOPNOTSUPP
+	l.mu.Unlock()
 	c.tellLeases()
 }
 
-func (c *child) lease() bool {
-	r, errno := c.ask(&message.Message{Type: message.Listen, Op: message.OpLease})
-	if errno != 0 {
+// wantLease counts a connection that was asked for, and reports whether it is time for
+// a lease.
+func (c *child) wantLease() bool {
+	l := &c.leases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asked++; l.never || l.busy || l.asked < leaseWorth {
 		return false
 	}
-	_, err := c.bottom.Lease(r.Local.Port)
-	return err == nil
+	l.asked, l.busy = 0, true
+	return true
 }
 
-// kernels reports whether one of the addresses is the kernel's.
-func kernels(addrs []netip.Addr) bool {
-	for _, a := range addrs {
-		fd, errno := bindKernel(netip.AddrPortFrom(a, 0), false)
-		if errno == 0 {
-			unix.Close(fd)
-		}
-		if errno != unix.EADDRNOTAVAIL {
-			return true
-		}
+func (c *child) lease() unix.Errno {
+	r, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpLease}, func(r *message.Message) {
+		c.record.lease(r.Local.Port)
+	})
+	if errno != 0 {
+		return errno
 	}
-	return false
+	if _, err := c.bottom.Lease(r.Local.Port); err != nil {
+		return unix.EMFILE
+	}
+	return 0
 }
 
 // tellLeases tells the peers of all circuits of leases that they do not know of.
 func (c *child) tellLeases() {
-	first := c.bottom.Leases()
+	first := c.record.leases()
 	if len(first) == 0 {
 		return
 	}
 	var peers map[uint16]wire.VCI
 	c.bottom.Change(func() { peers = c.driver.Peers() })
+	c.leases.mu.Lock()
+	defer c.leases.mu.Unlock()
 	for i, peer := range peers {
 		if c.leases.sent[i] == len(first) {
 			continue
@@ -108,9 +112,9 @@ func leaseAddrs(addrs []netip.Addr) (first [2]wire.Addr) {
 // circuitUp is called when circuit i has come up, as that of a new peer.
 func (c *child) circuitUp(i uint16) {
 	c.leases.mu.Lock()
-	defer c.leases.mu.Unlock()
 	delete(c.leases.sent, i)
-	c.tellLeases()
+	c.leases.mu.Unlock()
+	go c.tellLeases()
 }
 
 // peerLeases takes what a peer says of its leases, and answers.

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/message"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/wire"
 )
@@ -19,6 +20,35 @@ const (
 
 // blockOf returns the first port of the block that a port is in.
 func blockOf(port uint16) uint16 { return port &^ (ring.LeasePorts - 1) }
+
+// lease leases the child a block, unless an address of the host is the kernel's too:
+// there each port has to be bound in the kernel. That is EOPNOTSUPP.
+func (c *child) lease() (uint16, unix.Errno) {
+	points, errno := c.s.bindPoints(wire.Endpoint{}, c.app.uid, false)
+	message.CloseFiles(points)
+	if errno != 0 || len(points) > 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	return c.s.ports.lease(c.vci)
+}
+
+// adoptLease leases a child a block that it has had from the server before this one.
+func (p *portSpace) adoptLease(child wire.VCI, first uint16) unix.Errno {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	block := int(first) / ring.LeasePorts
+	switch {
+	case first != blockOf(first) || block < firstBlock || block >= firstBlock+numBlocks:
+		return unix.EINVAL
+	case p.use(child).leases >= ring.MaxLeases:
+		return unix.EMFILE
+	case p.leased(first) || !p.unused(first):
+		return unix.EADDRINUSE
+	}
+	p.leases[first] = child
+	p.use(child).leases++
+	return 0
+}
 
 // leased reports whether a port is in a block that is leased.
 func (p *portSpace) leased(port uint16) bool {

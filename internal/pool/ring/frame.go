@@ -64,7 +64,7 @@ const (
 	leaseAddrs    = 2
 	frameMagic    = "utfr"
 	frameHeader   = 24
-	FrameVersion  = message.Version // of frames; one number for messages and frames
+	FrameVersion  = 1 // of frames
 	frameReserved = 7
 )
 
