@@ -13,7 +13,7 @@ import (
 
 // bench is one host without goroutines: its packets go to itself.
 type bench struct {
-	t      *testing.T
+	t      testing.TB
 	now    tcp.Time
 	top    *Direct
 	bottom *Bottom
@@ -30,6 +30,8 @@ type loop struct {
 	rx          []pool.Packet
 	asked       int // calls of Notify for released buffers
 	deaf        bool
+	offload     uint32
+	see         func(*pool.Packet)
 	loses       func(*pool.Packet) bool
 }
 
@@ -51,6 +53,9 @@ func (l *loop) Receive(p *pool.Packet) bool {
 func (l *loop) Send(p *pool.Packet) {
 	if l.deaf || l.loses != nil && l.loses(p) {
 		return
+	}
+	if l.see != nil {
+		l.see(p)
 	}
 	for _, b := range p.Bufs[:p.NPieces] {
 		l.bufs.Ref(b)
@@ -74,6 +79,7 @@ func (l *loop) Awake()                         {}
 func (l *loop) Pending() bool                  { return len(l.rx) > 0 }
 func (l *loop) Notice()                        {}
 func (l *loop) Changed() bool                  { return false }
+func (l *loop) Offload(uint16) uint32          { return l.offload }
 func (l *loop) BufferSize() int                { return 2048 }
 func (l *loop) Octets(uint16) []byte           { return l.octets }
 func (l *loop) Ref(_ uint16, b uint32)         { l.bufs.Ref(b) }
@@ -84,7 +90,7 @@ func (l *loop) Rebuild(tx, _ func(uint16, uint32) uint32) {
 	l.bufs.Rebuild(func(b uint32) uint32 { return tx(pool.TxRegion(0), b) })
 }
 
-func newBench(t *testing.T, buffers int) *bench {
+func newBench(t testing.TB, buffers int) *bench {
 	t.Helper()
 	b := &bench{t: t, now: 1000 * tcp.Second, drv: newLoop(buffers)}
 	seg, err := shm.Create("test-direct", Version, Specs(nil)...)
@@ -347,4 +353,71 @@ func TestAuditorFinds(t *testing.T) {
 func stopTimers(c *tcp.Conn) {
 	state := *c
 	*c = tcp.Conn{State: tcp.SynSent, Flow: state.Flow, Opt: state.Opt}
+}
+
+// A driver that cuts segments gets trains, with all their pieces and the size of
+// what it is to make of them; one that does not gets none.
+func TestDriverThatCutsSegmentsGetsTrains(t *testing.T) {
+	const mss = 1448 // with timestamps
+	for _, x := range []struct {
+		name    string
+		offload uint32
+		most    int // octets of payload
+	}{
+		{"cuts nothing", 0, mss},
+		{"cuts packets of up to 7300 octets", 7300, 4 * mss},
+		{"more than a packet can refer to", pool.MaxPDU, (pool.MaxPieces - 1) * 2048 / mss * mss},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			b := newBench(t, 64)
+			b.drv.offload = x.offload
+			from, to, _ := b.pair()
+			b.top.Half.conns[from].Opt.LeastTrain = 60
+			b.drv.see = func(*pool.Packet) {}
+			b.stream(from, to, []byte("the first data takes an option of accurate ECN along"))
+			b.drv.see = func(p *pool.Packet) {
+				want := uint16(0)
+				if p.Payload > mss {
+					want = mss
+				}
+				if p.SegSize != want {
+					t.Errorf("%d octets of payload, to be cut into segments of %d, want %d", p.Payload, p.SegSize, want)
+				}
+			}
+			text := bytes.Repeat([]byte("train "), 10000)
+			longest := b.stream(from, to, text)
+			if longest != x.most {
+				t.Errorf("the longest packet has %d octets of payload, want %d", longest, x.most)
+			}
+		})
+	}
+}
+
+// stream sends text from one end to the other and compares what arrives. It
+// returns the longest payload of a packet.
+func (b *bench) stream(from, to uint32, text []byte) (longest int) {
+	b.t.Helper()
+	see := b.drv.see
+	b.drv.see = func(p *pool.Packet) {
+		see(p)
+		longest = max(longest, int(p.Payload))
+	}
+	var got []byte
+	in := make([]byte, 1<<20)
+	for rest := text; len(got) < len(text); {
+		rest = rest[b.top.Write(from, rest):]
+		b.run()
+		n, _ := b.top.Read(to, in)
+		if n == 0 && len(rest) == 0 {
+			b.now += tcp.Second
+		}
+		got = append(got, in[:n]...)
+		if b.now > 10_000*tcp.Second {
+			b.t.Fatalf("%d octets of %d have arrived", len(got), len(text))
+		}
+	}
+	if !bytes.Equal(got, text) {
+		b.t.Error("the stream is not what was sent")
+	}
+	return longest
 }

@@ -17,6 +17,7 @@ type Config struct {
 	Bell      *shm.Bell       // of the pool: tells peers whom to wake
 	Doorbells [2]shm.Doorbell // of the top half and of the bottom half
 	Clock     func() tcp.Time // the same for both halves
+	Semaphore shm.Semaphore   // of a segment whose lock is one
 
 	// Poll is a descriptor that is ready when the top half's doorbell rings or the
 	// driver has something for an armed sleeper; the top half owns it. 0: there is
@@ -29,7 +30,7 @@ type Config struct {
 type Half struct {
 	views
 	party     shm.Party
-	lock      *shm.Adaptive
+	lock      shm.Locker
 	seg       *shm.Segment
 	drv       pool.Driver
 	bell      *shm.Bell
@@ -74,12 +75,25 @@ func Initialise(s *shm.Segment, mtu int) error {
 	return nil
 }
 
+// SetLock says which lock a fresh segment has, before anybody uses it. cpu is where
+// both halves have to run if it is shm.LockEdwards.
+func SetLock(s *shm.Segment, kind shm.LockKind, cpu int) error {
+	w, err := shm.One[shm.LockWord](s, secLock)
+	if err == nil {
+		shm.InitialiseLock(w, kind, cpu)
+	}
+	return err
+}
+
 func (h *Half) init(cfg Config, party shm.Party) error {
 	if err := h.attach(cfg.Segment); err != nil {
 		return err
 	}
 	h.party = party
-	h.lock = shm.NewAdaptive(h.lockWord, party)
+	var err error
+	if h.lock, err = shm.NewLock(h.lockWord, party, cfg.Semaphore); err != nil {
+		return err
+	}
 	h.seg, h.drv, h.bell, h.doorbells = cfg.Segment, cfg.Driver, cfg.Bell, cfg.Doorbells
 	h.clock = cfg.Clock
 	if h.clock == nil {

@@ -54,10 +54,19 @@ func duplicate(t testing.TB, fd int) int {
 // newHost makes host n, 10.1.0.n. Its bottom half does nothing until run.
 func newHost(t testing.TB, n int, spin Spin) *host {
 	t.Helper()
+	return newHostWithLock(t, n, spin, shm.LockAdaptive)
+}
+
+func newHostWithLock(t testing.TB, n int, spin Spin, lock shm.LockKind) *host {
+	t.Helper()
+	sem, err := shm.NewSemaphore()
+	check(t, err)
+	t.Cleanup(func() { sem.Close() })
 	h := &host{t: t, addr: wire.AddrFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(n)})), vci: wire.NewVCI(n, 1), stop: make(chan struct{})}
 	seg, err := shm.Create("test-half", Version, Specs(ring.Specs())...)
 	check(t, err)
 	check(t, Initialise(seg, 65535))
+	check(t, SetLock(seg, lock, 0))
 	check(t, ring.Initialise(seg, false))
 	h.page, err = ring.NewBellPage()
 	check(t, err)
@@ -74,9 +83,9 @@ func newHost(t testing.TB, n int, spin Spin) *host {
 	bell, err := shm.One[shm.Bell](h.page, ring.SectionBell)
 	check(t, err)
 	clock := Clock()
-	h.bottom, err = NewBottom(Config{Segment: seg, Driver: h.drv, Bell: bell, Doorbells: h.doors, Clock: clock}, h)
+	h.bottom, err = NewBottom(Config{Segment: seg, Driver: h.drv, Bell: bell, Doorbells: h.doors, Clock: clock, Semaphore: sem}, h)
 	check(t, err)
-	h.top, err = NewTop(Config{Segment: other, Driver: h.topDrv, Bell: bell, Doorbells: h.doors, Clock: clock}, spin, h.fetch)
+	h.top, err = NewTop(Config{Segment: other, Driver: h.topDrv, Bell: bell, Doorbells: h.doors, Clock: clock, Semaphore: sem}, spin, h.fetch)
 	check(t, err)
 	t.Cleanup(func() {
 		h.halt()
@@ -183,7 +192,12 @@ func (h *host) complete(i uint16, p ring.Peer) {
 // newHosts makes two hosts with a circuit, number 0 at both.
 func newHosts(t testing.TB, spin Spin) (a, b *host) {
 	t.Helper()
-	a, b = newHost(t, 1, spin), newHost(t, 2, spin)
+	return newHostsWithLock(t, spin, shm.LockAdaptive)
+}
+
+func newHostsWithLock(t testing.TB, spin Spin, lock shm.LockKind) (a, b *host) {
+	t.Helper()
+	a, b = newHostWithLock(t, 1, spin, lock), newHostWithLock(t, 2, spin, lock)
 	ia, memA := a.offer(b)
 	ib, memB := b.offer(a)
 	a.complete(ia, b.offers(memB))

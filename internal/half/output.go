@@ -26,6 +26,7 @@ func (h *Half) output(i uint32) {
 			return
 		}
 		h.begin(i)
+		c.SetOffload(h.offload(a.circuit, fast))
 		ok := c.NextSegment(&h.mem, h.now, &h.out)
 		h.end(i)
 		if !ok {
@@ -47,6 +48,21 @@ func (h *Half) room(i uint32) bool {
 	h.drv.Notify(circuit, backlog > 0, room == 0)
 	return false
 }
+
+// offload returns how many octets of payload a segment for circuit may have, if
+// its driver cuts it into smaller ones.
+func (h *Half) offload(circuit uint16, fast bool) uint32 {
+	if !fast {
+		return 0
+	}
+	n := min(h.drv.Offload(circuit), pool.MaxPDU)
+	n -= min(n, mostHeaders)
+	// Full buffers, and the first may be full from its middle on.
+	return min(n, uint32((pool.MaxPieces-1)*h.drv.BufferSize()))
+}
+
+// mostHeaders is how many octets of a packet are not payload, at most.
+const mostHeaders = wire.IPv6Len + 60
 
 // transmit puts the segment in h.out into a packet of connection i.
 func (h *Half) transmit(i uint32) {
@@ -114,6 +130,7 @@ func (h *Half) header(p *pool.Packet, f *wire.Flow, s *tcp.Segment, ttl, tos uin
 	t.Emit(p.Data[n:])
 	p.Header = uint16(n + tl)
 	p.Inline, p.NPieces, p.Payload = 0, 0, s.Len
+	p.SegSize = uint16(s.SegSize)
 	p.Partial = true
 	p.ID = pool.None
 }
@@ -176,9 +193,10 @@ func (h *Half) emit(p *pool.Packet, circuit uint16) {
 
 // transmitSlow sends a packet whose payload is that of h.out through the
 // connection server, with a checksum, since it is copied on its way. Where that
-// can't be done it is lost, as a packet may be.
+// can't be done it is lost, as a packet may be; nor is there anybody who would cut
+// a train.
 func (h *Half) transmitSlow(p *pool.Packet) {
-	if h.slow == nil {
+	if h.slow == nil || p.SegSize != 0 {
 		h.ctl.Counters.NoRoute++
 		return
 	}

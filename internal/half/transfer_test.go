@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
 )
 
@@ -20,8 +21,19 @@ func runBoth(t testing.TB, spin Spin) (a, b *host) {
 // Octets arrive unaltered, whatever the sizes of writes and reads, in both
 // directions at once; then nothing is in use any more.
 func TestStreamsBothWays(t *testing.T) {
-	for _, spin := range []Spin{SpinOff, SpinDefault} {
-		a, b := runBoth(t, spin)
+	for _, tc := range []struct {
+		spin Spin
+		lock shm.LockKind
+	}{
+		{SpinOff, shm.LockAdaptive},
+		{SpinDefault, shm.LockAdaptive},
+		{SpinOff, shm.LockSemaphore},
+		{SpinOff, shm.LockPeterson},
+		{SpinOff, shm.LockEdwards},
+	} {
+		a, b := newHostsWithLock(t, tc.spin, tc.lock)
+		a.run()
+		b.run()
 		ca, cb := connect(t, a, b)
 		const total = 4 << 20
 		errs := make(chan error, 4)
@@ -66,7 +78,7 @@ func TestStreamsBothWays(t *testing.T) {
 				var dump bytes.Buffer
 				a.top.Dump(&dump)
 				b.top.Dump(&dump)
-				t.Fatalf("spin %v: waited 20s\n%s", spin, dump.String())
+				t.Fatalf("spin %v, lock %v: waited 20s\n%s", tc.spin, tc.lock, dump.String())
 			}
 		}
 		check(t, ca.Close())
@@ -200,7 +212,15 @@ func TestProgramEnds(t *testing.T) {
 
 // … and if it held the lock when it died, the child repairs and goes on.
 func TestProgramEndsWithTheLock(t *testing.T) {
-	a, b := runBoth(t, SpinOff)
+	for _, lock := range []shm.LockKind{shm.LockAdaptive, shm.LockSemaphore, shm.LockPeterson, shm.LockEdwards} {
+		t.Run(lock.String(), func(t *testing.T) { endWithTheLock(t, lock) })
+	}
+}
+
+func endWithTheLock(t *testing.T, lock shm.LockKind) {
+	a, b := newHostsWithLock(t, SpinOff, lock)
+	a.run()
+	b.run()
 	ca, cb := connect(t, a, b)
 	want := octets(5, 200_000)
 	_, err := ca.Write(want)

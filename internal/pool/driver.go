@@ -49,6 +49,14 @@ type Packet struct {
 	Region  uint16 // of Pieces
 	Partial bool   // the TCP checksum is not there: the memory has no line noise
 	NPieces uint8
+
+	// SegSize of a packet that is sent is not 0 if the driver is to cut it into
+	// segments of SegSize octets of payload: see Driver.Offload and
+	// tcp.Segment.SegSize. The headers are those of the first one, but for FIN and
+	// PSH, which are the last one's; the length is that of the whole. Of a packet that
+	// has been received it is not 0 if the device has put it together of such segments.
+	SegSize uint16
+
 	Header  uint16 // octets of Data that are headers
 	Inline  uint16 // octets of Data behind them that are payload
 	Payload uint32 // octets of payload, inline or in pieces
@@ -89,6 +97,11 @@ type Driver interface {
 
 	// Room returns how many packets circuit takes now.
 	Room(circuit uint16) int
+
+	// Offload returns how many octets a packet on circuit may have, headers
+	// included, of which the driver makes segments as Packet.SegSize says; 0 if it
+	// does not.
+	Offload(circuit uint16) uint32
 
 	// Backlog returns how many packets sent on circuit the peer has not looked
 	// at yet.

@@ -70,6 +70,9 @@ func (j *Joint) Room(circuit uint16) int { return j.by(circuit).Room(circuit) }
 // Backlog implements Driver.
 func (j *Joint) Backlog(circuit uint16) int { return j.by(circuit).Backlog(circuit) }
 
+// Offload implements Driver.
+func (j *Joint) Offload(circuit uint16) uint32 { return j.by(circuit).Offload(circuit) }
+
 // Send implements Driver.
 func (j *Joint) Send(p *Packet) { j.by(p.Circuit).Send(p) }
 

@@ -35,19 +35,38 @@ type Locker interface {
 	Lock(d time.Duration) bool
 	// Unlock gives the lock back.
 	Unlock()
-	// Holder returns who has the lock.
+	// Holder returns who has the lock. Of a party that has died while it was about
+	// to take the lock some say that it has it.
 	Holder() Party
+	// Seize takes the lock from a holder who is dead: the caller has made sure of
+	// that. It reports whether he had it. Another goroutine of the caller's process
+	// may be waiting in Lock: it goes on waiting until Unlock.
+	Seize() bool
+	// Inherit takes the lock over from a dead process of the same party, in whose
+	// place the caller is now. It reports false if that had it not, or was only about
+	// to take it: then the caller takes it like others, with Lock.
+	Inherit() bool
 }
 
-// LockWord is the lock's state in shared memory, alone in its cache line.
+// LockWord is the lock's state in shared memory, alone in its cache line. What of
+// it is used depends on the kind.
 //
-//	bit  31 … 3   2          1 0
-//	     unused   a waiter   holder: 0, TopHalf, BottomHalf
+//	word: bit  31 … 3   2          1 0
+//	           unused   a waiter   holder: 0, TopHalf, BottomHalf
 type LockWord struct {
-	word atomic.Uint32
+	word atomic.Uint32 // Adaptive
 	// Contended counts how often a party had to sleep.
 	Contended atomic.Uint32
-	_         [56]byte
+	kind      uint32 // a LockKind; written before there is a second party
+	cpu       uint32 // Edwards: where both halves have to run
+
+	holder   atomic.Uint32    // Semaphore, Peterson
+	want     [2]atomic.Uint32 // Peterson: of the top and the bottom half
+	turn     atomic.Uint32    // Peterson
+	disable  atomic.Uint32    // Edwards: the top half has the lock, or is about to
+	inside   atomic.Uint32    // Edwards: the bottom half has it
+	blocking atomic.Uint32    // Edwards: the bottom half sleeps
+	_        [20]byte
 }
 
 var _ [64]byte = [unsafe.Sizeof(LockWord{})]byte{}
@@ -148,9 +167,7 @@ func (l *Adaptive) Unlock() {
 // Holder implements Locker.
 func (l *Adaptive) Holder() Party { return Party(l.w.word.Load() & holderMask) }
 
-// Seize takes the lock from a holder who is dead: the caller has made sure of
-// that. It reports whether the dead holder had it. Another thread of the caller's
-// process may be asleep on it: Unlock will wake it.
+// Seize implements Locker.
 func (l *Adaptive) Seize() bool {
 	v := l.w.word.Load()
 	dead := Party(v & holderMask)
@@ -159,3 +176,6 @@ func (l *Adaptive) Seize() bool {
 	}
 	return l.w.word.CompareAndSwap(v, uint32(l.me)|v&waiterBit)
 }
+
+// Inherit implements Locker.
+func (l *Adaptive) Inherit() bool { return l.Holder() == l.me }

@@ -141,6 +141,35 @@ func BenchmarkNextSegment(b *testing.B) {
 	}
 }
 
+// BenchmarkTrain is the making of one train of 44 segments of new data, to be
+// cut by the driver: compare its time for a segment with BenchmarkNextSegment's.
+func BenchmarkTrain(b *testing.B) {
+	const train = 44 * 1448
+	p := newPair(b, 1460)
+	p.c.SetOffload(train)
+	fresh := p.c
+	left := 0
+	b.ReportAllocs()
+	b.SetBytes(train)
+	for b.Loop() {
+		if left == 0 {
+			b.StopTimer()
+			p.c = fresh
+			for i := range uint32(64) {
+				p.m.Chunks[i] = Chunk{Len: train, Next: i + 1}
+			}
+			p.c.Append(&p.m, p.now, Queue{Tail: 63, Count: 64, Bytes: 64 * train})
+			left = 64
+			b.StartTimer()
+		}
+		if !p.c.NextSegment(&p.m, p.now, &p.out) || p.out.Len != train {
+			b.Fatalf("no train: %d octets", p.out.Len)
+		}
+		left--
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/44, "ns/segment")
+}
+
 // BenchmarkInput is the arrival of one segment of data in order alone.
 func BenchmarkInput(b *testing.B) {
 	p := newPair(b, 1460)

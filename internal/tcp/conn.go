@@ -54,39 +54,45 @@ type Conn struct {
 	Spent uint32
 	_     uint32
 
-	snd    sender
-	rcv    receiver
-	rtt    rtt
-	loss   loss
-	cc     congestion
-	timers timers
-	ooo    reassembly
-	urgent urgent
-	ecn    ecn
-	tuning tuning
-	path   path
-	held   deferral
-	rate   delivery
-	bbr    bbrNarrow
-
-	board    scoreboard
+	// What nearly every segment needs lies together, up to the head of ooo and again
+	// from the end of rate to the head of Stats: with many connections the lines of
+	// memory that a segment touches are most of what it costs.
+	snd      sender
+	rcv      receiver
+	rtt      rtt
+	loss     loss
+	timers   timers
 	rack     rack
-	undo     undoing
-	prr      prr
 	dup      repeated
 	probeEnd seq.Number // sndNxt when the tail loss probe was sent, if probing
 	probing  probing
 	_        [3]uint8
 	late     uint32 // octets that a segment came behind its successors, at most
+	urgent   urgent
+	held     deferral
+	trains   trains
+	path     path
+	tuning   tuning
+	ecn      ecn
+	ooo      reassembly
 
-	Stats Stats
+	undo undoing
+	prr  prr
+	bbr  bbrNarrow
+
+	rate  delivery
+	cc    congestion
+	board scoreboard
+
+	limited limited
+	Stats   Stats
 
 	_ [reserve]uint8
 }
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 64
+const reserve = 56 - 16 - 24
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -105,7 +111,12 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
+	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
+	flagMore                           // what fills no segment waits for what the program will send next
+	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
+	flagPush                           // what is queued leaves, full-sized or not
+	flagStarved                        // the program wanted to write and found no room
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
@@ -245,11 +256,11 @@ type oooRange struct {
 
 // reassembly holds what came out of order: n ranges, in order, with a gap before each.
 type reassembly struct {
-	near   [nearRanges]oooRange // the ranges, unless they lie in an annex
 	at     place
 	n      uint32
-	blocks uint32        // in use of recent
-	recent [4]wire.Block // the ranges that changed last, the last one first: for SACK
+	blocks uint32               // in use of recent
+	near   [nearRanges]oooRange // the ranges, unless they lie in an annex
+	recent [4]wire.Block        // the ranges that changed last, the last one first: for SACK
 }
 
 // urgent is the urgent data of both directions (RFC 6093).
@@ -262,14 +273,30 @@ type urgent struct {
 	_       [5]uint8
 }
 
-// ecn is explicit congestion notification (RFC 3168).
+// ecn is explicit congestion notification (RFC 3168, RFC 9768).
 type ecn struct {
-	on      uint8      // 1: both sides agreed
-	echo    uint8      // 1: ECE goes with each acknowledgement until CWR comes
-	reduced uint8      // 1: CWR goes with the next new data
-	asked   uint8      // 1: our SYN asked for it
+	on      uint8      // what both sides agreed upon
+	echo    uint8      // RFC 3168, 1: ECE goes with each acknowledgement until CWR comes
+	reduced uint8      // RFC 3168, 1: CWR goes with the next new data
+	asked   uint8      // what our SYNs asked for
 	recover seq.Number // no second reduction before this is acknowledged
-	_       [32]uint8
+
+	recvCEP uint32            // r.cep: packets that came marked, and ecnFirstCEP
+	recv    [ecnFields]uint32 // r.e0b, r.ceb, r.e1b: octets that came with each codepoint
+	sentCEP uint32            // s.cep: packets of ours that the peer has told of
+	sent    [ecnFields]uint32 // s.e0b, s.ceb, s.e1b
+
+	fresh    uint8 // marks since the last acknowledgement
+	last     uint8 // codepoint of the last segment
+	lastData uint8 // … of the last that a counter of octets counted
+	peerSyn  uint8 // … of the peer's latest SYN or SYN-ACK
+	demand   uint8 // acknowledgements that take an option along
+	seen     uint8 // fields that ever changed; from newsShift on those since the last option
+	traits   uint8
+	beacon   uint8 // acknowledgements since a counter grew that was not told
+	acked    uint8 // packets acknowledged at once, on the average, in eighths
+	third    uint8 // 1: the SYN-ACK is to be acknowledged
+	_        [6]uint8
 }
 
 // tuning is what the sizes of the buffers are found from.
@@ -310,9 +337,12 @@ type deferral struct {
 
 // Stats counts what a connection did.
 type Stats struct {
-	SegsIn, SegsOut     uint64
-	BytesIn, BytesAcked uint64 // octets accepted in order; octets that the peer acknowledged
+	SegsIn, SegsOut         uint64
+	BytesIn, BytesAcked     uint64 // octets accepted in order; octets that the peer acknowledged
+	BytesSent               uint64 // octets of payload sent, those sent again included
+	DataSegsIn, DataSegsOut uint32 // segments with payload
 
+	BytesResent     uint64 // octets of payload sent again
 	Resent          uint32 // segments sent again
 	FastRetransmits uint32 // recoveries begun by duplicate acknowledgements
 	Timeouts        uint32 // retransmission timeouts
@@ -328,12 +358,10 @@ type Stats struct {
 	DropFull        uint32 // … no room for another out-of-order range
 	Resets          uint32 // RST sent or accepted
 
-	DataSegsIn, DataSegsOut uint32 // segments with payload
-	BytesSent, BytesResent  uint64 // octets of payload sent, those sent again included; those sent again
-	CE                      uint32 // segments received that a router marked
-	ECE                     uint32 // reductions of cwnd since the peer echoed such a mark
-	MTUProbes               uint32 // probes of the path's MTU
-	PathMTUs                uint32 // ICMP messages that changed the path's MTU
+	CE        uint32 // segments received that a router marked
+	ECE       uint32 // reductions of cwnd since the peer echoed such a mark
+	MTUProbes uint32 // probes of the path's MTU
+	PathMTUs  uint32 // ICMP messages that changed the path's MTU
 
 	SackedBytes, LostBytes uint64 // octets that were acknowledged selectively; octets believed lost
 	Duplicates             uint32 // segments with octets that were here already

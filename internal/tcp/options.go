@@ -40,20 +40,24 @@ type ConnOptions struct {
 	TOS           uint8 // for the half: DSCP of what is sent
 	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
 
-	ECN               uint8 // ECNOff, ECNOn or ECNPassive
+	ECN               uint8 // ECNOff to ECNPassiveAccurate
 	UrgentInline      uint8 // urgent data stays in its place in the stream
 	MTUProbe          uint8 // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
 	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
 	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
 	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
-	_                 [14]uint8
+	LeastTrain        uint8 // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
+	_                 [13]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.
 const (
-	ECNOff     = iota // do not use it
-	ECNOn             // ask for it, and agree to it
-	ECNPassive        // agree to it
+	ECNOff             = iota // do not use it
+	ECNOn                     // ask for RFC 3168, and agree to it
+	ECNPassive                // agree to RFC 3168
+	ECNAccurate               // ask for RFC 9768, and agree to either
+	ECNAcceptAccurate         // ask for RFC 3168, and agree to either
+	ECNPassiveAccurate        // agree to either
 )
 
 // Values of ConnOptions.MTUProbe, those of Linux's tcp_mtu_probing.
@@ -83,7 +87,7 @@ func DefaultOptions() ConnOptions {
 		Timestamps:    1,
 		SACK:          1,
 		TTL:           64,
-		ECN:           ECNPassive,
+		ECN:           ECNAccurate,
 		MTUProbe:      MTUProbeBlackHole,
 	}
 }
@@ -118,7 +122,8 @@ func (c *Conn) OptionsChanged(now Time) {
 	if c.State.Synchronized() && c.unsent() > 0 {
 		c.Events |= EventWritable
 	}
-	if c.receives() && c.worthUpdate() {
+	// A larger window is news if the peer waits for it; otherwise it will hear.
+	if c.receives() && c.worthUpdate() && uint32(c.rcv.edge.From(c.rcv.nxt)) < c.rcv.mss {
 		c.pending |= pendAck
 	}
 }

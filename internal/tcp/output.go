@@ -29,6 +29,8 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 		return c.nextHandshake(now, out)
 	}
 	switch {
+	case c.owesThird():
+		c.emitThird(now, out)
 	case c.sendTail(m, now, out), !c.pacing(now) && (c.sendAgain(m, now, out) || c.sendNew(m, now, out)):
 	case c.pending&pendProbe != 0:
 		c.emitProbe(now, out)
@@ -40,6 +42,7 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 			c.watchWindow(now)
 			c.noteLimited()
 		}
+		c.watchLimit(now)
 		return false
 	}
 	return true
@@ -86,9 +89,7 @@ func (c *Conn) emitSyn(now Time, out *Segment) {
 		out.Window = c.offerSyn()
 	} else {
 		out.Flags |= wire.ACK
-		if c.ecn.on != 0 {
-			out.Flags |= wire.ECE
-		}
+		c.grantECN(out)
 		out.Window = c.offerSyn()
 		out.Ack = c.rcv.nxt
 		c.ackSent()
@@ -114,11 +115,15 @@ func (c *Conn) emit(now Time, out *Segment, s seq.Number, flags wire.Flags) {
 	if c.has(flagTimestamps) {
 		c.timestamps(now, &out.Options)
 	}
-	if c.ecn.echo != 0 {
+	room := c.sackRoom()
+	switch {
+	case c.ecn.on == ecnAccurate:
+		c.tellMarks(out)
+	case c.ecn.echo != 0:
 		out.Flags |= wire.ECE
 	}
-	if c.ooo.blocks > 0 || c.dup.start != c.dup.end {
-		c.sack(&out.Options)
+	if room > 0 {
+		c.sack(&out.Options, room)
 	}
 	c.ackSent()
 	c.Stats.SegsOut++
@@ -143,10 +148,11 @@ func (c *Conn) ackSent() {
 // should adjust the data length accordingly, within the Eff.snd.MSS" (RFC 9293
 // section 3.7.1).
 func (c *Conn) mostData() uint32 {
-	if n := c.sackRoom(); n > 0 {
-		return c.snd.mss - uint32(sackHeadLen+n*sackBlockLen)
+	n := c.counterRoom()
+	if blocks := c.sackRoom(); blocks > 0 {
+		n += sackHeadLen + blocks*sackBlockLen
 	}
-	return c.snd.mss
+	return c.snd.mss - uint32(n)
 }
 
 // sendNew makes out a segment of new data, or the FIN.
@@ -156,25 +162,27 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		return false
 	}
 	c.restartIdle(now)
-	most := c.mostData()
+	c.trialData()
+	size := c.mostData()
 	if c.path.hole != 0 || c.path.again != 0 {
-		most = c.probeData(now, most)
+		size = c.probeData(now, size)
 	}
-	n, fin := c.sendable(most)
+	n, fin := c.sendable(m, now, size)
 	if n == 0 && !fin {
 		return false
 	}
-	c.emitData(m, now, out, s.nxt, s.next, n, fin)
+	c.emitData(m, now, out, spot{s.nxt, s.next}, n, size, fin)
 	if c.flight() == 0 {
 		s.since = now
 	}
 	if n > 0 {
-		if c.ecn.on != 0 {
+		if c.ecn.on != ecnOff {
 			c.markECN(out)
+			c.ecn.traits &^= ecnOptTrial
 		}
 		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 		c.noteData(now)
-		if n > s.mss {
+		if size > s.mss {
 			c.noteProbe(s.nxt, n)
 		}
 	}
@@ -183,13 +191,16 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	if flight := c.pipe(); c.wantsMarks(flight) {
 		c.rate.noteSent(now, s.nxt, was, flight, c.cc.lost)
 	}
-	if n > 0 && n < most {
+	if n%size != 0 {
 		s.small = s.nxt
+	}
+	if s.nxt.AtOrAfter(s.end) {
+		c.watchLimit(now)
 	}
 	if c.Opt.NotSentLowat != 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
-	c.clear(flagOverride)
+	c.clear(flagOverride | flagTrainWaits)
 	s.probeShift = 0
 	c.stop(timerPersist)
 	c.startTiming(now, s.nxt)
@@ -212,32 +223,46 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 // and acknowledgements can travel with its answers.
 func (c *Conn) noteData(now Time) {
 	c.snd.lastData = now
-	if c.rcv.quick > 0 && c.rcv.lastData != 0 && now-c.rcv.lastData < delayedAck {
+	if c.rcv.quick > 0 && c.Stats.DataSegsIn > 0 && now-c.rcv.lastData < delayedAck {
 		c.rcv.quick = 0
 	}
 }
 
-// emitData makes out a segment of n octets of SndQ from place p on.
-func (c *Conn) emitData(m *Memory, now Time, out *Segment, s seq.Number, p cursor, n uint32, fin bool) {
+// spot is a place in the stream, and where in SndQ it is.
+type spot struct {
+	seq seq.Number
+	cursor
+}
+
+// emitData makes out a segment of n octets from p on, or if that is more
+// than size a train of such segments.
+func (c *Conn) emitData(m *Memory, now Time, out *Segment, p spot, n, size uint32, fin bool) {
 	var flags wire.Flags
 	if fin {
 		flags = wire.FIN
 	}
-	if n > 0 && s.Add(seq.Size(n)) == c.snd.end {
+	if n > size || n > 0 && p.seq.Add(seq.Size(n)) == c.snd.end && c.pushes() {
 		// It "MUST set the PSH bit in the last buffered segment (i.e., when there is no
-		// more queued data to be sent)" (RFC 9293 MUST-61)
+		// more queued data to be sent)" (RFC 9293 MUST-61). At the end of a train it
+		// tells who puts segments together that there is nothing to wait for.
 		flags |= wire.PSH
 	}
-	c.emit(now, out, s, flags)
+	c.emit(now, out, p.seq, flags)
 	if c.urgent.sending != 0 {
 		c.markUrgent(out)
 	}
 	c.notePaced(now, n)
 	if n > 0 {
-		p = c.SndQ.forward(m, p, 0)
-		out.First, out.Skip, out.Len = p.chunk, p.off, n
+		at := c.SndQ.forward(m, p.cursor, 0)
+		out.First, out.Skip, out.Len = at.chunk, at.off, n
 		c.Stats.DataSegsOut++
 		c.Stats.BytesSent += uint64(n)
+	}
+	if n > size {
+		out.SegSize = size
+		more := (n - 1) / size
+		c.Stats.SegsOut += uint64(more)
+		c.Stats.DataSegsOut += more
 	}
 }
 
@@ -251,33 +276,34 @@ func (c *Conn) sendAgain(m *Memory, now Time, out *Segment) bool {
 	case c.pending&pendResend != 0:
 		c.pending &^= pendResend
 		c.restartAgain()
-		c.emitAgain(m, now, out, s.nxt)
+		c.emitAgain(m, now, out, s.nxt, c.mostData())
 		return true
 	case c.loss.phase != phaseLoss || s.againSeq.AtOrAfter(c.loss.recover) || c.frtoHolds():
 		return false
 	}
 	// After a timeout only what was sent since then is believed in flight.
-	flight := uint32(s.againSeq.From(s.una))
-	if flight > 0 && flight+c.snd.mss > c.cc.cwnd {
-		return false
+	n := c.trainAgain(s.againSeq, c.mostData(), uint32(s.againSeq.From(s.una)))
+	if n > 0 {
+		c.emitAgain(m, now, out, s.nxt, n)
 	}
-	c.emitAgain(m, now, out, s.nxt)
-	return true
+	return n > 0
 }
 
-// emitAgain makes out a segment from againSeq on, which ends before limit, and
-// moves it behind.
-func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
+// emitAgain makes out a segment from againSeq on, or a train, of at most most
+// octets, which ends before limit, and moves againSeq behind.
+func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number, most uint32) {
 	s := &c.snd
 	var n uint32
+	c.trialLost()
 	if stop := seq.Min(limit, s.end); s.againSeq.Before(stop) {
-		n = min(uint32(stop.From(s.againSeq)), c.mostData())
+		n = min(uint32(stop.From(s.againSeq)), most)
 	}
 	fin := limit.After(s.end) && s.againSeq.Add(seq.Size(n)) == s.end
 	if c.path.probe != 0 {
 		c.probeLost(now, s.againSeq)
 	}
-	c.emitData(m, now, out, s.againSeq, s.again, n, fin)
+	size := c.mostData()
+	c.emitData(m, now, out, spot{s.againSeq, s.again}, n, size, fin)
 	if n > 0 {
 		s.again = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 	}
@@ -288,7 +314,7 @@ func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number) {
 	if c.rate.every != noMarks {
 		c.rate.noteResent(now, c.pipe()+n, c.cc.lost)
 	}
-	c.Stats.Resent++
+	c.Stats.Resent += max((n+size-1)/size, 1)
 	c.Stats.BytesResent += uint64(n)
 	if !c.armed(timerResend) {
 		c.armResend(now)

@@ -7,8 +7,11 @@ package tcp
 // Bounds of a burst, in octets; the lower one is two segments.
 const mostBurst = 64 << 10
 
-// burst returns how long the pace needs for one burst.
+// burst returns how long the pace needs for one burst. A train is one.
 func (c *Conn) burst() Time {
+	if c.trains.most != 0 {
+		return 1
+	}
 	pace := c.rate.pace
 	n := min(pace>>10, mostBurst)
 	return takes(max(uint32(n), 2*c.snd.mss), pace)
@@ -40,18 +43,22 @@ func (c *Conn) notePaced(now Time, n uint32) {
 	}
 }
 
-// setPace sets the pace of a congestion control that has none of its own: twice
-// the window in a round trip while it may double, and 6/5 of it after that, as
-// Linux does it.
+// setPace sets the pace of a congestion control that has none of its own.
 func (c *Conn) setPace() {
-	cc := &c.cc
-	if c.Opt.Pacing == 0 || c.rtt.srtt == 0 {
-		c.rate.pace = 0
-		return
+	c.rate.pace = 0
+	if c.Opt.Pacing != 0 && c.rtt.srtt != 0 {
+		c.rate.pace = c.windowPace()
 	}
+}
+
+// windowPace returns the pace in octets a second that makes good use of cwnd:
+// twice the window in a round trip while it may double, and 6/5 of it after that,
+// as Linux does it.
+func (c *Conn) windowPace() uint64 {
+	cc := &c.cc
 	n := uint64(cc.cwnd) * 6 / 5
 	if cc.cwnd < cc.ssthresh/2 {
 		n = uint64(cc.cwnd) * 2
 	}
-	c.rate.pace = max(n*uint64(Second)/uint64(c.rtt.srtt), 1)
+	return max(n*uint64(Second)/uint64(c.rtt.srtt), 1)
 }

@@ -262,33 +262,31 @@ func (c *Conn) pipe() uint32 { return c.flight() - c.board.sacked - c.board.lost
 // that is owed.
 func (c *Conn) sendLost(m *Memory, now Time, out *Segment) bool {
 	owed := c.pending&pendResend != 0
+	most := c.mostData()
 	start, end, lost := c.board.firstLost(m)
 	if !lost {
 		start, end = c.snd.una, c.snd.nxt
 	}
-	switch {
-	case owed:
-		c.pending &^= pendResend
-		if start == end {
-			return false
-		}
-	case !lost || c.frtoHolds():
+	c.pending &^= pendResend
+	if start == end || !owed && (!lost || c.frtoHolds()) {
 		return false
-	default:
-		n := min(uint32(end.From(start)), c.mostData())
-		if pipe := c.pipe(); pipe > 0 && pipe+n > c.cc.cwnd {
+	}
+	if lost {
+		n := c.trainAgain(start, min(uint32(end.From(start)), most), c.pipe())
+		if n == 0 && !owed {
 			return false
 		}
+		most = max(n, most)
 	}
-	c.emitRun(m, now, out, start, end)
+	c.emitRun(m, now, out, start, end, most)
 	return true
 }
 
-// emitRun makes out a segment of what was sent before and lies in [from, end),
-// and notes that it is in flight again.
-func (c *Conn) emitRun(m *Memory, now Time, out *Segment, from, end seq.Number) {
+// emitRun makes out a segment of what was sent before and lies in [from, end), or
+// a train, of at most most octets, and notes that it is in flight again.
+func (c *Conn) emitRun(m *Memory, now Time, out *Segment, from, end seq.Number, most uint32) {
 	c.seek(m, from)
-	c.emitAgain(m, now, out, end)
+	c.emitAgain(m, now, out, end, most)
 	b := &c.board
 	rs, i, j := b.isolate(m, from, from.Add(out.span()))
 	for ; i < j; i++ {

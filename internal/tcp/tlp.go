@@ -109,7 +109,7 @@ func (c *Conn) sendTail(m *Memory, now Time, out *Segment) bool {
 	c.probing = probeNew
 	if !fresh {
 		c.probing = probeResent
-		c.emitRun(m, now, out, c.lastSegment(m), s.nxt)
+		c.emitRun(m, now, out, c.lastSegment(m), s.nxt, c.mostData())
 	}
 	c.probeEnd = s.nxt
 	c.stopLossTimer()

@@ -14,6 +14,10 @@ const room = 64
 // Room implements pool.Driver.
 func (d *Driver) Room(uint16) int { return room }
 
+// Offload implements pool.Driver: the kernel cuts what has a virtio header that
+// says so.
+func (d *Driver) Offload(uint16) uint32 { return pool.MaxPDU }
+
 // Backlog implements pool.Driver.
 func (d *Driver) Backlog(uint16) int { return 0 }
 
@@ -32,7 +36,7 @@ func (d *Driver) Send(p *pool.Packet) {
 	n := int(p.Header + p.Inline)
 	b := d.outHead[headLen : headLen+n]
 	copy(b, p.Data[:n])
-	putHead((*[headLen]byte)(d.outHead[:headLen]), b, p, 0)
+	putHead((*[headLen]byte)(d.outHead[:headLen]), b, p, int(p.SegSize))
 	d.out.Reset()
 	d.out.Add(d.outHead[:headLen+n])
 	for _, q := range p.Pieces[:p.NPieces] {

@@ -148,6 +148,10 @@ func (d *Driver) Octets(region uint16) []byte {
 	return c.peerOctets
 }
 
+// Offload implements pool.Driver: the ring's packets are as large as IP's, there
+// is nothing to cut.
+func (d *Driver) Offload(uint16) uint32 { return 0 }
+
 // BufferSize implements pool.Driver.
 func (d *Driver) BufferSize() int { return BufferSize }
 
