@@ -17,3 +17,7 @@ sim:
 # in ten.
 crash:
 	USERTCP_CRASH=100 go test -count=1 -v -run TestCrashAtEveryWrite ./internal/half
+
+# 100,000 programs killed at random instants under full load; `go test` kills 2,000.
+kill:
+	USERTCP_KILLS=100000 go test -count=1 -v -timeout 4h -run TestKill ./tests/kill

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -165,15 +164,12 @@ func (v *trace) next() instruction {
 		i.writes = mayWrite(b[:])
 		// The runtime may take the CPU from a goroutine anywhere, and does so here since
 		// everything takes so long. It is the same program, loaded to the same address.
-		f := runtime.FuncForPC(uintptr(r.Rip))
-		i.calls = b[0] == 0x0f && b[1] == 0x05 && !slices.Contains(scheduling, f.Name())
+		name := runtime.FuncForPC(uintptr(r.Rip)).Name()
+		i.calls = b[0] == 0x0f && b[1] == 0x05 && !strings.HasPrefix(name, "runtime.")
 		v.code[r.Rip] = i
 	}
 	return i
 }
-
-// scheduling are the runtime's system calls by which threads wait and wake.
-var scheduling = []string{"runtime.futex", "runtime.osyield", "runtime.usleep", "runtime.tgkill", "runtime.rtsigprocmask", "runtime.rt_sigaction"}
 
 // mayWrite reports whether an instruction may write to memory other than its
 // stack. It need not know all: a write that it overlooks is seen with the next one.
