@@ -107,6 +107,9 @@ func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
 		}
 	}
 	if c.bottom.Register(m.Socket, half.RegisteredFlow) && c.bottom.Connect(m.Socket, flow, pool.NoCircuit) {
+		if m.Local.Port == 0 {
+			go c.opened()
+		}
 		return flow.Local, 0
 	}
 	c.giveBack(m.Socket, half.RegisteredFlow, flow)

@@ -39,7 +39,7 @@ func (c *child) reply(m *message.Message, do func(*message.Message) (wire.Endpoi
 }
 
 // listen does a Listen: OpBind takes the local end (N=1: SO_REUSEADDR), OpListen
-// lets SYNs for it come, OpClose gives it back.
+// lets SYNs for it come, OpClose gives it back. OpLease takes a block of ports.
 func (c *child) listen(m *message.Message) (wire.Endpoint, []int, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
 	ports := c.s.ports
@@ -51,6 +51,9 @@ func (c *child) listen(m *message.Message) (wire.Endpoint, []int, unix.Errno) {
 		return c.bind(id, m.Local, m.N == 1)
 	case message.OpListen:
 		return m.Local, nil, ports.listen(id)
+	case message.OpLease:
+		first, errno := c.lease()
+		return wire.Endpoint{Port: first}, nil, errno
 	default:
 		return m.Local, nil, ports.unbind(id)
 	}
