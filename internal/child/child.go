@@ -14,6 +14,7 @@ import (
 	"usertcp/internal/half"
 	"usertcp/internal/message"
 	"usertcp/internal/pool"
+	"usertcp/internal/pool/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/shm"
 	"usertcp/internal/wire"
@@ -35,6 +36,8 @@ type child struct {
 	bell   *shm.Segment
 	doors  [2]shm.Doorbell
 	driver *ring.Driver
+	nic    *nic.Driver // nil if the pool has no device
+	poll   int         // what the bottom half sleeps on; 0: its doorbell
 	bottom *half.Bottom
 
 	circuits sync.Mutex                // one change of circuits at a time
@@ -73,10 +76,10 @@ func newChild(cfg config, control, frames, user *message.Channel) (*child, error
 // makeSegment makes all that the application will share with its child.
 func (c *child) makeSegment() error {
 	var err error
-	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(ring.Specs())...); err != nil {
+	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(append(ring.Specs(), nic.Specs()...))...); err != nil {
 		return err
 	}
-	if err := errors.Join(half.Initialise(c.seg, mtu), ring.Initialise(c.seg, c.cfg.crc)); err != nil {
+	if err := errors.Join(half.Initialise(c.seg, mtu), ring.Initialise(c.seg, c.cfg.crc), nic.Initialise(c.seg)); err != nil {
 		return err
 	}
 	if c.bell, err = ring.NewBellPage(); err != nil {
@@ -94,8 +97,12 @@ func (c *child) makeSegment() error {
 	if c.driver, err = ring.NewDriver(c.seg, c.cfg.vci); err != nil {
 		return err
 	}
+	driver, err := c.joinNIC()
+	if err != nil {
+		return err
+	}
 	c.bottom, err = half.NewBottom(half.Config{
-		Segment: c.seg, Driver: c.driver, Bell: bell, Doorbells: c.doors,
+		Segment: c.seg, Driver: driver, Bell: bell, Doorbells: c.doors,
 	}, outside{c})
 	return err
 }
@@ -105,6 +112,9 @@ func (c *child) serve() error {
 	hello := message.Message{
 		Type: message.InitReply, N: message.Version, VCI: c.cfg.vci,
 		Files: []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()},
+	}
+	if c.nic != nil {
+		hello.Files = append(hello.Files, c.cfg.tap)
 	}
 	if err := c.user.SendMessage(&hello); err != nil {
 		return fmt.Errorf("application %d: %w", c.userPid, err)
@@ -117,6 +127,10 @@ func (c *child) serve() error {
 
 // hear looks when the child's doorbell rings.
 func (c *child) hear() {
+	if c.nic != nil {
+		c.hearNIC()
+		return
+	}
 	fd, err := unix.FcntlInt(uintptr(c.doors[1].Fd()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return // ticks do, more slowly

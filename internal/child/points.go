@@ -59,8 +59,14 @@ func bindKernel(ap netip.AddrPort, reuse bool) (int, unix.Errno) {
 		sa = &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == unix.EAFNOSUPPORT && ap.Addr() == netip.IPv6Unspecified() {
+		return bindKernel(netip.AddrPortFrom(netip.IPv4Unspecified(), ap.Port()), reuse)
+	}
 	if err != nil {
 		return -1, errnoOf(err)
+	}
+	if ap.Addr() == netip.IPv6Unspecified() { // all of IPv4, too
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
 	}
 	if reuse {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)

@@ -79,8 +79,9 @@ func (c *child) bind(m *message.Message) (wire.Endpoint, unix.Errno) {
 		if errno != 0 {
 			return m.Local, errno
 		}
-		errno = c.points.take(m.Socket, r.Local, c.cfg.addrs, m.N != 0)
+		errno = c.points.take(m.Socket, r.Local, c.kernelAddrs(r.Local), m.N != 0)
 		if errno == 0 {
+			c.bottom.SetMTU(m.Socket, r.N)
 			if !c.bottom.Register(m.Socket, half.RegisteredBind) {
 				c.giveBack(m.Socket, half.RegisteredBind, wire.Flow{})
 				return m.Local, unix.EBADF
@@ -114,10 +115,10 @@ func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
 		}
 		flow := wire.Flow{Local: r.Local, Remote: m.Remote}
 		if !c.points.has(m.Socket) {
-			errno = c.points.take(m.Socket, r.Local, c.cfg.addrs, true)
+			errno = c.points.take(m.Socket, r.Local, c.kernelAddrs(r.Local), true)
 		}
 		if errno == 0 {
-			return r.Local, c.begin(m.Socket, flow)
+			return r.Local, c.begin(m.Socket, flow, r.N)
 		}
 		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Socket: m.Socket, Local: r.Local, Remote: m.Remote})
 		if m.Local.Port != 0 || errno != unix.EADDRINUSE {
@@ -127,14 +128,6 @@ func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
 	return m.Local, unix.EADDRNOTAVAIL
 }
 
-func (c *child) begin(socket uint32, flow wire.Flow) unix.Errno {
-	if c.bottom.Register(socket, half.RegisteredFlow) && c.bottom.Connect(socket, flow, pool.NoCircuit) {
-		return 0
-	}
-	c.giveBack(socket, half.RegisteredFlow, flow)
-	return unix.EBADF
-}
-
 // giveBack tells the server what is free again, and closes the kernel's bind
 // point last.
 func (c *child) giveBack(socket uint32, what half.Registered, flow wire.Flow) {
@@ -142,6 +135,7 @@ func (c *child) giveBack(socket uint32, what half.Registered, flow wire.Flow) {
 		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Socket: socket, Local: flow.Local, Remote: flow.Remote})
 	}
 	if what&half.RegisteredBind != 0 {
+		c.keepFlows(flow.Local)
 		c.ask(&message.Message{Type: message.Listen, Op: message.OpClose, Socket: socket})
 	}
 	c.points.drop(socket)
@@ -155,7 +149,7 @@ func (c *child) set(m *message.Message) unix.Errno {
 			return unix.EINVAL
 		}
 	case message.SetTxBufs:
-		if m.N == 0 || !c.bottom.Change(func() { c.driver.SetTxLimit(int(m.N)) }) {
+		if m.N == 0 || !c.bottom.Change(func() { c.setTxLimit(int(m.N)) }) {
 			return unix.EINVAL
 		}
 	default:

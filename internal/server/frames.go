@@ -94,12 +94,12 @@ func (c *child) fromChild(f ring.Frame) {
 func (c *child) sendPDU(f ring.Frame) {
 	s := c.s
 	var ip wire.IP
-	if err := wire.ParseIP(f.Packet(), &ip); err != nil || !s.ports.has(ip.Src) {
+	if err := wire.ParseIP(f.Packet(), &ip); err != nil || !s.ports.onRing(ip.Src) {
 		s.counters.forgedFrames.Add(1)
 		return
 	}
 	if f.Dst.IsWellKnown() {
-		id, ok := s.station.Route(ip.Dst.Netip())
+		id, ok := s.route(ip.Dst)
 		if !ok {
 			c.giveUnreachable(&f)
 			return
@@ -121,7 +121,10 @@ func (c *child) giveUnreachable(f *ring.Frame) {
 // send gives a frame to the ring. A host that does not read loses it, which the
 // station counts; TCP sends again.
 func (s *Server) send(f ring.Frame) error {
-	err := s.station.Send(f)
+	err := ring.ErrNoHost
+	if s.station != nil {
+		err = s.station.Send(f)
+	}
 	if err != nil {
 		s.log.Debug("frame dropped", "type", f.Type, "src", f.Src, "dst", f.Dst, "err", err)
 		return err

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"usertcp/internal/message"
+	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/wire"
 )
@@ -19,7 +20,8 @@ type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	lis      *net.UnixListener
-	station  *ring.Station
+	station  *ring.Station // nil if the host is on no ring
+	nic      *nic.Manager  // nil if it serves no devices
 	ports    *portSpace
 	counters counters
 	wg       sync.WaitGroup // of all goroutines but the station's
@@ -69,7 +71,7 @@ func Start(cfg Config) (*Server, error) {
 	if s.lis, err = listen(cfg.Socket); err != nil {
 		return nil, err
 	}
-	if s.station, err = ring.Join(cfg.Ring, cfg.Addrs, s.fromStation); err != nil {
+	if err := s.joinNetworks(); err != nil {
 		s.lis.Close()
 		return nil, fmt.Errorf("server: %w", err)
 	}
@@ -79,8 +81,27 @@ func Start(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// RingID returns the host's ring id.
-func (s *Server) RingID() int { return int(s.station.RingID()) }
+// joinNetworks goes on the ring and takes the devices, as far as the host has them.
+func (s *Server) joinNetworks() (err error) {
+	if err := s.openNIC(); err != nil {
+		return err
+	}
+	if s.cfg.Ring == "" {
+		return nil
+	}
+	if s.station, err = ring.Join(s.cfg.Ring, s.cfg.Addrs, s.fromStation); err != nil {
+		return errors.Join(err, s.closeNIC())
+	}
+	return nil
+}
+
+// RingID returns the host's ring id, 0 if it is on no ring.
+func (s *Server) RingID() int {
+	if s.station == nil {
+		return 0
+	}
+	return int(s.station.RingID())
+}
 
 // vci returns the server's own, well-known VCI.
 func (s *Server) vci() wire.VCI { return wire.WellKnownVCI(s.RingID()) }
@@ -95,7 +116,10 @@ func (s *Server) Close() error {
 		s.stopChildren()
 		s.closeApplications()
 		s.wg.Wait()
-		err = errors.Join(err, s.station.Close())
+		if s.station != nil {
+			err = errors.Join(err, s.station.Close())
+		}
+		err = errors.Join(err, s.closeNIC())
 		s.log.Info("stopped", "socket", s.cfg.Socket)
 	})
 	return err

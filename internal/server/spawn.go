@@ -72,6 +72,7 @@ func (s *Server) addChild(app application) (*child, unix.Errno) {
 // forgetChild undoes addChild, and gives back all that the child had.
 func (s *Server) forgetChild(c *child) {
 	s.ports.release(c.vci)
+	c.closePool()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.children, c.vci.Stream())
@@ -99,8 +100,11 @@ func (s *Server) startChild(c *child, user int) error {
 	}
 	userEnd := os.NewFile(uintptr(dup), "user channel")
 	defer userEnd.Close()
+	if err := c.makePool(); err != nil {
+		return errors.Join(err, control.Close(), frames.Close())
+	}
 	cmd, err := s.cfg.Spawn(SpawnArgs{
-		VCI: c.vci, Addrs: s.cfg.Addrs, CRC: s.cfg.CRC, Stderr: s.cfg.Stderr,
+		VCI: c.vci, Addrs: s.cfg.Addrs, CRC: s.cfg.CRC, Stderr: s.cfg.Stderr, TAP: c.tap(),
 		Files: [3]*os.File{controlEnd, framesEnd, userEnd},
 	})
 	if err != nil {

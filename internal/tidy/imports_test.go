@@ -32,9 +32,9 @@ var arrows = map[string][]string{
 	// The three kinds of process. The server is trusted and never maps an
 	// application's segment, so that it may see neither half nor shm. Of the
 	// engine it uses the answer to a segment that belongs to nobody.
-	"internal/server": {"internal/message", "internal/pool/ring", "internal/tcp", "internal/wire"},
-	"internal/child":  {"internal/half", "internal/message", "internal/pool", "internal/pool/ring", "internal/shm", "internal/tcp", "internal/wire"},
-	"internal/user":   {"internal/half", "internal/message", "internal/pool/ring", "internal/shm", "internal/wire"},
+	"internal/server": {"internal/message", "internal/nic", "internal/pool/ring", "internal/tcp", "internal/wire"},
+	"internal/child":  {"internal/half", "internal/message", "internal/pool", "internal/pool/nic", "internal/pool/ring", "internal/shm", "internal/tcp", "internal/wire"},
+	"internal/user":   {"internal/half", "internal/message", "internal/pool", "internal/pool/nic", "internal/pool/ring", "internal/shm", "internal/wire"},
 	".":               {"internal/half", "internal/tcp", "internal/user", "internal/wire"},
 
 	// Whole hosts without processes.
