@@ -13,7 +13,7 @@ import (
 
 // bench is one host without goroutines: its packets go to itself.
 type bench struct {
-	t      *testing.T
+	t      testing.TB
 	now    tcp.Time
 	top    *Direct
 	bottom *Bottom
@@ -90,7 +90,7 @@ func (l *loop) Rebuild(tx, _ func(uint16, uint32) uint32) {
 	l.bufs.Rebuild(func(b uint32) uint32 { return tx(pool.TxRegion(0), b) })
 }
 
-func newBench(t *testing.T, buffers int) *bench {
+func newBench(t testing.TB, buffers int) *bench {
 	t.Helper()
 	b := &bench{t: t, now: 1000 * tcp.Second, drv: newLoop(buffers)}
 	seg, err := shm.Create("test-direct", Version, Specs(nil)...)

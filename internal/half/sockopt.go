@@ -236,7 +236,23 @@ func (s *Socket) SetOption(level, name, value int) error {
 	if err == nil {
 		err = bad
 	}
+	if err == nil && value != 0 && level == unix.IPPROTO_TCP && name == unix.TCP_NODELAY {
+		s.push()
+	}
 	return err
+}
+
+// push sends what is queued, even if it is corked: TCP_NODELAY does, as in Linux.
+func (s *Socket) push() {
+	t := s.t
+	t.enter()
+	defer t.leave()
+	if s.closing {
+		return
+	}
+	t.begin(s.i).Push()
+	t.commit(s.i)
+	t.settle()
 }
 
 // Option returns an option of the socket. Of a connection TCP_MAXSEG is the

@@ -25,6 +25,7 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 		return false
 	}
 	c.rcv.lastSeg = now
+	c.clear(flagMore)
 	s.probes, s.keepProbes = 0, 0
 	c.takeUserTimeout(now, &seg.Options)
 	wnd := s.wnd

@@ -54,32 +54,35 @@ type Conn struct {
 	Spent uint32
 	_     uint32
 
-	snd    sender
-	rcv    receiver
-	rtt    rtt
-	loss   loss
-	cc     congestion
-	timers timers
-	ooo    reassembly
-	urgent urgent
-	ecn    ecn
-	tuning tuning
-	path   path
-	held   deferral
-	rate   delivery
-	bbr    bbrNarrow
-	trains trains
-
-	board    scoreboard
+	// What nearly every segment needs lies together, up to the head of ooo and again
+	// from the end of rate to the head of Stats: with many connections the lines of
+	// memory that a segment touches are most of what it costs.
+	snd      sender
+	rcv      receiver
+	rtt      rtt
+	loss     loss
+	timers   timers
 	rack     rack
-	undo     undoing
-	prr      prr
 	dup      repeated
 	probeEnd seq.Number // sndNxt when the tail loss probe was sent, if probing
 	probing  probing
 	_        [3]uint8
 	late     uint32 // octets that a segment came behind its successors, at most
+	urgent   urgent
+	held     deferral
+	trains   trains
+	path     path
+	tuning   tuning
+	ecn      ecn
+	ooo      reassembly
 
+	undo undoing
+	prr  prr
+	bbr  bbrNarrow
+
+	rate  delivery
+	cc    congestion
+	board scoreboard
 	Stats Stats
 
 	_ [reserve]uint8
@@ -108,6 +111,9 @@ const (
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
 	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
+	flagMore                           // what fills no segment waits for what the program will send next
+	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
+	flagPush                           // what is queued leaves, full-sized or not
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
@@ -247,11 +253,11 @@ type oooRange struct {
 
 // reassembly holds what came out of order: n ranges, in order, with a gap before each.
 type reassembly struct {
-	near   [nearRanges]oooRange // the ranges, unless they lie in an annex
 	at     place
 	n      uint32
-	blocks uint32        // in use of recent
-	recent [4]wire.Block // the ranges that changed last, the last one first: for SACK
+	blocks uint32               // in use of recent
+	near   [nearRanges]oooRange // the ranges, unless they lie in an annex
+	recent [4]wire.Block        // the ranges that changed last, the last one first: for SACK
 }
 
 // urgent is the urgent data of both directions (RFC 6093).
@@ -312,9 +318,12 @@ type deferral struct {
 
 // Stats counts what a connection did.
 type Stats struct {
-	SegsIn, SegsOut     uint64
-	BytesIn, BytesAcked uint64 // octets accepted in order; octets that the peer acknowledged
+	SegsIn, SegsOut         uint64
+	BytesIn, BytesAcked     uint64 // octets accepted in order; octets that the peer acknowledged
+	BytesSent               uint64 // octets of payload sent, those sent again included
+	DataSegsIn, DataSegsOut uint32 // segments with payload
 
+	BytesResent     uint64 // octets of payload sent again
 	Resent          uint32 // segments sent again
 	FastRetransmits uint32 // recoveries begun by duplicate acknowledgements
 	Timeouts        uint32 // retransmission timeouts
@@ -330,12 +339,10 @@ type Stats struct {
 	DropFull        uint32 // … no room for another out-of-order range
 	Resets          uint32 // RST sent or accepted
 
-	DataSegsIn, DataSegsOut uint32 // segments with payload
-	BytesSent, BytesResent  uint64 // octets of payload sent, those sent again included; those sent again
-	CE                      uint32 // segments received that a router marked
-	ECE                     uint32 // reductions of cwnd since the peer echoed such a mark
-	MTUProbes               uint32 // probes of the path's MTU
-	PathMTUs                uint32 // ICMP messages that changed the path's MTU
+	CE        uint32 // segments received that a router marked
+	ECE       uint32 // reductions of cwnd since the peer echoed such a mark
+	MTUProbes uint32 // probes of the path's MTU
+	PathMTUs  uint32 // ICMP messages that changed the path's MTU
 
 	SackedBytes, LostBytes uint64 // octets that were acknowledged selectively; octets believed lost
 	Duplicates             uint32 // segments with octets that were here already

@@ -146,6 +146,11 @@ func (f *fuzzer) options() {
 	o.LeastTrain = b >> 2
 	o.NotSentLowat, o.WindowClamp, o.UrgentInline = k&7*300, k>>3&7*700, uint8(k>>6&1)
 	f.do("OptionsChanged", func(*Memory) { f.c.OptionsChanged(f.now) })
+	if k>>7 != 0 {
+		f.do("MoreComes", func(*Memory) { f.c.MoreComes() })
+	} else {
+		f.do("Push", func(*Memory) { f.c.Push() })
+	}
 }
 
 // ending lets the program close in one way or the other, but not too soon.

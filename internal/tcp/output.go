@@ -230,7 +230,7 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, p spot, n, size uint3
 	if fin {
 		flags = wire.FIN
 	}
-	if n > size || n > 0 && p.seq.Add(seq.Size(n)) == c.snd.end {
+	if n > size || n > 0 && p.seq.Add(seq.Size(n)) == c.snd.end && c.pushes() {
 		// It "MUST set the PSH bit in the last buffered segment (i.e., when there is no
 		// more queued data to be sent)" (RFC 9293 MUST-61). At the end of a train it
 		// tells who puts segments together that there is nothing to wait for.

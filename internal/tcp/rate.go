@@ -7,11 +7,11 @@ import "usertcp/internal/seq"
 // packet, this remembers it with a few of those in flight, the marks: a sample is
 // taken when a marked segment is acknowledged.
 type delivery struct {
+	marks     [4]mark
 	at        Time   // when delivered grew last
 	firstSent Time   // when the marked segment was sent that was acknowledged last
 	paceAt    Time   // when the next segment may leave, if there is a pace
 	pace      uint64 // octets a second, 0 for no pacing
-	marks     [4]mark
 	delivered uint32 // octets that are known to have arrived, modulo 2^32
 	limited   uint32 // the program limits the rate until delivered has come here
 	every     uint32 // octets, at least, from one mark to the next; noMarks: see wantsMarks

@@ -53,13 +53,13 @@ type sent struct {
 // Neighbours that say the same are one run. With more holes in what the peer has
 // than there is room for runs, some of what it said is forgotten.
 type scoreboard struct {
-	near         [nearRuns]sent // the runs, unless they lie in an annex
 	at           place
 	n            uint32
 	una          seq.Number
 	sacked, lost uint32 // octets of that fate
 	again        uint32 // octets in flight that were sent more than once
 	_            uint32
+	near         [nearRuns]sent // the runs, unless they lie in an annex
 }
 
 // begin makes a scoreboard of nothing.

@@ -33,6 +33,10 @@ func (c *Conn) roomy() bool {
 	return c.SendSpace() >= c.Opt.SndBuf/3
 }
 
+// Writable reports whether a program that waits for room should go on: with little
+// room it would only wait again.
+func (c *Conn) Writable() bool { return c.roomy() }
+
 // sends reports whether the program may send.
 func (c *Conn) sends() bool {
 	return (c.State == Established || c.State == CloseWait) && !c.has(flagFinQueued)
@@ -49,6 +53,7 @@ func (c *Conn) Append(m *Memory, now Time, chunks Queue) {
 		c.Freed[freedRest].join(m, chunks)
 		return
 	}
+	c.queued()
 	s := &c.snd
 	chunks.number(m, s.end)
 	if c.SndQ.Count == 0 {
@@ -66,6 +71,7 @@ func (c *Conn) Extend(m *Memory, now Time, n uint32) {
 	if !c.sends() || c.SndQ.Count == 0 {
 		panic("BUG: nothing to extend")
 	}
+	c.queued()
 	m.Chunks[c.SndQ.Tail].Len += n
 	c.SndQ.Bytes += n
 	c.snd.end = c.snd.end.Add(seq.Size(n))
@@ -116,6 +122,10 @@ func (c *Conn) maySendSmall(n uint32, last bool) bool {
 	case !last:
 		// "or if at least a fraction Fs of the maximum window can be sent": 1/2.
 		return n >= s.maxWnd/2
+	case c.has(flagPush):
+		return true
+	case c.has(flagMore) && !c.has(flagFinQueued) && c.urgent.sending == 0:
+		return false
 	case c.Opt.NoDelay != 0 && c.Opt.Cork == 0, c.has(flagFinQueued), c.urgent.sending != 0:
 		return true
 	case c.Opt.Cork != 0:

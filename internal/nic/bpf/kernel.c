@@ -1,0 +1,320 @@
+// The two programs of the nic driver. demux runs where the served devices receive,
+// and hands what belongs to a pool to its TAP. template runs where the TAPs
+// "receive", which is what the pool's processes have written, and lets out only what
+// they may send. Neither changes a packet, but for the Ethernet header.
+#include "packet.h"
+
+// What a program answers. NEXT is as if it had not been there.
+enum { NEXT = -1, PASS = 0, DROP = 2 };
+
+// What has come since the headers that a build machine may have.
+enum { FIB_SKIP_NEIGH = 1 << 2, PARTIAL = 3, NODEV = 19, FOR_US = 0 };
+
+// The fields of the kernel's own struct that we look at; where they lie is found
+// out when the program is loaded.
+struct sk_buff {
+	__u16 csum_start, csum_offset, mac_header;
+	__u8 ip_summed : 2;
+	__u8 encapsulation : 1;
+} __attribute__((preserve_access_index));
+
+extern void *bpf_cast_to_kern_ctx(void *) __ksym;
+
+#include <bpf/bpf_core_read.h>
+
+static __always_inline _Bool is_ip(const struct __sk_buff *skb)
+{
+	return skb->protocol == bpf_htons(IPV4) || skb->protocol == bpf_htons(IPV6);
+}
+
+// there says that a TAP exists: if its processes have ended and no server is there to
+// tidy up, the kernel shall have its ports back.
+static __always_inline _Bool there(struct __sk_buff *skb, __u32 tap)
+{
+	__u32 mtu = 0;
+
+	return bpf_check_mtu(skb, tap, &mtu, 0, 0) != -NODEV;
+}
+
+static __always_inline int deliver(struct __sk_buff *skb, __u32 tap, struct device_counters *c)
+{
+	struct pool_counters *pool = bpf_map_lookup_elem(&pools, &tap);
+
+	if (!pool || !there(skb, tap)) {
+		c->orphaned++;
+		return NEXT;
+	}
+	pool->in++;
+	pool->in_octets += skb->len;
+	return bpf_redirect(tap, 0);
+}
+
+// An ICMP error that quotes a segment of ours: the pool gets a copy, and the kernel
+// the message. at is where the ICMP header is.
+static __always_inline void deliver_error(struct __sk_buff *skb, __u32 at, _Bool v6, struct device_counters *c)
+{
+	struct packet quoted = {};
+	struct pool_counters *pool;
+	struct owner *owner;
+	__u8 type;
+	__u32 tap;
+
+	if (bpf_skb_load_bytes(skb, at, &type, 1))
+		return;
+	// RFC 4443 section 2.1: the types below 128 are errors. RFC 792: unreachable,
+	// time exceeded, parameter problem.
+	if (v6 ? type == 0 || type > 4 : type != 3 && type != 11 && type != 12)
+		return;
+	if (parse(skb, at + 8, v6, &quoted) != TCP)
+		return;
+	owner = flow_owner(&quoted.src, quoted.sport, &quoted.dst, quoted.dport);
+	if (!owner && is_local(&quoted.src, v6))
+		owner = listener_owner(&quoted.src, quoted.sport, v6);
+	if (!owner)
+		return;
+	tap = owner->tap;
+	pool = bpf_map_lookup_elem(&pools, &tap);
+	if (!pool || !there(skb, tap))
+		return;
+	pool->in++;
+	pool->errors++;
+	pool->in_octets += skb->len;
+	c->errors++;
+	bpf_clone_redirect(skb, tap, 0);
+}
+
+// possible says that a packet with these addresses can have come by this device. The
+// kernel drops what has not, and so it gets it.
+static __always_inline _Bool possible(const struct __sk_buff *skb, const struct packet *p)
+{
+	if (skb->ifindex == LOOPBACK)
+		return 1;
+	return !is_loopback(&p->src, p->v6) && !is_loopback(&p->dst, p->v6);
+}
+
+// A segment for a listener, or for nobody.
+static __always_inline int to_listener(struct __sk_buff *skb, const struct packet *p, struct device_counters *c)
+{
+	struct owner *owner = listener_owner(&p->dst, p->dport, p->v6);
+	struct settings *s;
+	__u32 zero = 0;
+
+	if (!owner || !is_local(&p->dst, p->v6))
+		return NEXT;
+	if (!is_host(&p->src, p->v6) || (skb->ifindex != LOOPBACK && is_local(&p->src, p->v6))) {
+		c->strange++;
+		return NEXT;
+	}
+	s = bpf_map_lookup_elem(&setting, &zero);
+	if (!s || !permitted(s, &p->src, p->dport)) {
+		c->denied++;
+		return DROP;
+	}
+	return deliver(skb, owner->tap, c);
+}
+
+static __always_inline int segment(struct __sk_buff *skb, const struct packet *p, struct device_counters *c)
+{
+	struct owner *owner = flow_owner(&p->dst, p->dport, &p->src, p->sport);
+
+	if (!possible(skb, p) || (owner && owner->inside && skb->ifindex != LOOPBACK)) {
+		c->strange++;
+		return NEXT;
+	}
+	return owner ? deliver(skb, owner->tap, c) : to_listener(skb, p, c);
+}
+
+SEC("tcx/ingress") int usertcp_demux(struct __sk_buff *skb)
+{
+	struct device_counters *c;
+	struct packet p = {};
+	int verdict = NEXT;
+	__u32 zero = 0;
+	_Bool v6;
+
+	c = bpf_map_lookup_elem(&counters, &zero);
+	if (!c)
+		return NEXT;
+	if (skb->vlan_present) {
+		c->tagged++;
+	} else if (is_ip(skb) && skb->pkt_type == FOR_US) {
+		v6 = skb->protocol == bpf_htons(IPV6);
+		switch (parse(skb, ETHERNET, v6, &p)) {
+		case TCP:
+			verdict = segment(skb, &p, c);
+			break;
+		case ICMP:
+			deliver_error(skb, p.l4, v6, c);
+			break;
+		case FRAGMENT:
+			c->fragments++;
+			break;
+		case STRANGE:
+			c->strange++;
+			break;
+		case OTHER:
+			break;
+		}
+	}
+	if (verdict == NEXT)
+		c->passed++;
+	else if (verdict != DROP)
+		c->delivered++;
+	return verdict;
+}
+
+// offloads_honest says that what the frame's virtio header asks the kernel to do
+// later will not change anything but the TCP checksum: a checksum to be written
+// elsewhere could make another source port of ours.
+static __always_inline _Bool offloads_honest(struct __sk_buff *skb, const struct packet *p)
+{
+	struct sk_buff *k = bpf_cast_to_kern_ctx(skb);
+
+	if (BPF_CORE_READ_BITFIELD(k, encapsulation))
+		return 0;
+	if (BPF_CORE_READ_BITFIELD(k, ip_summed) != PARTIAL)
+		return 1;
+	return k->csum_offset == 16 && k->csum_start == (__u32)k->mac_header + p->l4;
+}
+
+// written says that the frame is one that a driver writes: one TCP segment in an IP
+// packet without options that fills the frame. header is the length of its headers.
+static __always_inline _Bool written(struct __sk_buff *skb, struct packet *p, __u32 *header)
+{
+	struct tcp_header tcp;
+
+	if (skb->vlan_present || !is_ip(skb))
+		return 0;
+	if (parse(skb, ETHERNET, skb->protocol == bpf_htons(IPV6), p) != TCP || !p->plain)
+		return 0;
+	if (bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)))
+		return 0;
+	*header = p->l4 - ETHERNET + tcp_length(&tcp);
+	return tcp_length(&tcp) >= sizeof(tcp) && p->total == skb->len - ETHERNET && *header <= p->total && offloads_honest(skb, p);
+}
+
+// owned says that the segment's source, and its peer, belong to the TAP. fresh is set
+// if only a listener says so.
+static __always_inline _Bool owned(struct __sk_buff *skb, const struct packet *p, _Bool *fresh)
+{
+	struct owner *owner;
+
+	if (!is_local(&p->src, p->v6))
+		return 0;
+	owner = flow_owner(&p->src, p->sport, &p->dst, p->dport);
+	if (!owner) {
+		*fresh = 1;
+		owner = listener_owner(&p->src, p->sport, p->v6);
+	}
+	return owner && owner->tap == skb->ifindex;
+}
+
+// The destination is this host: another pool, or the kernel. The kernel takes IPv4 as
+// received by the TAP, whose settings let it; and IPv6 as received by lo.
+static __always_inline int send_inside(struct __sk_buff *skb, const struct packet *p, const struct settings *s, struct pool_counters *pool, struct device_counters *c)
+{
+	struct owner *owner = flow_owner(&p->dst, p->dport, &p->src, p->sport);
+	__u8 none[12] = {};
+	int verdict = NEXT;
+
+	if (owner) {
+		verdict = deliver(skb, owner->tap, c);
+	} else {
+		owner = listener_owner(&p->dst, p->dport, p->v6);
+		if (owner && !permitted(s, &p->src, p->dport)) {
+			pool->denied++;
+			return DROP;
+		}
+		if (owner)
+			verdict = deliver(skb, owner->tap, c);
+	}
+	if (verdict != NEXT)
+		return verdict;
+	if (!s->inside) {
+		pool->unserved++;
+		return DROP;
+	}
+	if (!p->v6) {
+		bpf_skb_change_type(skb, FOR_US);
+		return PASS;
+	}
+	bpf_skb_store_bytes(skb, 0, none, sizeof(none), 0); // lo's own address
+	return bpf_redirect(LOOPBACK, BPF_F_INGRESS);
+}
+
+// The kernel's routes and neighbours say how it leaves.
+static __always_inline int send_outside(struct __sk_buff *skb, const struct packet *p, __u32 header, struct pool_counters *pool)
+{
+	struct bpf_fib_lookup fib = {.ifindex = skb->ifindex, .l4_protocol = PROTO_TCP, .sport = p->sport, .dport = p->dport};
+	__u32 device;
+	long err;
+
+	fib.tot_len = skb->gso_size ? header + skb->gso_size : p->total;
+	if (p->v6) {
+		fib.family = 10; // AF_INET6
+		fib.flowinfo = bpf_htonl((__u32)p->tos << 20);
+		__builtin_memcpy(fib.ipv6_src, &p->src, 16);
+		__builtin_memcpy(fib.ipv6_dst, &p->dst, 16);
+	} else {
+		fib.family = 2; // AF_INET
+		fib.tos = p->tos;
+		fib.ipv4_src = p->src.word[3];
+		fib.ipv4_dst = p->dst.word[3];
+	}
+	err = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH);
+	if (err == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		pool->too_big++;
+		return DROP;
+	}
+	if (err != BPF_FIB_LKUP_RET_SUCCESS) {
+		pool->no_route++;
+		return DROP;
+	}
+	device = fib.ifindex;
+	if (!bpf_map_lookup_elem(&devices, &device)) {
+		pool->unserved++;
+		return DROP;
+	}
+	// The kernel reports a neighbour that is not there to the source of packets
+	// that were for this host, as its own are.
+	bpf_skb_change_type(skb, FOR_US);
+	return bpf_redirect_neigh(device, 0, 0, 0);
+}
+
+SEC("tcx/ingress") int usertcp_template(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	struct pool_counters *pool;
+	__u32 tap = skb->ifindex, zero = 0, header = 0, len = skb->len;
+	struct device_counters *c;
+	struct settings *s;
+	_Bool fresh = 0, inside;
+	int verdict;
+
+	pool = bpf_map_lookup_elem(&pools, &tap);
+	c = bpf_map_lookup_elem(&counters, &zero);
+	s = bpf_map_lookup_elem(&setting, &zero);
+	if (!pool || !c || !s)
+		return DROP;
+	if (!written(skb, &p, &header)) {
+		pool->malformed++;
+		return DROP;
+	}
+	inside = is_local(&p.dst, p.v6);
+	if (!owned(skb, &p, &fresh) || (!inside && is_loopback(&p.src, p.v6))) {
+		pool->foreign++;
+		return DROP;
+	}
+	if (fresh && !permitted(s, &p.dst, p.sport)) {
+		pool->denied++;
+		return DROP;
+	}
+	verdict = inside ? send_inside(skb, &p, s, pool, c) : send_outside(skb, &p, header, pool);
+	if (verdict != DROP) {
+		pool->out++;
+		pool->out_octets += len;
+	}
+	return verdict;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,129 @@
+// What the programs and the server share: the maps and what lies in them. Addresses
+// are IPv6 addresses, IPv4 ones in their mapped form; ports are in network order.
+#ifndef TYPES_H
+#define TYPES_H
+
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+struct address {
+	__u32 word[4];
+};
+
+// A connection, seen from this host.
+struct flow {
+	struct address local, remote;
+	__be16 local_port, remote_port;
+};
+
+// A listener. The unspecified address of a family stands for all addresses of
+// this family.
+struct listener {
+	struct address local;
+	__be16 port;
+	__u16 unused;
+};
+
+// What a flow or a listener belongs to.
+struct owner {
+	__u32 tap;   // the pool's device
+	__u32 inside; // of a flow: the peer is this host, so that it comes by lo
+};
+
+// A rule of the allow or the deny list; see Rule in Go.
+struct rule {
+	struct address prefix, mask;
+	__u16 first, last; // host order
+};
+
+enum { MAX_RULES = 256 };
+
+struct settings {
+	__u32 deny, allow; // numbers of rules: the first ones deny
+	__u32 inside;      // lo is served: local destinations may be reached
+};
+
+// Counters as in PoolCounters and Counters in Go.
+struct pool_counters {
+	__u64 in, in_octets, errors;
+	__u64 out, out_octets;
+	__u64 malformed, foreign, denied, too_big, no_route, unserved;
+};
+
+struct device_counters {
+	__u64 passed, delivered, errors, fragments, tagged, strange, orphaned, denied;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct flow);
+	__type(value, struct owner);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct listener);
+	__type(value, struct owner);
+} listeners SEC(".maps");
+
+// The host's addresses, those of devices that are not served among them.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct address);
+	__type(value, __u32);
+} addresses SEC(".maps");
+
+// The devices that are served, by number.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u32);
+} devices SEC(".maps");
+
+// The pools, by number of their TAP: their counters, and the VCI for a server that
+// takes them over.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct pool_counters);
+} pools SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32);
+} circuits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_RULES);
+	__type(key, __u32);
+	__type(value, struct rule);
+} rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} setting SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct device_counters);
+} counters SEC(".maps");
+
+#endif

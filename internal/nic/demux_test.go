@@ -1,0 +1,36 @@
+package nic
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The kernel at the other end connects; its SYN goes to the pool, and the pool's answer
+// comes back.
+func TestListenerGetsWhatComesForIt(t *testing.T) {
+	m, _, b := pair(t, Config{})
+	p := newPool(t, m, 5)
+	for _, row := range []struct{ listen, dial, from string }{
+		{"10.9.0.1:80", "10.9.0.1:80", "10.9.0.2:0"},
+		{"[fd09::1]:80", "[fd09::1]:80", "[fd09::2]:0"},
+		{"0.0.0.0:81", "10.9.0.1:81", "10.9.0.2:0"},
+		{"[::]:82", "10.9.0.1:82", "10.9.0.2:0"},
+		{"[::]:83", "[fd09::1]:83", "[fd09::2]:0"},
+	} {
+		must(t, p.Listen(endpoint(row.listen)))
+		done := make(chan error, 1)
+		go func() { done <- dialed(b, row.dial, 3*time.Second) }()
+		s := want(t, p, "SYN", syn)
+		answer(t, p, s)
+		if err := <-done; err != nil {
+			t.Errorf("listen %s, dial %s: %v, %+v", row.listen, row.dial, err, counters(t, p))
+		}
+		must(t, p.Unlisten(endpoint(row.listen)))
+	}
+	if err := dialed(b, "10.9.0.1:80", time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("after Unlisten: %v, want the kernel's refusal", err)
+	}
+}

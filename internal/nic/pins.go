@@ -1,0 +1,166 @@
+package nic
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// pins is the directory for what outlives the server: maps and links. Its lock,
+// which the kernel takes away from the dead, says that a server is there.
+type pins struct {
+	dir  string
+	made []string // directories, the outermost first
+	lock *os.File
+}
+
+// layout is part of the directory's name: programs that lay out the maps otherwise
+// begin anew in another.
+const layout = "v1"
+
+// defaultPins returns the directory that servers of this network namespace share.
+func defaultPins(namespace uint64) string {
+	base := "/run/usertcp/bpf"
+	if isBPF("/sys/fs/bpf") {
+		base = "/sys/fs/bpf/usertcp"
+	}
+	return filepath.Join(base, strconv.FormatUint(namespace, 10))
+}
+
+func isBPF(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && int64(st.Type) == unix.BPF_FS_MAGIC
+}
+
+// openPins makes the directory if need be, and takes its lock.
+func openPins(dir string) (p *pins, err error) {
+	p = &pins{dir: filepath.Join(dir, layout)}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if err := p.mount(dir); err != nil {
+		return nil, err
+	}
+	if err := p.mkdir(p.dir); err != nil {
+		return nil, err
+	}
+	if p.lock, err = os.Open(p.dir); err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(p.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("%s: %w: held by %s", p.dir, ErrServed, lockHolder(p.lock))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", p.dir, err)
+	}
+	return p, nil
+}
+
+// mount puts a bpffs at dir unless there is one at or above it.
+func (p *pins) mount(dir string) error {
+	at := dir
+	for at != "/" {
+		if _, err := os.Stat(at); err == nil {
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	if isBPF(at) {
+		return nil
+	}
+	if err := p.mkdir(dir); err != nil {
+		return err
+	}
+	if err := unix.Mount(mountSource, dir, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+		return fmt.Errorf("mount a bpffs at %s: %w", dir, err)
+	}
+	return nil
+}
+
+// mkdir makes dir and what is missing above it, and remembers which.
+func (p *pins) mkdir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := p.mkdir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	p.made = append(p.made, dir)
+	return nil
+}
+
+// path returns where something of this name is pinned.
+func (p *pins) path(name string) string { return filepath.Join(p.dir, name) }
+
+// names returns what is pinned under names that begin with prefix, and the numbers
+// behind it.
+func (p *pins) names(prefix string) (map[string]int, error) {
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]int{}
+	for _, e := range entries {
+		if n, ok := strings.CutPrefix(e.Name(), prefix); ok {
+			if number, err := strconv.Atoi(n); err == nil {
+				found[e.Name()] = number
+			}
+		}
+	}
+	return found, nil
+}
+
+// empty removes all that is pinned.
+func (p *pins) empty() error {
+	entries, err := os.ReadDir(p.dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.Remove(p.path(e.Name())))
+	}
+	return err
+}
+
+// close gives the lock back, and removes directories and mount as far as nobody
+// else has something in them. The directory goes before its lock, so that nobody
+// takes the lock of what is to go.
+func (p *pins) close() {
+	os.Remove(p.dir)
+	if p.lock != nil {
+		p.lock.Close()
+	}
+	dir := filepath.Dir(p.dir)
+	if ourMount(dir) && !hasDirs(dir) && unix.Unmount(dir, 0) == nil {
+		os.Remove(dir)
+	}
+	for i := len(p.made) - 1; i >= 0; i-- {
+		os.Remove(p.made[i]) // fails where something is in it
+	}
+}
+
+// hasDirs reports whether somebody has something in a bpffs: beside directories there
+// may be what the kernel puts into each.
+func hasDirs(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err != nil || slices.ContainsFunc(entries, os.DirEntry.IsDir)
+}
+
+// mountSource is the name under which our bpffs stands in the table of mounts.
+const mountSource = "usertcp-nic"
+
+// ourMount reports whether a bpffs is mounted at dir that we have mounted, or the
+// server before whose place we have taken.
+func ourMount(dir string) bool {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	return err == nil && strings.Contains("\n"+string(mounts), "\n"+mountSource+" "+dir+" bpf ")
+}

@@ -1,0 +1,247 @@
+package nic
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/wire"
+)
+
+// Pool is the kernel's part of a pool: a TAP, and what belongs to it. Its methods
+// may be called by any goroutine.
+type Pool struct {
+	m    *Manager
+	vci  wire.VCI
+	tap  int // number of the device
+	name string
+	file *os.File // nil if another server has made it
+	link link.Link
+
+	// Guarded by the manager's lock, like ended.
+	flows     map[kernelFlow]bool
+	listeners map[kernelListener]bool
+	ended     bool
+}
+
+// NewPool makes a pool, which owns nothing yet.
+func (m *Manager) NewPool(vci wire.VCI) (*Pool, error) {
+	p := &Pool{m: m, vci: vci, flows: map[kernelFlow]bool{}, listeners: map[kernelListener]bool{}}
+	err := m.place.do(func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.closed {
+			return os.ErrClosed
+		}
+		return p.make()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pool %d: %w", vci, err)
+	}
+	return p, nil
+}
+
+// make runs in the place's thread. The template is there before the TAP is up, so
+// that nothing passes before it.
+func (p *Pool) make() (err error) {
+	if p.file, p.name, err = makeTAP(); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			p.undo()
+		}
+	}()
+	l, err := p.m.routes.LinkByName(p.name)
+	if err != nil {
+		return err
+	}
+	p.tap = l.Attrs().Index
+	if err := p.enter(); err != nil {
+		return err
+	}
+	if p.link, err = p.m.attachProgram(p.tap, p.m.kernel.UsertcpTemplate, tapPin); err != nil {
+		return err
+	}
+	if err := setTAP(p.name, p.m.routes); err != nil {
+		return err
+	}
+	p.m.pools[p.tap] = p
+	return nil
+}
+
+// enter puts the pool into the maps.
+func (p *Pool) enter() error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return err
+	}
+	if err := p.m.kernel.Circuits.Put(uint32(p.tap), uint32(p.vci)); err != nil {
+		return err
+	}
+	return p.m.kernel.Pools.Put(uint32(p.tap), make([]kernelPoolCounters, cpus))
+}
+
+// undo takes the pool out of everything but the manager's table.
+func (p *Pool) undo() {
+	p.m.kernel.Pools.Delete(uint32(p.tap))
+	p.m.kernel.Circuits.Delete(uint32(p.tap))
+	if p.link != nil {
+		p.link.Unpin()
+		p.link.Close()
+	}
+	if p.file != nil {
+		p.file.Close()
+	}
+}
+
+// VCI returns the number that NewPool was called with.
+func (p *Pool) VCI() wire.VCI { return p.vci }
+
+// Device returns the name of the pool's TAP.
+func (p *Pool) Device() string { return p.name }
+
+// File returns the TAP's descriptor, which is non-blocking, to be passed on; nil if
+// the pool was taken over. It stays the pool's. (File.Fd may make it blocking, for
+// everybody who has it: use SyscallConn.)
+func (p *Pool) File() *os.File { return p.file }
+
+// Listen gives the pool what comes for a local end and belongs to no connection, and
+// lets it send from there. The address may be unspecified: 0.0.0.0 is all of
+// IPv4, :: all of both families. Errors: EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
+func (p *Pool) Listen(local wire.Endpoint) error {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	if err := p.may(local); err != nil && !local.Addr.IsZero() {
+		return err
+	}
+	if p.ended || local.Port == 0 {
+		return unix.EINVAL
+	}
+	keys := listenerKeys(local)
+	for i, k := range keys {
+		if err := mapError(p.m.kernel.Listeners.Update(k, p.owner(), ebpf.UpdateNoExist)); err != nil {
+			for _, done := range keys[:i] {
+				p.unlisten(done)
+			}
+			return err
+		}
+		p.listeners[k] = true
+	}
+	return nil
+}
+
+// Unlisten takes back what Listen has given; connections stay.
+func (p *Pool) Unlisten(local wire.Endpoint) error {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	for _, k := range listenerKeys(local) {
+		if !p.listeners[k] {
+			return unix.ENOENT
+		}
+		p.unlisten(k)
+	}
+	return nil
+}
+
+func (p *Pool) unlisten(k kernelListener) {
+	p.m.kernel.Listeners.Delete(k)
+	delete(p.listeners, k)
+}
+
+// Connect gives the pool what comes from the remote end of a flow to its local end, and
+// lets it send the reverse. It says nothing of the lists: see Permit. Errors:
+// EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
+func (p *Pool) Connect(f wire.Flow) error {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	if p.ended || f.Local.Port == 0 || f.Remote.Port == 0 || f.Remote.Addr.IsZero() || f.Local.Addr.Is4() != f.Remote.Addr.Is4() {
+		return unix.EINVAL
+	}
+	if err := p.may(f.Local); err != nil {
+		return err
+	}
+	o := p.owner()
+	if p.m.isLocal(f.Remote.Addr) {
+		o.Inside = 1
+	}
+	k := keyFlow(f)
+	if err := mapError(p.m.kernel.Flows.Update(k, o, ebpf.UpdateNoExist)); err != nil {
+		return err
+	}
+	p.flows[k] = true
+	return nil
+}
+
+// Disconnect takes back what Connect has given.
+func (p *Pool) Disconnect(f wire.Flow) error {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	k := keyFlow(f)
+	if !p.flows[k] {
+		return unix.ENOENT
+	}
+	delete(p.flows, k)
+	return p.m.kernel.Flows.Delete(k)
+}
+
+// may reports whether the host has an address that a pool wants.
+func (p *Pool) may(local wire.Endpoint) error {
+	if !p.m.isLocal(local.Addr) {
+		return unix.EADDRNOTAVAIL
+	}
+	return nil
+}
+
+func (p *Pool) owner() kernelOwner { return kernelOwner{Tap: uint32(p.tap)} }
+
+// mapError translates what a map says into what a socket would.
+func mapError(err error) error {
+	switch {
+	case errors.Is(err, ebpf.ErrKeyExist):
+		return unix.EADDRINUSE
+	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOMEM):
+		return unix.ENOBUFS
+	}
+	return err
+}
+
+// Close ends the pool: nothing comes to it or leaves it any more, and its TAP goes,
+// whoever has a descriptor of it.
+func (p *Pool) Close() error {
+	return p.m.place.do(func() error {
+		p.m.mu.Lock()
+		defer p.m.mu.Unlock()
+		if p.ended {
+			return nil
+		}
+		return p.end()
+	})
+}
+
+// end takes all away that the pool has. The caller holds the lock.
+func (p *Pool) end() error {
+	for k := range p.listeners {
+		p.unlisten(k)
+	}
+	for k := range p.flows {
+		p.m.kernel.Flows.Delete(k)
+	}
+	clear(p.flows)
+	p.ended = true
+	delete(p.m.pools, p.tap)
+	p.undo()
+	err := p.m.routes.LinkDel(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: p.tap, Name: p.name}})
+	if errors.Is(err, unix.ENODEV) { // it was nobody's but ours
+		return nil
+	}
+	return err
+}
+
+func (p *Pool) String() string { return "pool " + strconv.Itoa(int(p.vci)) + " at " + p.name }

@@ -1,0 +1,66 @@
+package nic
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Changes come in bursts: after one, the next is looked at this much later.
+const calm = 50 * time.Millisecond
+
+// subscribe returns a netlink socket of the calling thread's namespace that tells of
+// changes. What they say is not looked at: who hears of one looks at what there is,
+// so that nothing depends on having heard of all.
+func subscribe() (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	var groups uint32
+	for _, g := range []int{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+	} {
+		groups |= 1 << (g - 1)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "netlink"), nil
+}
+
+// watch follows the changes until Close.
+func (m *Manager) watch() {
+	defer close(m.ended)
+	buf := make([]byte, 1<<16)
+	for {
+		_, err := m.events.Read(buf)
+		// So many changes that some were lost are changes.
+		if err != nil && !errors.Is(err, unix.ENOBUFS) {
+			return
+		}
+		m.drain(buf)
+		if err := m.place.do(m.sync); err != nil {
+			m.log.Error("network devices", "err", err)
+		}
+		if m.config.Changed != nil {
+			m.config.Changed()
+		}
+		time.Sleep(calm)
+	}
+}
+
+// drain takes what lies there.
+func (m *Manager) drain(buf []byte) {
+	m.events.SetReadDeadline(time.Now())
+	defer m.events.SetReadDeadline(time.Time{})
+	for {
+		if _, err := m.events.Read(buf); err != nil && !errors.Is(err, unix.ENOBUFS) {
+			return
+		}
+	}
+}
