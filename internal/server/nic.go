@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
 
@@ -122,7 +123,7 @@ func (c *child) listenNIC(id socketID) unix.Errno {
 	}
 	if err := c.pool.Listen(local); err != nil {
 		ports.deafen(id)
-		return errnoOf(err)
+		return errnoIn(err)
 	}
 	return 0
 }
@@ -159,7 +160,7 @@ func (c *child) connectNIC(m *message.Message) (wire.Endpoint, uint32, unix.Errn
 	flow := wire.Flow{Local: local, Remote: m.Remote}
 	if err := c.pool.Connect(flow); err != nil {
 		c.giveBack(flow)
-		return m.Local, 0, errnoOf(err)
+		return m.Local, 0, errnoIn(err)
 	}
 	return local, mtu, 0
 }
@@ -171,11 +172,11 @@ func (c *child) wayNIC(m *message.Message) (mtu uint32, source wire.Addr, errno 
 		service = m.Local.Port
 	}
 	if err := c.s.nic.Permit(remote, service); err != nil {
-		return 0, source, errnoOf(err)
+		return 0, source, errnoIn(err)
 	}
 	r, err := c.s.nic.Route(remote)
 	if err != nil {
-		return 0, source, errnoOf(err)
+		return 0, source, errnoIn(err)
 	}
 	switch {
 	case m.Local.Addr.IsZero():
@@ -193,4 +194,13 @@ func (c *child) disconnectNIC(flow wire.Flow) {
 	if c.pool != nil && c.s.ports.owns(c.vci, flow) {
 		_ = c.pool.Disconnect(flow)
 	}
+}
+
+// errnoIn returns the errno that an error is about.
+func errnoIn(err error) unix.Errno {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return unix.EIO
 }

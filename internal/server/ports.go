@@ -149,8 +149,16 @@ func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool) unix.Er
 
 // hasUnbound reports whether there are flows on a port that nobody has bound.
 func (p *portSpace) hasUnbound(local wire.Endpoint) bool {
-	for e, n := range p.unbound {
-		if e.Port == local.Port && covers(&local.Addr, &e.Addr) && n > 0 {
+	if !local.Addr.IsZero() {
+		return p.unbound[local] > 0
+	}
+	addrs := slices.Clone(p.addrs)
+	for _, a := range p.devices() {
+		addrs = append(addrs, wire.AddrFrom(a))
+	}
+	for i := range addrs {
+		e := wire.Endpoint{Addr: addrs[i], Port: local.Port}
+		if covers(&local.Addr, &e.Addr) && p.unbound[e] > 0 {
 			return true
 		}
 	}
