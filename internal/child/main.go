@@ -21,6 +21,7 @@ const (
 	controlFd = 3 + iota // to the server: messages
 	framesFd             // to the server: frames
 	userFd               // to the application: messages
+	meetingFd            // where the next server finds the child: a socket, bound
 )
 
 // Main is the child process: it returns its exit status when all connections
@@ -41,10 +42,11 @@ func Main(args []string) int {
 }
 
 type config struct {
-	vci   wire.VCI
-	addrs []netip.Addr
-	crc   bool
-	tap   int // descriptor of the pool's device, 0 if it has none
+	vci       wire.VCI
+	addrs     []netip.Addr
+	crc       bool
+	successor bool
+	tap       int // descriptor of the pool's device, 0 if it has none
 }
 
 func parse(args []string) (config, error) {
@@ -54,6 +56,7 @@ func parse(args []string) (config, error) {
 	vci := f.Uint("vci", 0, "the pool's VCI")
 	f.BoolVar(&cfg.crc, "crc", false, "AAL-5 CRC-32 on every PDU")
 	f.IntVar(&cfg.tap, "tap", 0, "descriptor of the pool's device")
+	f.BoolVar(&cfg.successor, "successor", false, "take over what a child that has ended has left")
 	f.Func("addr", "an address of the host", func(s string) error {
 		a, err := netip.ParseAddr(s)
 		cfg.addrs = append(cfg.addrs, a)
@@ -63,7 +66,7 @@ func parse(args []string) (config, error) {
 		return cfg, err
 	}
 	cfg.vci = wire.VCI(*vci)
-	if *vci >= 1<<15 || cfg.vci.IsWellKnown() || cfg.vci.IsMulticast() || len(cfg.addrs) == 0 && cfg.tap == 0 {
+	if *vci >= 1<<15 || cfg.vci.IsWellKnown() || cfg.vci.IsMulticast() || len(cfg.addrs) == 0 && cfg.tap == 0 && !cfg.successor {
 		return cfg, errors.New("a child is started by the connection server, with a VCI and addresses")
 	}
 	return cfg, nil
@@ -73,8 +76,14 @@ func parse(args []string) (config, error) {
 func run(cfg config) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM)
-	// Ctrl-C and the like are meant for the application.
-	signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	// Ctrl-C and the like are meant for the application; whoever read what we say
+	// may have gone.
+	signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
+	user, err := dupFile(userFd) // for whoever takes over
+	if err != nil {
+		return fmt.Errorf("descriptor %d: %w", userFd, err)
+	}
+	unix.CloseOnExec(meetingFd)
 	var ch [3]*message.Channel
 	for i, fd := range [3]int{controlFd, framesFd, userFd} {
 		var err error
@@ -82,7 +91,10 @@ func run(cfg config) error {
 			return err
 		}
 	}
-	c, err := newChild(cfg, ch[0], ch[1], ch[2])
+	c, err := newChild(cfg, ch[0], ch[1], ch[2], user)
+	if err == nil {
+		err = c.begin()
+	}
 	if err != nil {
 		r := message.Message{Type: message.InitReply, Errno: uint32(unix.ENOMEM), N: message.Version}
 		return errors.Join(err, ch[2].SendMessage(&r))

@@ -1,8 +1,8 @@
 package child
 
 import (
-	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -52,31 +52,35 @@ func (c *child) hearNIC() {
 	}
 }
 
-// begin begins a connection by the way that the server has found: by a device whose
-// packets have up to mtu octets, or by the ring if that is 0.
-func (c *child) begin(socket uint32, flow wire.Flow, mtu uint32) unix.Errno {
-	circuit := pool.NoCircuit
+// circuitFor returns the circuit by which a connection begins: the devices' if the
+// server has found that way, whose packets have up to mtu octets. Of what the child
+// before this one has taken the local address says it.
+func (c *child) circuitFor(socket uint32, flow wire.Flow, mtu uint32) uint16 {
+	if c.nic == nil || mtu == 0 && slices.Contains(c.cfg.addrs, flow.Local.Addr.Netip()) {
+		return pool.NoCircuit
+	}
 	if mtu != 0 {
-		circuit = pool.NIC
 		c.bottom.SetMTU(socket, mtu)
 	}
-	if c.bottom.Register(socket, half.RegisteredFlow) && c.bottom.Connect(socket, flow, circuit) {
-		return 0
-	}
-	c.giveBack(socket, half.RegisteredFlow, flow)
-	return unix.EBADF
+	return pool.NIC
 }
 
 // keepFlows has the server forward what came in by a listener at local and by a
-// device, before the listener goes.
+// device, before the listener goes. c.agreed is held.
 func (c *child) keepFlows(local wire.Endpoint) {
-	if c.nic == nil {
+	if c.nic == nil || local.Port == 0 {
 		return
 	}
 	for _, flow := range c.bottom.CameIn(local) {
-		m := message.Message{Type: message.Forward, Op: message.OpOpen, N: 1, Local: flow.Local, Remote: flow.Remote}
-		if _, errno := c.ask(&m); errno == 0 && !c.bottom.RegisterFlow(flow) {
-			c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Local: flow.Local, Remote: flow.Remote})
+		m := message.Message{Type: message.Forward, Op: message.OpOpen, Socket: message.NoSocket, Local: flow.Local, Remote: flow.Remote}
+		if _, errno := c.ask(&m); errno != 0 {
+			continue
+		}
+		c.record.forward(message.NoSocket, flow, nil)
+		if !c.bottom.RegisterFlow(flow) {
+			m.Op = message.OpClose
+			c.ask(&m)
+			c.record.drop(message.NoSocket, half.RegisteredFlow, flow)
 		}
 	}
 }
@@ -88,16 +92,4 @@ func (c *child) setTxLimit(n int) {
 	if c.nic != nil {
 		c.nic.SetTxLimit(n)
 	}
-}
-
-// kernelAddrs returns the addresses at which the kernel has to keep a port for us: with
-// devices any that it has, without them those of the ring that are the kernel's too.
-func (c *child) kernelAddrs(local wire.Endpoint) []netip.Addr {
-	if c.nic == nil {
-		return c.cfg.addrs
-	}
-	if local.Addr == (wire.Addr{}) {
-		return []netip.Addr{netip.IPv6Unspecified()}
-	}
-	return []netip.Addr{local.Addr.Netip()}
 }

@@ -26,6 +26,9 @@ func (h *Half) arrive(p *pool.Packet) {
 		h.release(p)
 		return
 	}
+	if p.Circuit == pool.NIC {
+		h.arr.SegSize = uint32(p.SegSize) // of no other circuit does the packet say
+	}
 	i := h.owner(&k, p.Circuit)
 	if i == none {
 		h.release(p)

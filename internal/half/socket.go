@@ -288,16 +288,19 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 			return 0, err
 		}
 	}
+	valid := true
 	if r.bytes > small {
+		repairs := t.ctl.Counters.Repairs
 		t.leave()
 		r.fill(p)
 		t.enter()
+		valid = t.ctl.Counters.Repairs == repairs
 	} else {
 		r.fill(p)
 	}
-	if err := t.deserted(); err != nil {
+	if err := t.deserted(); err != nil || !valid {
 		t.leave()
-		return 0, err
+		return 0, err // what was reserved is no more: it is written again
 	}
 	ok := s.queue(&r, len(p), how)
 	t.settle()

@@ -57,7 +57,7 @@ var sockopts = map[optionName]sockopt{
 
 	// Linux has these as sysctls of the host: net.ipv4.tcp_ecn and
 	// net.ipv4.tcp_mtu_probing. Here each socket has its own.
-	{LevelUser, OptionECN}:               number(func(o *tcp.ConnOptions) *uint8 { return &o.ECN }, tcp.ECNOff, tcp.ECNPassive),
+	{LevelUser, OptionECN}:               number(func(o *tcp.ConnOptions) *uint8 { return &o.ECN }, tcp.ECNOff, tcp.ECNPassiveAccurate),
 	{LevelUser, OptionMTUProbing}:        number(func(o *tcp.ConnOptions) *uint8 { return &o.MTUProbe }, tcp.MTUProbeOff, tcp.MTUProbeOn),
 	{LevelUser, OptionUserTimeoutOption}: flag(func(o *tcp.ConnOptions) *uint8 { return &o.UserTimeoutOption }),
 	{LevelUser, OptionSndMax}:            number(func(o *tcp.ConnOptions) *uint32 { return &o.SndMax }, 0, maxBuffer),

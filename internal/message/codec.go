@@ -57,6 +57,7 @@ var ops = [numTypes + 1]uint8{
 	Listen:    1<<OpBind | 1<<OpListen | 1<<OpClose,
 	Forward:   1<<OpOpen | 1<<OpClose,
 	NewSocket: 1<<OpNone | 1<<OpLink,
+	Keep:      1<<OpNone | 1<<OpListen,
 }
 
 func (t Type) takes(op Op) bool {

@@ -8,38 +8,15 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
-
-	"usertcp/internal/wire"
 )
-
-// mayBind returns EACCES if a port of the host's own addresses takes a right that the
-// application has not: what the kernel would ask of whoever binds it.
-func (c *child) mayBind(local wire.Endpoint) unix.Errno {
-	ports := c.s.ports
-	switch {
-	case c.pool == nil, local.Port == 0, int(local.Port) >= unprivilegedPorts():
-		return 0
-	case !local.Addr.IsZero() && !ports.onDevice(local.Addr):
-		return 0
-	case c.app.mayBindLow():
-		return 0
-	}
-	return unix.EACCES
-}
-
-// unprivilegedPorts is the first port that takes no right.
-func unprivilegedPorts() int {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-	if n, err2 := strconv.Atoi(string(bytes.TrimSpace(b))); err == nil && err2 == nil {
-		return n
-	}
-	return 1024
-}
 
 // mayBindLow reports whether the application has CAP_NET_BIND_SERVICE now. Its process
 // is the one that has connected: the descriptor that the kernel gives for it tells
 // whether the process id is still its own after the look at /proc.
 func (a *application) mayBindLow() bool {
+	if a.ch == nil { // of the server before: it has not come again
+		return a.uid == 0
+	}
 	fd, err := a.ch.PeerProcess()
 	if err != nil {
 		return false

@@ -3,6 +3,7 @@ package server
 import (
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/message"
 	"usertcp/internal/wire"
 )
 
@@ -118,6 +119,7 @@ func (p *portSpace) close(child wire.VCI, f wire.Flow) unix.Errno {
 
 func (p *portSpace) dropFlow(f wire.Flow, fw forward) {
 	delete(p.flows, f)
+	message.CloseFiles(fw.points)
 	p.use(fw.id.child).flows--
 	if !fw.unbound {
 		return

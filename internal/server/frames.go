@@ -47,6 +47,9 @@ func (c *child) give(f *ring.Frame) {
 // receiveFrames takes the child's frames until its channel ends. A child is
 // trusted code: one that sends garbage is broken, and ended by watch.
 func (c *child) receiveFrames() {
+	if !c.s.hasJoined() {
+		return
+	}
 	buf := make([]byte, ring.MaxFrame)
 	for {
 		var f ring.Frame
@@ -121,6 +124,9 @@ func (c *child) giveUnreachable(f *ring.Frame) {
 // send gives a frame to the ring. A host that does not read loses it, which the
 // station counts; TCP sends again.
 func (s *Server) send(f ring.Frame) error {
+	if !s.hasJoined() {
+		return ring.ErrClosed
+	}
 	err := ring.ErrNoHost
 	if s.station != nil {
 		err = s.station.Send(f)

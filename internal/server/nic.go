@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"strconv"
 
@@ -16,7 +17,7 @@ import (
 // A host may have devices of its own beside the ring, or instead of it. Each child
 // gets a pool then, which owns what its application listens at and is connected to:
 //
-//	Listen bind     a local end; the child binds the kernel's socket
+//	Listen bind     a local end, from the kernel too
 //	Listen listen   Pool.Listen: what comes for it is the pool's
 //	Forward open    a way by a device: Pool.Connect
 //	Listen close    Pool.Unlisten; connections that outlive it were forwarded before
@@ -75,6 +76,45 @@ func (s *Server) route(a wire.Addr) (id uint8, ok bool) {
 func (s *Server) onRing(a wire.Addr) bool {
 	_, ok := s.route(a)
 	return ok
+}
+
+// leaveNIC is closeNIC for a server that could not start: pools that it has taken over
+// are left for another one.
+func (s *Server) leaveNIC() error {
+	if s.nic == nil || len(s.nic.Pools()) > 0 {
+		return nil
+	}
+	return s.nic.Close()
+}
+
+// endPools gives the pools that were taken over to their children, and ends those of
+// which the child is no more.
+func (s *Server) endPools() {
+	if s.nic == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.nic.Pools() {
+		if c := s.children[p.VCI().Stream()]; c != nil && c.vci == p.VCI() {
+			c.pool = p
+		} else if err := p.Close(); err != nil {
+			s.log.Error("ending a pool of the server before", "vci", p.VCI(), "err", err)
+		}
+	}
+}
+
+// kernelAddrs returns the addresses at which the kernel has to keep a port for us:
+// with devices any that it has, without them those of the ring that are the kernel's
+// too.
+func (s *Server) kernelAddrs(local wire.Addr) []netip.Addr {
+	switch {
+	case s.nic == nil || s.ports.onRing(local):
+		return s.cfg.Addrs
+	case local == wire.Addr{}:
+		return []netip.Addr{netip.IPv6Unspecified()}
+	}
+	return []netip.Addr{local.Netip()}
 }
 
 // makePool gives a child its pool.
@@ -137,38 +177,39 @@ func (c *child) unlistenNIC(id socketID) {
 	_ = c.pool.Unlisten(local) // it has none if the address is the ring's
 }
 
-// connectNIC takes a connection by a device. The errno is what the kernel's connect
-// would return.
-func (c *child) connectNIC(m *message.Message) (wire.Endpoint, uint32, unix.Errno) {
+// openNIC takes a connection by a device. The errno is what the kernel's connect would
+// return.
+func (c *child) openNIC(m *message.Message) (g grant, errno unix.Errno) {
 	if m.Remote.Port == 0 {
-		return m.Local, 0, unix.EINVAL
+		return grant{local: m.Local}, unix.EINVAL
 	}
 	mtu, source, errno := c.wayNIC(m)
 	if errno != 0 {
-		return m.Local, 0, errno
+		return grant{local: m.Local}, errno
 	}
-	id := socketID{c.vci, m.Socket}
-	local := wire.Endpoint{Addr: source, Port: m.Local.Port}
-	if m.N == 1 {
-		errno = c.s.ports.accepted(id, local, m.Remote)
+	from := *m
+	from.Local.Addr = source
+	if m.Socket == message.NoSocket {
+		g.local, errno = from.Local, c.s.ports.accepted(socketID{c.vci, m.Socket}, from.Local, m.Remote)
 	} else {
-		local, errno = c.s.ports.open(id, local, m.Remote)
+		g, errno = c.open(&from)
 	}
 	if errno != 0 {
-		return m.Local, 0, errno
+		return grant{local: m.Local}, errno
 	}
-	flow := wire.Flow{Local: local, Remote: m.Remote}
+	flow := wire.Flow{Local: g.local, Remote: m.Remote}
 	if err := c.pool.Connect(flow); err != nil {
-		c.giveBack(flow)
-		return m.Local, 0, errnoIn(err)
+		c.s.ports.close(c.vci, flow)
+		return grant{local: m.Local}, errnoIn(err)
 	}
-	return local, mtu, 0
+	g.mtu = mtu
+	return g, 0
 }
 
 // wayNIC finds the way to the remote end of a connection, and its local address.
 func (c *child) wayNIC(m *message.Message) (mtu uint32, source wire.Addr, errno unix.Errno) {
 	remote, service := m.Remote.Addr.Netip(), m.Remote.Port
-	if m.N == 1 {
+	if m.Socket == message.NoSocket {
 		service = m.Local.Port
 	}
 	if err := c.s.nic.Permit(remote, service); err != nil {

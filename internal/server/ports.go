@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/message"
 	"usertcp/internal/wire"
 )
 
@@ -48,12 +49,14 @@ type binding struct {
 	local     wire.Endpoint
 	reuse     bool
 	listening bool
+	points    []int // descriptors of the kernel's bind points
 }
 
 // forward is a connection whose packets go to a child (paper A.3: Forward).
 type forward struct {
 	id      socketID
 	unbound bool
+	points  []int
 }
 
 type usage struct {
@@ -220,6 +223,7 @@ func (p *portSpace) drop(b *binding) {
 		delete(p.byPort, b.local.Port)
 	}
 	p.use(b.id.child).bindings--
+	message.CloseFiles(b.points)
 }
 
 // listener returns the socket that listens where local is: at the very address,

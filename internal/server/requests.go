@@ -10,7 +10,13 @@ import (
 // request does what the child asks for. It runs in the goroutine that receives
 // the child's messages, one after the other.
 func (c *child) request(m *message.Message) {
-	<-c.ready
+	if m.Type == message.Keep {
+		c.keep(m)
+		return
+	}
+	if <-c.ready; !c.s.hasJoined() {
+		return
+	}
 	switch m.Type {
 	case message.Listen:
 		c.reply(m, c.listen)
@@ -23,69 +29,127 @@ func (c *child) request(m *message.Message) {
 	}
 }
 
-// reply answers a request with its local end and errno.
-func (c *child) reply(m *message.Message, do func(*message.Message) (wire.Endpoint, uint32, unix.Errno)) {
-	local, mtu, errno := do(m)
-	r := message.Message{Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: local, N: mtu}
-	if err := c.control.Channel().SendMessage(&r); err != nil {
+// grant is what a child gets: a local end, the kernel's bind points of it, and the
+// MTU of the way by a device, 0 if there is none.
+type grant struct {
+	local  wire.Endpoint
+	points []int
+	mtu    uint32
+}
+
+// reply answers a request with what was granted and with an errno.
+func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix.Errno)) {
+	g, errno := do(m)
+	r := message.Message{
+		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Files: g.points,
+	}
+	if err := c.channel().SendMessage(&r); err != nil {
 		c.s.log.Error("answering a child", "vci", c.vci, "err", err)
 	}
 }
 
 // listen does a Listen: OpBind takes the local end (N=1: SO_REUSEADDR), OpListen
-// lets SYNs for it come, OpClose gives it back. The result has the MTU of the
-// devices there, 0 if there are none.
-func (c *child) listen(m *message.Message) (wire.Endpoint, uint32, unix.Errno) {
+// lets SYNs for it come, OpClose gives it back.
+func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
 	ports := c.s.ports
 	switch m.Op {
 	case message.OpBind:
 		if m.N > 1 {
-			return m.Local, 0, unix.EINVAL
+			return grant{local: m.Local}, unix.EINVAL
 		}
-		if errno := c.mayBind(m.Local); errno != 0 {
-			return m.Local, 0, errno
-		}
-		local, errno := ports.bind(id, m.Local, m.N == 1)
-		return local, c.s.listenMTU(local.Addr), errno
+		return c.bind(id, m.Local, m.N == 1)
 	case message.OpListen:
-		return m.Local, 0, c.listenNIC(id)
+		return grant{local: m.Local}, c.listenNIC(id)
 	default:
 		c.unlistenNIC(id)
-		return m.Local, 0, ports.unbind(id)
+		return grant{local: m.Local}, ports.unbind(id)
 	}
+}
+
+// bindTries is how many ports are tried that the ring has free but the kernel
+// has not.
+const bindTries = 16
+
+// bind takes a local end, from the kernel too if it is the kernel's (paper section
+// 4.4.5).
+func (c *child) bind(id socketID, want wire.Endpoint, reuse bool) (grant, unix.Errno) {
+	ports := c.s.ports
+	for range bindTries {
+		local, errno := ports.bind(id, want, reuse)
+		if errno != 0 {
+			return grant{local: want}, errno
+		}
+		points, errno := c.s.bindPoints(local, &c.app, reuse)
+		if errno == 0 {
+			ports.holdBind(id, points)
+			return grant{local, points, c.s.listenMTU(local.Addr)}, 0
+		}
+		if ports.unbind(id) != 0 {
+			panic("BUG: a local end just taken cannot be given back")
+		}
+		if want.Port != 0 || errno != unix.EADDRINUSE {
+			return grant{local: want}, errno
+		}
+	}
+	return grant{local: want}, unix.EADDRINUSE
 }
 
 // forward does a Forward: OpOpen takes a connection, OpClose gives it back. The
 // remote end must be on a host of the ring, or there must be a way to it by a device
-// that is served, whose MTU is returned: EHOSTUNREACH, or what the kernel says.
-func (c *child) forward(m *message.Message) (wire.Endpoint, uint32, unix.Errno) {
-	ports := c.s.ports
+// that is served: EHOSTUNREACH, or what the kernel says.
+func (c *child) forward(m *message.Message) (grant, unix.Errno) {
 	if m.Op == message.OpClose {
 		flow := wire.Flow{Local: m.Local, Remote: m.Remote}
 		c.disconnectNIC(flow)
-		return m.Local, 0, ports.close(c.vci, flow)
+		return grant{local: m.Local}, c.s.ports.close(c.vci, flow)
 	}
-	if c.pool != nil && !c.s.onRing(m.Remote.Addr) {
-		return c.connectNIC(m)
-	}
-	id := socketID{c.vci, m.Socket}
-	local, errno := ports.open(id, m.Local, m.Remote)
-	if errno != 0 {
-		return m.Local, 0, errno
-	}
+	open := c.open
 	if !c.s.onRing(m.Remote.Addr) {
-		c.giveBack(wire.Flow{Local: local, Remote: m.Remote})
-		return m.Local, 0, unix.EHOSTUNREACH
+		if c.pool == nil {
+			return grant{local: m.Local}, c.noRoute(m)
+		}
+		open = c.openNIC
 	}
-	return local, 0, 0
+	for range bindTries {
+		g, errno := open(m)
+		if errno != unix.EADDRINUSE || m.Local.Port != 0 {
+			return g, errno
+		}
+	}
+	return grant{local: m.Local}, unix.EADDRNOTAVAIL
 }
 
-// giveBack gives a connection back that has just been taken.
-func (c *child) giveBack(flow wire.Flow) {
+// noRoute says what is wrong with a connection to a host that is not there.
+func (c *child) noRoute(m *message.Message) unix.Errno {
+	flow := wire.Flow{Local: m.Local, Remote: m.Remote}
+	local, errno := c.s.ports.open(socketID{c.vci, m.Socket}, m.Local, m.Remote)
+	if errno != 0 {
+		return errno
+	}
+	flow.Local = local
 	if c.s.ports.close(c.vci, flow) != 0 {
 		panic("BUG: a connection just taken cannot be given back")
 	}
+	return unix.EHOSTUNREACH
+}
+
+// open takes a connection, and its local end from the kernel unless the socket
+// has one already.
+func (c *child) open(m *message.Message) (grant, unix.Errno) {
+	id := socketID{c.vci, m.Socket}
+	local, errno := c.s.ports.open(id, m.Local, m.Remote)
+	if errno != 0 || m.Socket == message.NoSocket || c.s.ports.isBound(id) {
+		return grant{local: local}, errno
+	}
+	flow := wire.Flow{Local: local, Remote: m.Remote}
+	points, errno := c.s.bindPoints(local, &c.app, true)
+	if errno != 0 {
+		c.s.ports.close(c.vci, flow)
+		return grant{local: m.Local}, errno
+	}
+	c.s.ports.holdFlow(flow, points)
+	return grant{local: local, points: points}, 0
 }
 
 // divert is the child's answer to a Syn. A refusal is passed on as RST; a child

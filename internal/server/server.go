@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -34,8 +35,11 @@ type Server struct {
 	mu       sync.Mutex
 	streams  streams
 	children map[int]*child // by stream
-	apps     map[*message.Channel]bool
-	perUID   map[int]int // children
+	meetings *meetings
+
+	formerLock *os.File // on the ring id, from the children of the server before
+	apps       map[*message.Channel]bool
+	perUID     map[int]int // children
 }
 
 // Run runs a server until ctx is done, and then stops it in order: its children
@@ -71,9 +75,9 @@ func Start(cfg Config) (*Server, error) {
 	if s.lis, err = listen(cfg.Socket); err != nil {
 		return nil, err
 	}
-	if err := s.joinNetworks(); err != nil {
+	if err := s.join(); err != nil {
 		s.lis.Close()
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	close(s.joined)
 	s.wg.Go(s.accept)
@@ -81,18 +85,38 @@ func Start(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// joinNetworks goes on the ring and takes the devices, as far as the host has them.
-func (s *Server) joinNetworks() (err error) {
-	if err := s.openNIC(); err != nil {
+// join goes on the ring, with the children of the server before this one if there
+// are any.
+func (s *Server) join() (err error) {
+	if s.meetings, err = openMeetings(s.cfg.Socket); err != nil {
 		return err
 	}
-	if s.cfg.Ring == "" {
+	lock, err := (*os.File)(nil), s.openNIC()
+	if err == nil {
+		lock, err = s.adoptChildren()
+	}
+	if err == nil && s.cfg.Ring != "" {
+		s.station, err = ring.Rejoin(s.cfg.Ring, s.cfg.Addrs, s.fromStation, lock)
+	}
+	if err == nil {
+		s.endPools()
 		return nil
 	}
-	if s.station, err = ring.Join(s.cfg.Ring, s.cfg.Addrs, s.fromStation); err != nil {
-		return errors.Join(err, s.closeNIC())
+	s.abandonChildren()
+	s.meetings.close()
+	return fmt.Errorf("server: %w", errors.Join(err, s.leaveNIC()))
+}
+
+// abandonChildren leaves the children for another server: this one can't start.
+func (s *Server) abandonChildren() {
+	close(s.stopping)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.children {
+		c.control.Load().Channel().Close()
+		c.frames.ch.Close()
+		c.dropAll()
 	}
-	return nil
 }
 
 // RingID returns the host's ring id, 0 if it is on no ring.
@@ -120,9 +144,26 @@ func (s *Server) Close() error {
 			err = errors.Join(err, s.station.Close())
 		}
 		err = errors.Join(err, s.closeNIC())
+		s.meetings.close()
 		s.log.Info("stopped", "socket", s.cfg.Socket)
 	})
 	return err
+}
+
+// hasJoined waits until the server is on the ring; it reports false if it stops
+// before that.
+func (s *Server) hasJoined() bool {
+	select {
+	case <-s.joined:
+		return true
+	case <-s.stopping:
+	}
+	select {
+	case <-s.joined:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Server) isStopping() bool {
@@ -137,6 +178,7 @@ func (s *Server) isStopping() bool {
 // counters count since the start.
 type counters struct {
 	spawned, exited, refused      atomic.Uint64
+	restarted, adopted            atomic.Uint64
 	syns, resets, toChild         atomic.Uint64
 	relayed                       atomic.Uint64
 	badApplication, badChild      atomic.Uint64
@@ -149,6 +191,9 @@ type Counters struct {
 	Spawned uint64 // children started
 	Exited  uint64 // children that have ended
 	Refused uint64 // Spawns answered with an errno
+
+	Restarted uint64 // children that got a new process
+	Adopted   uint64 // children taken over from the server before
 
 	Syns    uint64 // given to a listening child
 	Resets  uint64 // sent in answer to segments that nobody owns
@@ -167,6 +212,7 @@ type Counters struct {
 func (c *counters) snapshot() Counters {
 	return Counters{
 		Spawned: c.spawned.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(),
+		Restarted: c.restarted.Load(), Adopted: c.adopted.Load(),
 		Syns: c.syns.Load(), Resets: c.resets.Load(), ToChild: c.toChild.Load(), Relayed: c.relayed.Load(),
 		BadApplication: c.badApplication.Load(), BadChild: c.badChild.Load(),
 		Forged: c.forgedFrames.Load(), BadPackets: c.badPackets.Load(),

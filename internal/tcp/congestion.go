@@ -23,6 +23,10 @@ type controller interface {
 	acked(c *Conn, now Time, a ack)
 	// lost says that a loss was found, other than by a timeout: set ssthresh.
 	lost(c *Conn, now Time, flight uint32)
+	// marked says that the peer has told of so many more packets of ours that were
+	// marked with CE (RFC 9768). If it returns false they are answered like a loss, once
+	// for each round trip.
+	marked(c *Conn, now Time, packets uint32) bool
 	// timedOut says that the retransmission timer found a loss: set ssthresh and cwnd.
 	timedOut(c *Conn, now Time, flight uint32)
 	// recovered says that all that was in flight at the loss is acknowledged.

@@ -90,7 +90,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 56
+const reserve = 56 - 16
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -270,14 +270,30 @@ type urgent struct {
 	_       [5]uint8
 }
 
-// ecn is explicit congestion notification (RFC 3168).
+// ecn is explicit congestion notification (RFC 3168, RFC 9768).
 type ecn struct {
-	on      uint8      // 1: both sides agreed
-	echo    uint8      // 1: ECE goes with each acknowledgement until CWR comes
-	reduced uint8      // 1: CWR goes with the next new data
-	asked   uint8      // 1: our SYN asked for it
+	on      uint8      // what both sides agreed upon
+	echo    uint8      // RFC 3168, 1: ECE goes with each acknowledgement until CWR comes
+	reduced uint8      // RFC 3168, 1: CWR goes with the next new data
+	asked   uint8      // what our SYNs asked for
 	recover seq.Number // no second reduction before this is acknowledged
-	_       [32]uint8
+
+	recvCEP uint32            // r.cep: packets that came marked, and ecnFirstCEP
+	recv    [ecnFields]uint32 // r.e0b, r.ceb, r.e1b: octets that came with each codepoint
+	sentCEP uint32            // s.cep: packets of ours that the peer has told of
+	sent    [ecnFields]uint32 // s.e0b, s.ceb, s.e1b
+
+	fresh    uint8 // marks since the last acknowledgement
+	last     uint8 // codepoint of the last segment
+	lastData uint8 // … of the last that a counter of octets counted
+	peerSyn  uint8 // … of the peer's latest SYN or SYN-ACK
+	demand   uint8 // acknowledgements that take an option along
+	seen     uint8 // fields that ever changed; from newsShift on those since the last option
+	traits   uint8
+	beacon   uint8 // acknowledgements since a counter grew that was not told
+	acked    uint8 // packets acknowledged at once, on the average, in eighths
+	third    uint8 // 1: the SYN-ACK is to be acknowledged
+	_        [6]uint8
 }
 
 // tuning is what the sizes of the buffers are found from.

@@ -199,7 +199,7 @@ func newFuzzer(t testing.TB, code []byte) *fuzzer {
 	o.Timestamps, o.SACK, o.WindowScaling = how&1, how>>1&1, how>>2&1
 	o.RcvBuf = 1000 + uint32(f.byte())*64
 	o.SndBuf = 1000 + uint32(f.byte())*64
-	o.ECN, o.MTUProbe, o.UserTimeoutOption = how>>3&1+1, (how>>4)%3, how>>5&1
+	o.ECN, o.MTUProbe, o.UserTimeoutOption = 1+how%5, (how>>4)%3, how>>5&1
 	f.c.Opt = o
 	if how&0x80 == 0 {
 		syn := f.segment()

@@ -59,3 +59,5 @@ func (newReno) recovered(*Conn, Time) {}
 func (newReno) undone(*Conn, Time)    {}
 func (newReno) resumed(*Conn, Time)   {}
 func (newReno) ownsWindow() bool      { return false }
+
+func (newReno) marked(*Conn, Time, uint32) bool { return false }

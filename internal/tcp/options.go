@@ -40,7 +40,7 @@ type ConnOptions struct {
 	TOS           uint8 // for the half: DSCP of what is sent
 	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
 
-	ECN               uint8 // ECNOff, ECNOn or ECNPassive
+	ECN               uint8 // ECNOff to ECNPassiveAccurate
 	UrgentInline      uint8 // urgent data stays in its place in the stream
 	MTUProbe          uint8 // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
 	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
@@ -52,9 +52,12 @@ type ConnOptions struct {
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.
 const (
-	ECNOff     = iota // do not use it
-	ECNOn             // ask for it, and agree to it
-	ECNPassive        // agree to it
+	ECNOff             = iota // do not use it
+	ECNOn                     // ask for RFC 3168, and agree to it
+	ECNPassive                // agree to RFC 3168
+	ECNAccurate               // ask for RFC 9768, and agree to either
+	ECNAcceptAccurate         // ask for RFC 3168, and agree to either
+	ECNPassiveAccurate        // agree to either
 )
 
 // Values of ConnOptions.MTUProbe, those of Linux's tcp_mtu_probing.
@@ -84,7 +87,7 @@ func DefaultOptions() ConnOptions {
 		Timestamps:    1,
 		SACK:          1,
 		TTL:           64,
-		ECN:           ECNPassive,
+		ECN:           ECNAccurate,
 		MTUProbe:      MTUProbeBlackHole,
 	}
 }

@@ -32,6 +32,9 @@ func (c *Conn) screen(m *Memory, now Time, seg *Segment) bool {
 		return false
 	}
 	c.keepTimestamp(now, seg)
+	if c.ecn.on == ecnAccurate {
+		c.countMark(seg)
+	}
 	return true
 }
 
@@ -67,6 +70,7 @@ func (c *Conn) answerUnacceptable(now Time, seg *Segment) {
 		return
 	}
 	c.challenge(now)
+	c.repeatedSynAck(seg)
 }
 
 // challenge owes an acknowledgement for an odd segment, but not more often than

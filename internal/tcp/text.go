@@ -61,7 +61,7 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 		c.pending |= pendAck
 		return
 	}
-	if c.ecn.on != 0 {
+	if c.ecn.on == ecnClassic {
 		c.arriveMark(seg)
 	}
 	// Cut to what is new and allowed.

@@ -59,9 +59,10 @@ func (c *Conn) likelyPace() uint64 {
 
 // mayTrain reports whether segments of size octets may leave as a train. A probe
 // of the path's MTU goes alone, and where an urgent pointer has to be counted from
-// each segment's own beginning, so does each segment.
+// each segment's own beginning, so does each segment; and so it does while CWR is
+// part of a count, which devices leave to the first segment of a train alone.
 func (c *Conn) mayTrain(size uint32) bool {
-	return c.trains.most >= leastTrain*size && size <= c.snd.mss && c.urgent.sending == 0 && c.pending&pendTail == 0
+	return c.trains.most >= leastTrain*size && size <= c.snd.mss && c.urgent.sending == 0 && c.pending&pendTail == 0 && !c.tellsByCWR()
 }
 
 // whole cuts n down to whole segments of size octets.

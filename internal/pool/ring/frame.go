@@ -56,7 +56,7 @@ const (
 	helloAddr     = 16
 	frameMagic    = "utfr"
 	frameHeader   = 24
-	FrameVersion  = message.Version // of frames; one number for messages and frames
+	FrameVersion  = 1 // of frames
 	frameReserved = 7
 )
 

@@ -199,7 +199,7 @@ func TestDamagedPacketsArePassedOver(t *testing.T) {
 func TestSysctlsAreReadFromTheNamespace(t *testing.T) {
 	dir := t.TempDir()
 	for name, value := range map[string]string{"tcp_sack": "0\n", "tcp_rmem": "4096\t540000\t15728640\n", "tcp_syn_retries": "3\n", "tcp_wmem": "garbage",
-		"tcp_ecn": "1", "tcp_notsent_lowat": "4000", "tcp_congestion_control": "reno", "tcp_keepalive_time": "77"} {
+		"tcp_ecn": "3", "tcp_notsent_lowat": "4000", "tcp_congestion_control": "reno", "tcp_keepalive_time": "77"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +208,7 @@ func TestSysctlsAreReadFromTheNamespace(t *testing.T) {
 	if c.sack != 0 || c.timestamps != 1 || c.rmem != 15728640 || c.synRetries != 3 || c.wmem != 1<<20 {
 		t.Errorf("%+v", c)
 	}
-	if c.ecn != 1 || c.notSentLowat != 4000 || c.congestion != "reno" || c.keepIdle != 77 || c.keepInterval != 75 {
+	if c.ecn != 3 || c.notSentLowat != 4000 || c.congestion != "reno" || c.keepIdle != 77 || c.keepInterval != 75 {
 		t.Errorf("%+v", c)
 	}
 	if c := readSysctls(t.TempDir()); c.notSentLowat != 0 || c.ecn != 2 || c.congestion != "" {

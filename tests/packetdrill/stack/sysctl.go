@@ -38,7 +38,7 @@ func readSysctls(dir string) sysctls {
 	}
 	s := sysctls{
 		timestamps: upTo(1, "tcp_timestamps", 1), sack: upTo(1, "tcp_sack", 1), windowScaling: upTo(1, "tcp_window_scaling", 1),
-		ecn: upTo(2, "tcp_ecn", 2), mtuProbing: upTo(2, "tcp_mtu_probing", 0),
+		ecn: upTo(5, "tcp_ecn", 2), mtuProbing: upTo(2, "tcp_mtu_probing", 0),
 		synRetries: upTo(255, "tcp_syn_retries", 6), synAckRetries: upTo(255, "tcp_synack_retries", 5),
 		retries: upTo(255, "tcp_retries2", 15), keepCount: upTo(255, "tcp_keepalive_probes", 9),
 		keepIdle: uint32(get("tcp_keepalive_time", 0, 7200)), keepInterval: uint32(get("tcp_keepalive_intvl", 0, 75)),

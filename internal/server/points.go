@@ -1,52 +1,62 @@
-package child
+package server
 
 import (
+	"bytes"
 	"net/netip"
+	"os"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/message"
 	"usertcp/internal/wire"
 )
 
-// bindPoints are the dummy kernel sockets that keep the port space of kernel
+// Bind points are the dummy kernel sockets that keep the port space of kernel
 // and user-space TCP consistent (paper section 4.4.5): where an address of ours
 // is the host's own, a port that we use is bound in the kernel too, so that a
 // port in use by either stack is in use for the other. The addresses of a ring
-// that the kernel does not have need none.
-type bindPoints struct {
-	mu     sync.Mutex
-	points map[uint32][]int // descriptors, by socket
-}
+// that the kernel does not have need none. The server binds them, since a child
+// has no right to low ports; the child gets copies, so that the port stays bound
+// when the server dies.
 
-// take binds local in the kernel, every address of the host if it is the
-// unspecified one. It returns EADDRINUSE if the kernel has it in use, EACCES if
-// it does not allow it.
-func (p *bindPoints) take(socket uint32, local wire.Endpoint, host []netip.Addr, reuse bool) unix.Errno {
-	var fds []int
-	for _, a := range host {
-		w := wire.AddrFrom(a)
-		if !local.Addr.IsZero() && local.Addr != w {
+// bindPoints binds local in the kernel for a user, at every address of the host
+// if it is the unspecified one. It returns EADDRINUSE if the kernel has it in
+// use, EACCES if the user may not have it.
+func (s *Server) bindPoints(local wire.Endpoint, app *application, reuse bool) (fds []int, errno unix.Errno) {
+	for _, a := range s.kernelAddrs(local.Addr) {
+		if len(fds) == message.MaxFiles {
+			break // what a message carries
+		}
+		if !covers(&local.Addr, new(wire.AddrFrom(a))) {
 			continue
 		}
 		fd, errno := bindKernel(netip.AddrPortFrom(a, local.Port), reuse)
 		if errno == unix.EADDRNOTAVAIL {
 			continue // the ring's alone
 		}
+		if errno == 0 && int(local.Port) < unprivileged() && !app.mayBindLow() {
+			unix.Close(fd)
+			errno = unix.EACCES
+		}
 		if errno != 0 {
-			closeAll(fds)
-			return errno
+			message.CloseFiles(fds)
+			return nil, errno
 		}
 		fds = append(fds, fd)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.points == nil {
-		p.points = map[uint32][]int{}
-	}
-	p.points[socket] = append(p.points[socket], fds...)
-	return 0
+	return fds, 0
 }
+
+// unprivileged is the first port that needs no privilege.
+var unprivileged = sync.OnceValue(func() int {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if n, err2 := strconv.Atoi(string(bytes.TrimSpace(b))); err == nil && err2 == nil {
+		return n
+	}
+	return 1024
+})
 
 // bindKernel returns a TCP socket of the kernel that is bound and never used.
 // With SO_REUSEADDR a bound socket that does not listen keeps nobody out, so it
@@ -86,42 +96,4 @@ func errnoOf(err error) unix.Errno {
 		return e
 	}
 	return unix.EINVAL
-}
-
-// has reports whether a socket has been through take.
-func (p *bindPoints) has(socket uint32) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, ok := p.points[socket]
-	return ok
-}
-
-// drop closes a socket's bind points.
-func (p *bindPoints) drop(socket uint32) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	closeAll(p.points[socket])
-	delete(p.points, socket)
-}
-
-// reuse sets or clears SO_REUSEADDR of a socket's bind points.
-func (p *bindPoints) reuse(socket uint32, on bool) unix.Errno {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	v := 0
-	if on {
-		v = 1
-	}
-	for _, fd := range p.points[socket] {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, v); err != nil {
-			return errnoOf(err)
-		}
-	}
-	return 0
-}
-
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
-	}
 }
