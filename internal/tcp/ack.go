@@ -124,7 +124,9 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	}
 	if n > 0 && c.roomy() {
 		c.Events |= EventWritable
+		c.clear(flagStarved)
 	}
+	c.watchLimit(now)
 }
 
 // keepNear moves numbers that are only compared with una along with it, lest

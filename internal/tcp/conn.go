@@ -83,14 +83,16 @@ type Conn struct {
 	rate  delivery
 	cc    congestion
 	board scoreboard
-	Stats Stats
+
+	limited limited
+	Stats   Stats
 
 	_ [reserve]uint8
 }
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 56 - 16
+const reserve = 56 - 16 - 24
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -114,6 +116,7 @@ const (
 	flagMore                           // what fills no segment waits for what the program will send next
 	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
 	flagPush                           // what is queued leaves, full-sized or not
+	flagStarved                        // the program wanted to write and found no room
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }

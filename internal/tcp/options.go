@@ -122,7 +122,8 @@ func (c *Conn) OptionsChanged(now Time) {
 	if c.State.Synchronized() && c.unsent() > 0 {
 		c.Events |= EventWritable
 	}
-	if c.receives() && c.worthUpdate() {
+	// A larger window is news if the peer waits for it; otherwise it will hear.
+	if c.receives() && c.worthUpdate() && uint32(c.rcv.edge.From(c.rcv.nxt)) < c.rcv.mss {
 		c.pending |= pendAck
 	}
 }

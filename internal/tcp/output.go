@@ -42,6 +42,7 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 			c.watchWindow(now)
 			c.noteLimited()
 		}
+		c.watchLimit(now)
 		return false
 	}
 	return true
@@ -193,6 +194,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 	if n%size != 0 {
 		s.small = s.nxt
 	}
+	if s.nxt.AtOrAfter(s.end) {
+		c.watchLimit(now)
+	}
 	if c.Opt.NotSentLowat != 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
@@ -219,7 +223,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 // and acknowledgements can travel with its answers.
 func (c *Conn) noteData(now Time) {
 	c.snd.lastData = now
-	if c.rcv.quick > 0 && c.rcv.lastData != 0 && now-c.rcv.lastData < delayedAck {
+	if c.rcv.quick > 0 && c.Stats.DataSegsIn > 0 && now-c.rcv.lastData < delayedAck {
 		c.rcv.quick = 0
 	}
 }

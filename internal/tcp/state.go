@@ -45,6 +45,8 @@ func (c *Conn) setState(m *Memory, now Time, s State) {
 		c.Events |= EventTimeWait
 	case Closed:
 		c.stopAll()
+		c.limited.advance(now)
+		c.limited.now = limitNone
 		c.pending &= pendReset
 		c.purge(m)
 		c.Events |= EventClosed
