@@ -52,6 +52,7 @@ type child struct {
 	agreed   sync.RWMutex    // held while the server's word is on its way into record
 	kept     map[uint16]bool // circuits that the server keeps for a successor; c.circuits is held
 	sockets  [socketLocks]sync.Mutex
+	leases   leases
 	requests chan struct{} // room for requests in progress
 	kick     chan struct{} // there may be live connections
 	ended    chan struct{} // closed when the application has gone
@@ -98,7 +99,7 @@ func (c *child) makeSegment() error {
 	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(append(ring.Specs(), nic.Specs()...))...); err != nil {
 		return err
 	}
-	if err := errors.Join(half.Initialise(c.seg, mtu), ring.Initialise(c.seg, c.cfg.crc), nic.Initialise(c.seg)); err != nil {
+	if err := errors.Join(half.Initialise(c.seg, mtu), half.CheckPorts(c.seg), ring.Initialise(c.seg, c.cfg.crc), nic.Initialise(c.seg)); err != nil {
 		return err
 	}
 	if c.bell, err = ring.NewBellPage(); err != nil {

@@ -111,6 +111,9 @@ func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
 	}
 	circuit := c.circuitFor(m.Socket, flow, mtu)
 	if c.bottom.Register(m.Socket, half.RegisteredFlow) && c.bottom.Connect(m.Socket, flow, circuit) {
+		if m.Local.Port == 0 && circuit != pool.NIC {
+			go c.opened()
+		}
 		return flow.Local, 0
 	}
 	c.giveBack(m.Socket, half.RegisteredFlow, flow)

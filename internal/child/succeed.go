@@ -113,6 +113,8 @@ func (c *child) inherit(m *message.Message) {
 	case message.KeepBind, message.KeepFlow:
 		c.coming.known = append(c.coming.known, c.record.take(m))
 		return
+	case message.KeepLease:
+		c.record.lease(m.Local.Port)
 	case message.KeepEnd:
 		select {
 		case c.legacy <- c.coming:

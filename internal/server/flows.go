@@ -81,6 +81,9 @@ func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint, accepted 
 	if _, taken := p.flows[f]; taken {
 		return unix.EADDRNOTAVAIL
 	}
+	if !bound && p.leased(local.Port) {
+		return unix.EADDRINUSE
+	}
 	if !bound {
 		p.unbound[local]++
 	}
@@ -139,6 +142,9 @@ func (p *portSpace) owns(child wire.VCI, f wire.Flow) bool {
 func (p *portSpace) owner(f wire.Flow) (child wire.VCI, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fw, ok := p.flows[f]
-	return fw.id.child, ok
+	if fw, ok := p.flows[f]; ok {
+		return fw.id.child, true
+	}
+	child, ok = p.leases[blockOf(f.Local.Port)]
+	return child, ok
 }

@@ -74,6 +74,9 @@ func (c *child) fromChild(f ring.Frame) {
 	case f.Src != c.vci || f.Type == ring.FrameHello || f.Type == ring.FrameUnreachable:
 		s.counters.forgedFrames.Add(1)
 		return
+	case f.Type == ring.FrameLease && !s.ports.holds(c.vci, &f):
+		s.counters.forgedFrames.Add(1)
+		return
 	case f.Type == ring.FramePDU:
 		c.sendPDU(f)
 		return

@@ -57,6 +57,11 @@ func (p *portSpace) held(child wire.VCI) (list []message.Message) {
 			})
 		}
 	}
+	for first, id := range p.leases {
+		if id == child {
+			list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}})
+		}
+	}
 	return list
 }
 
@@ -90,6 +95,9 @@ func (p *portSpace) adopt(child wire.VCI, m *message.Message) unix.Errno {
 			p.holdFlow(wire.Flow{Local: m.Local, Remote: m.Remote}, m.Files)
 			return 0
 		}
+	}
+	if m.N == message.KeepLease {
+		errno = p.adoptLease(child, m.Local.Port)
 	}
 	message.CloseFiles(m.Files)
 	return errno

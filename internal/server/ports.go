@@ -23,6 +23,8 @@ import (
 //     other such connections, to other remote ends. As long as one of them is
 //     there nobody can bind the port: EADDRINUSE.
 //   - Two connections with the same four numbers: EADDRNOTAVAIL.
+//   - Blocks of ephemeral ports are leased to children, who open connections from them
+//     without asking. To all others they are in use: EADDRINUSE.
 //   - No port is privileged: the ring has addresses of its own. Where an address
 //     is the kernel's too, the kernel's rules come on top, for which the child
 //     asks the kernel (paper section 4.4.5).
@@ -36,6 +38,7 @@ type portSpace struct {
 	flows    map[wire.Flow]forward
 	unbound  map[wire.Endpoint]int // local ends of flows on ports that nobody has bound
 	usage    map[wire.VCI]*usage
+	leases   map[uint16]wire.VCI // by first port
 }
 
 // socketID names a socket: a child, and an index in its segment.
@@ -60,7 +63,7 @@ type forward struct {
 }
 
 type usage struct {
-	bindings, flows int
+	bindings, flows, leases int
 }
 
 func newPortSpace(addrs []netip.Addr) *portSpace {
@@ -72,6 +75,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 		usage:    make(map[wire.VCI]*usage),
 		devices:  func() []netip.Addr { return nil },
 		ports:    func() (first, last uint16) { return firstEphemeral, lastEphemeral },
+		leases:   make(map[uint16]wire.VCI),
 	}
 	for _, a := range addrs {
 		p.addrs = append(p.addrs, wire.AddrFrom(a))
@@ -140,7 +144,7 @@ func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool) unix.Er
 			return unix.EADDRINUSE
 		}
 	}
-	if p.hasUnbound(local) {
+	if p.hasUnbound(local) || p.leased(local.Port) {
 		return unix.EADDRINUSE
 	}
 	b := &binding{id: id, local: local, reuse: reuse}
@@ -265,6 +269,11 @@ func (p *portSpace) release(child wire.VCI) {
 	for f, fw := range p.flows {
 		if fw.id.child == child {
 			p.dropFlow(f, fw)
+		}
+	}
+	for first, id := range p.leases {
+		if id == child {
+			delete(p.leases, first)
 		}
 	}
 	delete(p.usage, child)

@@ -49,7 +49,7 @@ func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix
 }
 
 // listen does a Listen: OpBind takes the local end (N=1: SO_REUSEADDR), OpListen
-// lets SYNs for it come, OpClose gives it back.
+// lets SYNs for it come, OpClose gives it back. OpLease takes a block of ports.
 func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
 	ports := c.s.ports
@@ -61,6 +61,9 @@ func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 		return c.bind(id, m.Local, m.N == 1)
 	case message.OpListen:
 		return grant{local: m.Local}, c.listenNIC(id)
+	case message.OpLease:
+		first, errno := c.lease()
+		return grant{local: wire.Endpoint{Port: first}}, errno
 	default:
 		c.unlistenNIC(id)
 		return grant{local: m.Local}, ports.unbind(id)

@@ -139,5 +139,12 @@ func (c *Conn) MayReopen(syn *Segment) bool {
 	return syn.Seq.After(c.rcv.nxt)
 }
 
+// MayReuse reports whether the program may open a connection between the same two
+// ends anew although this one is in TIME-WAIT, for at least that long: with timestamps
+// its first segment will be known to be younger than all that was (RFC 6191 section 2).
+func (c *Conn) MayReuse(now, least Time) bool {
+	return c.State == TimeWait && c.has(flagTimestamps) && now-(c.timers.at[timerLife]-timeWait) >= least
+}
+
 // sndEdge returns the number behind the last one that the peer lets us send.
 func (c *Conn) sndEdge() seq.Number { return c.snd.una.Add(seq.Size(c.snd.wnd)) }

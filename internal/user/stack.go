@@ -280,6 +280,20 @@ func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, setup 
 	if err != nil {
 		return nil, err
 	}
+	if local.Port == 0 && sock.Dial(local.Addr, remote) {
+		if err = connected(ctx, sock); err == nil {
+			return sock, nil
+		}
+		sock.Close()
+		if err != unix.ECONNREFUSED {
+			return nil, err
+		}
+		// Whom the circuit leads to does not listen (any more). Somebody else may.
+		s.top.Forget(remote)
+		if sock, err = s.open(setup); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.during(ctx, sock, func(ctx context.Context) error {
 		return s.connect(ctx, sock, local, remote)
 	}); err != nil {
@@ -321,6 +335,11 @@ func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wi
 	if _, err := s.call(ctx, &m); err != nil {
 		return err
 	}
+	return connected(ctx, sock)
+}
+
+// connected waits until sock is connected, or ctx ends.
+func connected(ctx context.Context, sock *half.Socket) error {
 	stop := context.AfterFunc(ctx, func() { sock.SetDeadline(false, true, time.Unix(1, 0)) })
 	err := sock.Connected()
 	if !stop() {
