@@ -9,7 +9,7 @@ const (
 	maxChildren       = 1023  // ENFILE: a VCI has 10 bits for the stream, 0 is the server's
 	maxChildrenPerUID = 512   // EMFILE; root has no such limit
 	maxBindings       = 4096  // EMFILE: ports bound by one child
-	maxFlows          = 8192  // ENOBUFS: connections forwarded to one child
+	maxFlows          = 32768 // ENOBUFS: connections forwarded to one child
 	maxSyns           = 128   // SYNs given to one child and not answered; more are dropped, as by a full queue
 	maxPeers          = 4096  // circuits of one child whose peers learn of its death
 	maxTimeWaits      = 16384 // ENOBUFS: the child keeps what is too much

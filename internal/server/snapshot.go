@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/wire"
 )
@@ -20,6 +21,7 @@ type Snapshot struct {
 	Ring     ring.StationCounters
 
 	TimeWaits int // connections in TIME-WAIT whose child has ended
+	NIC       nic.Counters
 }
 
 // ChildInfo is what a server knows of one child.
@@ -37,8 +39,15 @@ type ChildInfo struct {
 // Snapshot returns the server's present state.
 func (s *Server) Snapshot() Snapshot {
 	snap := Snapshot{
-		RingID: s.RingID(), Addrs: slices.Clone(s.cfg.Addrs), Hosts: s.station.Hosts(),
-		Counters: s.counters.snapshot(), Ring: s.station.Counters(), TimeWaits: s.timeWaits.count(),
+		RingID: s.RingID(), Addrs: slices.Clone(s.cfg.Addrs), Counters: s.counters.snapshot(),
+		TimeWaits: s.timeWaits.count(),
+	}
+	if s.station != nil {
+		snap.Hosts, snap.Ring = s.station.Hosts(), s.station.Counters()
+	}
+	if s.nic != nil {
+		snap.NIC, _ = s.nic.Counters()
+		snap.Addrs = append(snap.Addrs, s.nic.Addrs()...)
 	}
 	s.mu.Lock()
 	var ready []*child
