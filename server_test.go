@@ -130,24 +130,72 @@ func TestOwnServerKilled(t *testing.T) {
 	testhost.WantGone(t, 5*time.Second, child)
 }
 
-func TestServerComesBack(t *testing.T) {
-	server, host, address := distant(t, "echo")
+// With USERTCP_WAIT calls wait until there is a server again, those of programs
+// that have a child and those of programs that have none.
+func TestDialWaitsForTheServer(t *testing.T) {
+	dir := testhost.Dir(t)
+	h, server := testhost.StartProcess(t, dir, testhost.Addrs(1)...)
+	useServer(t, h.Socket)
+	t.Setenv("USERTCP_WAIT", "15s")
+	a, b := pair(t)
+	defer a.Close()
+	defer b.Close()
 	server.Kill(syscall.SIGKILL)
 	server.Wait()
-	testhost.Restart(t, filepath.Dir(host.Socket), host, testhost.Addrs(2)...)
-	// Nobody listens there any more as far as the new server knows.
-	within(t, 3*time.Second, func() {
-		_, err := DialTimeout("tcp", address, 5*time.Second)
-		wantError(t, err, "dial", syscall.ECONNREFUSED)
-	})
-	e := testhost.Run(t, host.Socket, "echo", "10.1.0.2:0")
+	e := testhost.Run(t, h.Socket, "echo", "10.1.0.1:81")
+	listened := make(chan error, 1)
+	go func() {
+		l, err := Listen("tcp", "10.1.0.1:80")
+		if err == nil {
+			defer l.Close()
+		}
+		listened <- err
+	}()
+	select {
+	case err := <-listened:
+		t.Fatalf("Listen has not waited: %v", err)
+	case <-time.After(pause):
+	}
+	testhost.Restart(t, dir, h, testhost.Addrs(1)...)
+	if err := <-listened; err != nil {
+		t.Fatal(err)
+	}
 	childOf(t, e)
 	c, err := DialTimeout("tcp", e.Want("listening"), 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.SetDeadline(time.Now().Add(5 * time.Second))
-	write(t, c, "new server, new program")
-	want(t, c, "new server, new program")
+	write(t, c, "patience")
+	want(t, c, "patience")
 	finish(t, c)
+}
+
+// The listener of a program that knows nothing of it is the new server's, and so
+// are its connections' ports.
+func TestServerComesBack(t *testing.T) {
+	server, host, address := distant(t, "echo")
+	c, err := DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, "before")
+	want(t, c, "before")
+	server.Kill(syscall.SIGKILL)
+	server.Wait()
+	testhost.Restart(t, filepath.Dir(host.Socket), host, testhost.Addrs(2)...)
+	write(t, c, "after")
+	want(t, c, "after")
+	finish(t, c)
+	c, err = DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	write(t, c, "new server, old listener")
+	want(t, c, "new server, old listener")
+	finish(t, c)
+	// The port is in use, for programs that come now.
+	e := testhost.Run(t, host.Socket, "listen", address)
+	e.Wait()
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,11 +26,16 @@ const mtu = pool.MaxPDU
 // child is the state of the process.
 type child struct {
 	cfg     config
-	control *message.Caller
-	frames  *message.Channel
+	started time.Time
+	link    atomic.Pointer[link] // to the server
 	user    *message.Channel
 	userPid int
 	userFd  int // its pidfd
+
+	userFile *os.File      // the channel's descriptor, for the next server
+	began    chan struct{} // closed when there is a segment
+	legacy   chan legacy   // of the child before this one
+	coming   legacy        // as far as it has come
 
 	seg    *shm.Segment
 	bell   *shm.Segment
@@ -39,7 +45,11 @@ type child struct {
 
 	circuits sync.Mutex                // one change of circuits at a time
 	waiting  map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
-	points   bindPoints
+	record   record
+	agreed   sync.RWMutex    // held while the server's word is on its way into record
+	kept     map[uint16]bool // circuits that the server keeps for a successor; c.circuits is held
+	sockets  [socketLocks]sync.Mutex
+	leases   leases
 	requests chan struct{} // room for requests in progress
 	kick     chan struct{} // there may be live connections
 	ended    chan struct{} // closed when the application has gone
@@ -48,16 +58,15 @@ type child struct {
 // maxRequests is how many of the application's requests are worked on at once.
 const maxRequests = 64
 
-func newChild(cfg config, control, frames, user *message.Channel) (*child, error) {
+func newChild(cfg config, control, frames, user *message.Channel, userFile *os.File) (*child, error) {
 	c := &child{
-		cfg: cfg, frames: frames, user: user,
+		cfg: cfg, user: user, userFile: userFile, started: time.Now(),
+		began: make(chan struct{}), legacy: make(chan legacy, 1),
 		waiting:  map[wire.VCI][]waitingSyn{},
+		kept:     map[uint16]bool{},
 		requests: make(chan struct{}, maxRequests),
 		kick:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
-	}
-	if err := c.makeSegment(); err != nil {
-		return nil, err
 	}
 	c.userFd = -1 // already dead, if it can't be opened
 	if pid, _, _, err := user.Peer(); err == nil {
@@ -66,8 +75,19 @@ func newChild(cfg config, control, frames, user *message.Channel) (*child, error
 			c.userFd = fd
 		}
 	}
-	c.control = message.NewCaller(control, message.Child, message.Server, c.fromServer)
+	c.link.Store(newLink(control, frames, c.fromServer))
 	return c, nil
+}
+
+// begin makes the segment, or takes over that of the child that was before.
+func (c *child) begin() error {
+	if c.cfg.successor {
+		return c.succeed()
+	}
+	if err := c.makeSegment(); err != nil {
+		return err
+	}
+	return c.useSegment()
 }
 
 // makeSegment makes all that the application will share with its child.
@@ -76,7 +96,7 @@ func (c *child) makeSegment() error {
 	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(ring.Specs())...); err != nil {
 		return err
 	}
-	if err := errors.Join(half.Initialise(c.seg, mtu), ring.Initialise(c.seg, c.cfg.crc)); err != nil {
+	if err := errors.Join(half.Initialise(c.seg, mtu), half.CheckPorts(c.seg), ring.Initialise(c.seg, c.cfg.crc)); err != nil {
 		return err
 	}
 	if c.bell, err = ring.NewBellPage(); err != nil {
@@ -87,6 +107,11 @@ func (c *child) makeSegment() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// useSegment makes the bottom half on the segment.
+func (c *child) useSegment() error {
 	bell, err := shm.One[shm.Bell](c.bell, ring.SectionBell)
 	if err != nil {
 		return err
@@ -102,14 +127,16 @@ func (c *child) makeSegment() error {
 
 // serve works until the application has gone and all its connections have ended.
 func (c *child) serve() error {
+	close(c.began)
+	c.tell(c.keptMemory())
 	hello := message.Message{
-		Type: message.InitReply, N: message.Version, VCI: c.cfg.vci,
-		Files: []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()},
+		Type: message.InitReply, N: message.Version, VCI: c.cfg.vci, Socket: uint32(os.Getpid()), Files: c.memoryFiles(),
 	}
-	if err := c.user.SendMessage(&hello); err != nil {
+	if err := c.user.SendMessage(&hello); err != nil && !c.cfg.successor {
 		return fmt.Errorf("application %d: %w", c.userPid, err)
 	}
-	go c.receiveFrames()
+	go c.receiveFrames(c.link.Load())
+	go c.awaitServers()
 	go c.receiveRequests()
 	go c.hear()
 	return c.tick()
@@ -161,9 +188,15 @@ func (c *child) tick() error {
 	}
 }
 
+// memoryFiles are the descriptors of all that the application shares with its child.
+func (c *child) memoryFiles() []int {
+	return []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()}
+}
+
 // leave tells the server, if it is there still, that the child ends.
 func (c *child) leave() error {
-	if err := c.control.Close(); !errors.Is(err, net.ErrClosed) {
+	c.tell(message.Message{Type: message.Keep, N: message.KeepEnd})
+	if err := c.link.Load().control.Close(); !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil

@@ -23,8 +23,16 @@ const maxWaiting = 256
 
 // fromServer takes the server's messages: a SYN for a port of this application.
 func (c *child) fromServer(m *message.Message) {
+	if m.Type == message.Keep {
+		c.inherit(m)
+	}
 	if m.Type != message.Syn {
 		return
+	}
+	select {
+	case <-c.began:
+	default:
+		return // it comes again
 	}
 	c.circuits.Lock()
 	defer c.circuits.Unlock()
@@ -56,16 +64,18 @@ func (c *child) take(s waitingSyn, circuit uint16) {
 // forward has the server forward the packets of a connection without a circuit
 // to this child, even when nobody listens any more (paper appendix A.3).
 func (c *child) forward(flow wire.Flow) {
-	m := message.Message{Type: message.Forward, Op: message.OpOpen, Local: flow.Local, Remote: flow.Remote}
-	if _, errno := c.ask(&m); errno == 0 && !c.bottom.RegisterFlow(flow) {
-		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Local: flow.Local, Remote: flow.Remote})
+	m := message.Message{Type: message.Forward, Op: message.OpOpen, Socket: message.NoSocket, Local: flow.Local, Remote: flow.Remote}
+	if _, errno := c.agree(&m, func(*message.Message) { c.record.forward(message.NoSocket, flow, nil) }); errno != 0 {
+		return
+	}
+	if !c.bottom.RegisterFlow(flow) {
+		c.giveBack(message.NoSocket, half.RegisteredFlow, flow)
 	}
 }
 
 // divert tells the server what has become of a SYN.
 func (c *child) divert(id uint32, errno unix.Errno) {
-	m := message.Message{Type: message.Divert, ID: id, Errno: uint32(errno)}
-	_ = c.control.Channel().SendMessage(&m) // a server that is gone need not know
+	c.tell(message.Message{Type: message.Divert, ID: id, Errno: uint32(errno)})
 }
 
 // circuitTo returns the circuit to a peer, and begins one if there is none.
@@ -98,16 +108,16 @@ func (c *child) circuitTo(peer wire.VCI) (i uint16, up bool, err error) {
 		Type: ring.FrameAttach, Src: c.cfg.vci, Dst: peer, N: c.offerVersion(),
 		Files: ring.Peer{Memory: ro, Bell: bell, Top: c.doors[0].Fd(), Bottom: c.doors[1].Fd()}.Files(),
 	}
-	return i, false, ring.SendFrame(c.frames, &f)
+	return i, false, ring.SendFrame(c.link.Load().frames, &f)
 }
 
 // receiveFrames takes the server's frames until it has gone: connections that
 // have a circuit go on then.
-func (c *child) receiveFrames() {
+func (c *child) receiveFrames(l *link) {
 	buf := make([]byte, ring.MaxFrame)
 	for {
 		var f ring.Frame
-		if err := ring.RecvFrame(c.frames, buf, &f); err != nil {
+		if err := ring.RecvFrame(l.frames, buf, &f); err != nil {
 			if ring.IsBadFrame(err) {
 				continue
 			}
@@ -125,6 +135,10 @@ func (c *child) frame(f *ring.Frame) {
 		return
 	case ring.FrameDetach:
 		c.detach(f.Src)
+	case ring.FrameLease:
+		c.peerLeases(f)
+	case ring.FrameLeased:
+		c.leasesKnown(f)
 	case ring.FramePDU:
 		c.bottom.Arrive(f.Packet(), pool.NoCircuit)
 	case ring.FrameUnreachable:
@@ -151,10 +165,13 @@ func (c *child) attach(f *ring.Frame) {
 		p.Close()
 		return
 	}
+	c.keepCircuit(i, f.Src, p)
+	c.bottom.ForgetCircuit(i)
 	c.bottom.Change(func() { err = c.driver.Complete(i, p) })
 	if err != nil {
 		return
 	}
+	c.circuitUp(i)
 	for _, s := range c.waiting[f.Src] {
 		c.take(s, i)
 	}
@@ -198,6 +215,7 @@ func (c *child) detach(peer wire.VCI) {
 		c.driver.Close(peer)
 		c.driver.Collect()
 	})
+	c.forgetCircuits()
 	for _, s := range c.waiting[peer] {
 		c.take(s, pool.NoCircuit)
 	}
@@ -206,5 +224,5 @@ func (c *child) detach(peer wire.VCI) {
 
 // send sends a frame to the server; one that gets lost is as a packet that does.
 func (c *child) send(f *ring.Frame) {
-	_ = ring.SendFrame(c.frames, f)
+	_ = ring.SendFrame(c.link.Load().frames, f)
 }

@@ -21,6 +21,7 @@ const (
 	controlFd = 3 + iota // to the server: messages
 	framesFd             // to the server: frames
 	userFd               // to the application: messages
+	meetingFd            // where the next server finds the child: a socket, bound
 )
 
 // Main is the child process: it returns its exit status when all connections
@@ -41,9 +42,10 @@ func Main(args []string) int {
 }
 
 type config struct {
-	vci   wire.VCI
-	addrs []netip.Addr
-	crc   bool
+	vci       wire.VCI
+	addrs     []netip.Addr
+	crc       bool
+	successor bool
 }
 
 func parse(args []string) (config, error) {
@@ -52,6 +54,7 @@ func parse(args []string) (config, error) {
 	f.SetOutput(io.Discard)
 	vci := f.Uint("vci", 0, "the pool's VCI")
 	f.BoolVar(&cfg.crc, "crc", false, "AAL-5 CRC-32 on every PDU")
+	f.BoolVar(&cfg.successor, "successor", false, "take over what a child that has ended has left")
 	f.Func("addr", "an address of the host", func(s string) error {
 		a, err := netip.ParseAddr(s)
 		cfg.addrs = append(cfg.addrs, a)
@@ -71,8 +74,14 @@ func parse(args []string) (config, error) {
 func run(cfg config) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM)
-	// Ctrl-C and the like are meant for the application.
-	signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	// Ctrl-C and the like are meant for the application; whoever read what we say
+	// may have gone.
+	signal.Ignore(unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
+	user, err := dupFile(userFd) // for whoever takes over
+	if err != nil {
+		return fmt.Errorf("descriptor %d: %w", userFd, err)
+	}
+	unix.CloseOnExec(meetingFd)
 	var ch [3]*message.Channel
 	for i, fd := range [3]int{controlFd, framesFd, userFd} {
 		var err error
@@ -80,7 +89,10 @@ func run(cfg config) error {
 			return err
 		}
 	}
-	c, err := newChild(cfg, ch[0], ch[1], ch[2])
+	c, err := newChild(cfg, ch[0], ch[1], ch[2], user)
+	if err == nil {
+		err = c.begin()
+	}
 	if err != nil {
 		r := message.Message{Type: message.InitReply, Errno: uint32(unix.ENOMEM), N: message.Version}
 		return errors.Join(err, ch[2].SendMessage(&r))

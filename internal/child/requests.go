@@ -1,8 +1,6 @@
 package child
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,11 +11,21 @@ import (
 	"usertcp/internal/wire"
 )
 
+// socketLocks is how many requests, of different sockets, may go on at once.
+const socketLocks = 64
+
 // serverTimeout is how long the child waits for an answer of its server.
 const serverTimeout = 4 * time.Second
 
 // request does what the application asks for, and answers.
 func (c *child) request(m *message.Message) {
+	// Requests of one socket come one after the other, so that one that comes
+	// again, since a child has died over it, finds what the first has done.
+	if m.Type != message.NewSocket {
+		l := &c.sockets[m.Socket%socketLocks]
+		l.Lock()
+		defer l.Unlock()
+	}
 	r := message.Message{Type: message.GeneralReply, ID: m.ID, Socket: m.Socket, Local: m.Local}
 	var errno unix.Errno
 	switch m.Type {
@@ -44,20 +52,6 @@ func (c *child) request(m *message.Message) {
 	}
 }
 
-// ask sends a request to the server and returns its answer.
-func (c *child) ask(m *message.Message) (message.Message, unix.Errno) {
-	ctx, cancel := context.WithTimeout(context.Background(), serverTimeout)
-	defer cancel()
-	r, err := c.control.Call(ctx, m)
-	switch {
-	case errors.Is(err, message.ErrEnded):
-		return r, unix.EHOSTDOWN
-	case err != nil:
-		return r, unix.ETIMEDOUT
-	}
-	return r, unix.Errno(r.Errno)
-}
-
 // linkFiles returns the descriptors of a circuit.
 func (c *child) linkFiles(n uint32) (files []int, errno unix.Errno) {
 	errno = unix.ENOENT
@@ -71,80 +65,84 @@ func (c *child) linkFiles(n uint32) (files []int, errno unix.Errno) {
 	return files, errno
 }
 
-// bind takes a local address, from the kernel first if it is the kernel's too
-// (paper section 4.4.5).
+// bind takes a local address.
 func (c *child) bind(m *message.Message) (wire.Endpoint, unix.Errno) {
-	for range bindTries {
-		r, errno := c.ask(&message.Message{Type: message.Listen, Op: message.OpBind, Socket: m.Socket, Local: m.Local, N: m.N})
-		if errno != 0 {
-			return m.Local, errno
-		}
-		errno = c.points.take(m.Socket, r.Local, c.cfg.addrs, m.N != 0)
-		if errno == 0 {
-			if !c.bottom.Register(m.Socket, half.RegisteredBind) {
-				c.giveBack(m.Socket, half.RegisteredBind, wire.Flow{})
-				return m.Local, unix.EBADF
-			}
-			return r.Local, 0
-		}
-		c.ask(&message.Message{Type: message.Listen, Op: message.OpClose, Socket: m.Socket, Local: r.Local})
-		if m.Local.Port != 0 || errno != unix.EADDRINUSE {
-			return m.Local, errno
-		}
+	if local, ok := c.record.bound(m.Socket); ok { // the child before this one has taken it
+		return local, 0
 	}
-	return m.Local, unix.EADDRINUSE
+	r, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpBind, Socket: m.Socket, Local: m.Local, N: m.N}, func(r *message.Message) {
+		c.record.bind(m.Socket, r.Local, m.N != 0, r.Files)
+	})
+	if errno != 0 {
+		return m.Local, errno
+	}
+	if !c.bottom.Register(m.Socket, half.RegisteredBind) {
+		c.giveBack(m.Socket, half.RegisteredBind, wire.Flow{})
+		return m.Local, unix.EBADF
+	}
+	return r.Local, 0
 }
-
-// bindTries is how many ports are tried that the ring has free but the kernel
-// has not.
-const bindTries = 16
 
 // listen lets SYNs for the address come that was bound before.
 func (c *child) listen(m *message.Message) unix.Errno {
-	_, errno := c.ask(&message.Message{Type: message.Listen, Op: message.OpListen, Socket: m.Socket, Local: m.Local, N: m.N})
+	_, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpListen, Socket: m.Socket, Local: m.Local, N: m.N}, func(*message.Message) {
+		c.record.listen(m.Socket)
+	})
 	return errno
 }
 
 // connect takes a connection and sends its SYN.
 func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
-	for range bindTries {
-		r, errno := c.ask(&message.Message{Type: message.Forward, Op: message.OpOpen, Socket: m.Socket, Local: m.Local, Remote: m.Remote})
+	flow, ok := c.record.opened(m.Socket) // by the child before this one
+	if ok && c.bottom.Begun(m.Socket, flow) {
+		return flow.Local, 0
+	}
+	if !ok {
+		_, errno := c.agree(&message.Message{Type: message.Forward, Op: message.OpOpen, Socket: m.Socket, Local: m.Local, Remote: m.Remote}, func(r *message.Message) {
+			flow = wire.Flow{Local: r.Local, Remote: m.Remote}
+			c.record.forward(m.Socket, flow, r.Files)
+		})
 		if errno != 0 {
 			return m.Local, errno
 		}
-		flow := wire.Flow{Local: r.Local, Remote: m.Remote}
-		if !c.points.has(m.Socket) {
-			errno = c.points.take(m.Socket, r.Local, c.cfg.addrs, true)
-		}
-		if errno == 0 {
-			return r.Local, c.begin(m.Socket, flow)
-		}
-		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Socket: m.Socket, Local: r.Local, Remote: m.Remote})
-		if m.Local.Port != 0 || errno != unix.EADDRINUSE {
-			return m.Local, errno
-		}
 	}
-	return m.Local, unix.EADDRNOTAVAIL
+	if c.bottom.Register(m.Socket, half.RegisteredFlow) && c.bottom.Connect(m.Socket, flow, pool.NoCircuit) {
+		if m.Local.Port == 0 {
+			go c.opened()
+		}
+		return flow.Local, 0
+	}
+	c.giveBack(m.Socket, half.RegisteredFlow, flow)
+	return m.Local, unix.EBADF
 }
 
-func (c *child) begin(socket uint32, flow wire.Flow) unix.Errno {
-	if c.bottom.Register(socket, half.RegisteredFlow) && c.bottom.Connect(socket, flow, pool.NoCircuit) {
-		return 0
+// agree asks the server for something and notes what it has given, so that no new
+// server comes in between.
+func (c *child) agree(m *message.Message, note func(*message.Message)) (message.Message, unix.Errno) {
+	c.agreed.RLock()
+	defer c.agreed.RUnlock()
+	r, errno := c.ask(m)
+	if errno == 0 {
+		note(&r)
 	}
-	c.giveBack(socket, half.RegisteredFlow, flow)
-	return unix.EBADF
+	return r, errno
 }
 
 // giveBack tells the server what is free again, and closes the kernel's bind
-// point last.
+// points last.
 func (c *child) giveBack(socket uint32, what half.Registered, flow wire.Flow) {
+	c.agreed.RLock()
+	defer c.agreed.RUnlock()
 	if what&half.RegisteredFlow != 0 {
+		if own, ok := c.record.opened(socket); ok {
+			flow = own // a connection that was not begun has none yet
+		}
 		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Socket: socket, Local: flow.Local, Remote: flow.Remote})
 	}
 	if what&half.RegisteredBind != 0 {
 		c.ask(&message.Message{Type: message.Listen, Op: message.OpClose, Socket: socket})
 	}
-	c.points.drop(socket)
+	c.record.drop(socket, what, flow)
 }
 
 // set changes a limit of the pool, or an option of a bind point.
@@ -159,7 +157,7 @@ func (c *child) set(m *message.Message) unix.Errno {
 			return unix.EINVAL
 		}
 	default:
-		return c.points.reuse(m.Socket, m.N != 0)
+		return c.record.reuse(m.Socket, m.N != 0)
 	}
 	return 0
 }

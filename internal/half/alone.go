@@ -51,11 +51,23 @@ func (s *Socket) Connect(flow wire.Flow, circuit uint16) error {
 	return nil
 }
 
-// SetNonblock makes calls that would wait fail with EAGAIN.
+// SetNonblock makes calls that would wait fail with EAGAIN. Who asks for urgent
+// data does never wait in the kernel, and does not wait after this.
 func (s *Socket) SetNonblock(on bool) {
 	s.t.enter()
-	s.rd.nonblock, s.wr.nonblock = on, on
+	s.rd.nonblock, s.wr.nonblock, s.ur.nonblock = on, on, true
 	s.t.leave()
+}
+
+// StopReading is shutdown(SHUT_RD) of Linux: a reader does not wait any more, but
+// finds what has come, and what still comes. CloseRead gives that up.
+func (s *Socket) StopReading() {
+	t := s.t
+	t.enter()
+	s.deaf = true
+	t.signal(&s.rd)
+	t.signal(&s.ur)
+	t.leave()
 }
 
 // State returns a copy of the connection, for whoever wants to look.
@@ -72,8 +84,8 @@ func (s *Socket) Ready() (read, write bool) {
 	defer t.leave()
 	c := &t.conns[s.i]
 	have, fin := c.Readable()
-	read = have > 0 || fin || c.State == tcp.Closed || t.aux[s.i].acceptHead != 0
-	return read, c.SendSpace() > 0 || c.Error != tcp.ErrNone
+	read = have > 0 && have >= c.Opt.RcvLowat || fin || s.deaf || c.State == tcp.Closed || t.aux[s.i].acceptHead != 0
+	return read, c.Writable() || c.Error != tcp.ErrNone
 }
 
 // Failure returns why the connection has ended, if it has.

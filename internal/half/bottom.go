@@ -286,6 +286,9 @@ func (b *Bottom) ProgramEnded(dead func() bool) {
 	b.bury()
 	b.ended = true
 	b.ctl.programEnd = 1
+	for n := 0; n < 64 && b.turn(); n++ {
+		// What lies in the pool has arrived, and counts as unread.
+	}
 	for i := range b.ctl.conns.Fresh {
 		if b.aux[i].use == useProgram {
 			b.closeSocket(i)

@@ -385,6 +385,8 @@ func TestDriverThatCutsSegmentsGetsTrains(t *testing.T) {
 			b.drv.offload = x.offload
 			from, to, _ := b.pair()
 			b.top.Half.conns[from].Opt.LeastTrain = 60
+			b.drv.see = func(*pool.Packet) {}
+			b.stream(from, to, []byte("the first data takes an option of accurate ECN along"))
 			b.drv.see = func(p *pool.Packet) {
 				want := uint16(0)
 				if p.Payload > mss {

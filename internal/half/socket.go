@@ -145,7 +145,14 @@ func (s *Socket) Accept() (*Socket, error) {
 const small = 2048
 
 // Read reads what has arrived, at least one octet unless p is empty.
-func (s *Socket) Read(p []byte) (int, error) {
+func (s *Socket) Read(p []byte) (int, error) { return s.receive(p, true) }
+
+// Peek reads as Read does, and leaves what it has read for the next: MSG_PEEK of
+// the kernel.
+func (s *Socket) Peek(p []byte) (int, error) { return s.receive(p, false) }
+
+// receive is Read, or if it does not take what it reads, Peek.
+func (s *Socket) receive(p []byte, take bool) (int, error) {
 	s.rmu.Lock()
 	defer s.rmu.Unlock()
 	t := s.t
@@ -169,7 +176,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 		t.leave()
 		return 0, syscall.EIO
 	}
-	return s.read(p[:min(len(p), int(have))]), nil
+	return s.read(p[:min(len(p), int(have))], take), nil
 }
 
 // end is what Read returns when there is nothing left to read.
@@ -180,9 +187,9 @@ func (s *Socket) end(fin bool) error {
 	return io.EOF
 }
 
-// read copies from the receive queue. It is called with the lock and gives it
-// back.
-func (s *Socket) read(p []byte) int {
+// read copies from the receive queue, and takes what it has copied. It is called
+// with the lock and gives it back.
+func (s *Socket) read(p []byte, take bool) int {
 	t := s.t
 	var spans [16][]byte
 	k, n := t.peek(s.i, len(p), spans[:])
@@ -196,7 +203,7 @@ func (s *Socket) read(p []byte) int {
 	if n > small {
 		t.enter()
 	}
-	if t.deserted() == nil {
+	if take && t.deserted() == nil {
 		t.consume(s.i, n)
 		t.settle()
 	}
@@ -205,15 +212,28 @@ func (s *Socket) read(p []byte) int {
 }
 
 // Write sends p: when it returns, all of it lies in the segment.
-func (s *Socket) Write(p []byte) (int, error) { return s.writeAll(p, false) }
+func (s *Socket) Write(p []byte) (int, error) { return s.writeAll(p, written) }
 
-// writeAll sends p, whose last octet may be urgent.
-func (s *Socket) writeAll(p []byte, urgent bool) (int, error) {
+// WriteMore sends p and says that more comes: MSG_MORE of the kernel. What fills no
+// segment waits for it, but not for long.
+func (s *Socket) WriteMore(p []byte) (int, error) { return s.writeAll(p, writtenMore) }
+
+// manner is what a Write says of its octets.
+type manner uint8
+
+const (
+	written       manner = iota
+	writtenMore          // more comes
+	writtenUrgent        // the last one is urgent
+)
+
+// writeAll sends p.
+func (s *Socket) writeAll(p []byte, how manner) (int, error) {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
 	done := 0
 	for {
-		n, err := s.write(p[done:], urgent)
+		n, err := s.write(p[done:], how)
 		if done += n; err != nil || done == len(p) {
 			return done, err
 		}
@@ -225,7 +245,7 @@ func (s *Socket) writeAll(p []byte, urgent bool) (int, error) {
 const writeMax = 64 << 10
 
 // write sends the first part of p.
-func (s *Socket) write(p []byte, urgent bool) (int, error) {
+func (s *Socket) write(p []byte, how manner) (int, error) {
 	t := s.t
 	c := &t.conns[s.i]
 	var r reservation
@@ -249,9 +269,10 @@ func (s *Socket) write(p []byte, urgent bool) (int, error) {
 		return 0, err
 	}
 	if t.reserve(s.i, want, &r) == 0 {
+		s.lacksSpace()
 		err := t.wait(&s.wr, func() bool {
 			// Asked more than once: what is reserved stays reserved.
-			if r.n > 0 || s.writable() != nil || t.reserve(s.i, want, &r) > 0 {
+			if r.n > 0 || s.writable() != nil || c.Writable() && t.reserve(s.i, want, &r) > 0 {
 				return true
 			}
 			if c.SendSpace() > 0 {
@@ -268,27 +289,53 @@ func (s *Socket) write(p []byte, urgent bool) (int, error) {
 			return 0, err
 		}
 	}
+	valid := true
 	if r.bytes > small {
+		repairs := t.ctl.Counters.Repairs
 		t.leave()
 		r.fill(p)
 		t.enter()
+		valid = t.ctl.Counters.Repairs == repairs
 	} else {
 		r.fill(p)
 	}
-	if err := t.deserted(); err != nil {
+	if err := t.deserted(); err != nil || !valid {
 		t.leave()
-		return 0, err
+		return 0, err // what was reserved is no more: it is written again
 	}
-	ok := t.send(s.i, &r)
-	if ok && urgent && r.bytes == len(p) {
-		t.sendUrgent(s.i)
-	}
+	ok := s.queue(&r, len(p), how)
 	t.settle()
 	t.leave()
 	if !ok {
 		return 0, nil // the next round finds out why
 	}
 	return r.bytes, nil
+}
+
+// lacksSpace lets the engine know that the program waits for room.
+func (s *Socket) lacksSpace() {
+	t := s.t
+	if t.conns[s.i].SendSpace() == 0 {
+		t.begin(s.i).LacksSpace(t.now)
+		t.commit(s.i)
+	}
+}
+
+// queue puts what was reserved and filled, the first octets of size, into the send
+// queue. It reports false if the connection sends no more.
+func (s *Socket) queue(r *reservation, size int, how manner) bool {
+	t := s.t
+	if !t.send(s.i, r) {
+		return false
+	}
+	switch {
+	case how == writtenUrgent && r.bytes == size:
+		t.sendUrgent(s.i)
+	case how == writtenMore:
+		t.begin(s.i).MoreComes()
+		t.commit(s.i)
+	}
+	return true
 }
 
 // writable returns why the connection takes no data, for good.

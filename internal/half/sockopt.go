@@ -57,7 +57,7 @@ var sockopts = map[optionName]sockopt{
 
 	// Linux has these as sysctls of the host: net.ipv4.tcp_ecn and
 	// net.ipv4.tcp_mtu_probing. Here each socket has its own.
-	{LevelUser, OptionECN}:               number(func(o *tcp.ConnOptions) *uint8 { return &o.ECN }, tcp.ECNOff, tcp.ECNPassive),
+	{LevelUser, OptionECN}:               number(func(o *tcp.ConnOptions) *uint8 { return &o.ECN }, tcp.ECNOff, tcp.ECNPassiveAccurate),
 	{LevelUser, OptionMTUProbing}:        number(func(o *tcp.ConnOptions) *uint8 { return &o.MTUProbe }, tcp.MTUProbeOff, tcp.MTUProbeOn),
 	{LevelUser, OptionUserTimeoutOption}: flag(func(o *tcp.ConnOptions) *uint8 { return &o.UserTimeoutOption }),
 	{LevelUser, OptionSndMax}:            number(func(o *tcp.ConnOptions) *uint32 { return &o.SndMax }, 0, maxBuffer),
@@ -236,7 +236,23 @@ func (s *Socket) SetOption(level, name, value int) error {
 	if err == nil {
 		err = bad
 	}
+	if err == nil && value != 0 && level == unix.IPPROTO_TCP && name == unix.TCP_NODELAY {
+		s.push()
+	}
 	return err
+}
+
+// push sends what is queued, even if it is corked: TCP_NODELAY does, as in Linux.
+func (s *Socket) push() {
+	t := s.t
+	t.enter()
+	defer t.leave()
+	if s.closing {
+		return
+	}
+	t.begin(s.i).Push()
+	t.commit(s.i)
+	t.settle()
 }
 
 // Option returns an option of the socket. Of a connection TCP_MAXSEG is the

@@ -86,7 +86,7 @@ func (s *Socket) WriteUrgent(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, syscall.EINVAL // there is no urgent nothing
 	}
-	return s.writeAll(p, true)
+	return s.writeAll(p, writtenUrgent)
 }
 
 // ReadUrgent waits for an urgent octet and returns it. It returns EINVAL if

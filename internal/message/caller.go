@@ -47,8 +47,9 @@ type Caller struct {
 }
 
 type call struct {
-	want  Type
-	reply chan Message // room for one
+	request Message
+	want    Type
+	reply   chan Message // room for one
 }
 
 // NewCaller starts receiving on ch, on which self talks to peer. Messages that
@@ -168,7 +169,7 @@ func (c *Caller) enter(m *Message) (*call, error) {
 		}
 	}
 	m.ID = c.lastID
-	w := &call{want: replies[m.Type], reply: make(chan Message, 1)}
+	w := &call{request: *m, want: replies[m.Type], reply: make(chan Message, 1)}
 	c.waiting[m.ID] = w
 	return w, nil
 }
@@ -234,4 +235,19 @@ func (c *Caller) deliver(m *Message) {
 	}
 	delete(c.waiting, m.ID)
 	w.reply <- *m // has room, since a call takes one reply only
+}
+
+// Resend sends all requests that wait for their reply once more: the peer's
+// successor, on the same channel, may not know of them. Their replies may come
+// twice, so that they have to be such as can be repeated.
+func (c *Caller) Resend() {
+	c.mu.Lock()
+	again := make([]Message, 0, len(c.waiting))
+	for _, w := range c.waiting {
+		again = append(again, w.request)
+	}
+	c.mu.Unlock()
+	for i := range again {
+		_ = c.ch.SendMessage(&again[i]) // if that fails the channel has ended, and with it the call
+	}
 }

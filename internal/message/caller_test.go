@@ -204,3 +204,39 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 		}
 	}
 }
+
+// A request that a dead peer has taken and not answered is sent again to its
+// successor; the answer to both may come.
+func TestRequestsThatWaitAreSentAgain(t *testing.T) {
+	requests := make(chan Message, 4)
+	user, peer := callers(t, func(_ *Channel, m *Message) { requests <- *m })
+	answered := make(chan uint16)
+	go func() {
+		r, err := user.Call(t.Context(), &Message{Type: Bind, Socket: 9})
+		if err != nil {
+			t.Error(err)
+		}
+		answered <- r.Local.Port
+	}()
+	first := <-requests
+	user.Resend()
+	second := <-requests
+	if first.ID != second.ID || second.Socket != 9 {
+		t.Errorf("first %+v, then %+v", first, second)
+	}
+	for port := range uint16(2) {
+		r := Message{Type: BindReply, ID: first.ID}
+		r.Local.Port = 1 + port
+		peer.Channel().SendMessage(&r)
+	}
+	if port := <-answered; port != 1 {
+		t.Errorf("the call returned answer %d, want the first", port)
+	}
+	waitFor(t, "the second answer", func() bool { return user.Late() == 1 })
+	user.Resend() // nothing waits any more
+	select {
+	case m := <-requests:
+		t.Errorf("sent again: %+v", m)
+	case <-time.After(20 * time.Millisecond):
+	}
+}

@@ -229,6 +229,14 @@ func longest(from, to Party) int {
 	return headerLen
 }
 
+// RemoteName returns the path that the other end is bound to, "" if it is not.
+func (c *Channel) RemoteName() string {
+	if a := c.conn.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return ""
+}
+
 // Peer returns the process id, user id and group id of the process that made or
 // dialled the other end (SO_PEERCRED). A pid is -1 where there is none to see.
 func (c *Channel) Peer() (pid, uid, gid int, err error) {

@@ -1,5 +1,5 @@
 // Package message is how the three kinds of process talk: the paper's 16
-// control messages (appendix A.3) under their names, and packets with file
+// control messages (appendix A.3) under their names and two of our own, and packets with file
 // descriptors over Unix SOCK_SEQPACKET sockets, so that the death of a peer is
 // seen as end of file. What a message makes a process do does not belong here.
 package message
@@ -30,7 +30,28 @@ const (
 	ConnectReply
 	GeneralReply
 
-	numTypes = iota
+	numPaper = iota
+)
+
+// Messages that the paper has not: what outlives a child or a server goes over to
+// its successor by them.
+const (
+	Keep Type = 1 + numPaper + iota
+	Adopt
+
+	numTypes = numPaper + iota
+)
+
+// What a Keep is about, in its N.
+const (
+	KeepEnd     = iota // of a list; from a child that ends: it ends in order
+	KeepUser           // Files: the child's end of the application's channel, and the child's meeting point; Socket=when it was started, s since 1970
+	KeepRing           // Files: the lock on the host's ring id
+	KeepMemory         // Files: segment, bell page, doorbells of the top half and the bottom half, and what else the driver has
+	KeepCircuit        // VCI=peer, Socket=its index, Files: own memory, then what the peer offered; none: it is no more
+	KeepBind           // Socket, Local, Op=listen if it listens, VCI=1 for SO_REUSEADDR; Files: the kernel's bind points
+	KeepFlow           // Socket, Local, Remote; Files: the kernel's bind points
+	KeepLease          // Local.Port=the first of a block of ports
 )
 
 // Party is one of the three kinds of process.
@@ -54,6 +75,7 @@ const (
 	OpClose     // Listen, Forward: give it back
 	OpOpen      // Forward: take a connection; Local.Port 0 asks for an ephemeral port
 	OpLink      // NewSocket: N is a link whose descriptors the application lacks
+	OpLease     // Listen: a block of ports for connections to be opened without asking
 )
 
 // MaxPDU is the longest PDU that a message carries, in octets.
@@ -62,11 +84,13 @@ const MaxPDU = 65535
 // MaxFiles is the largest number of descriptors that a message carries.
 const MaxFiles = 8
 
-// Version is the version of the messages and of the frames between servers.
-// Processes of different versions don't talk.
-const Version = 1
+// Version is the version of the messages. Processes of different versions don't talk.
+const Version = 2
 
-// Message is any of the 16 messages; the table below says which fields each uses.
+// NoSocket is the Socket of a Forward whose connection came in by a listener.
+const NoSocket = ^uint32(0)
+
+// Message is any of the messages; the table below says which fields each uses.
 type Message struct {
 	Type   Type
 	Op     Op
@@ -92,8 +116,8 @@ type form struct {
 
 // table documents the messages, and is what Decode checks against.
 var table = [numTypes + 1]form{
-	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=1 for SO_REUSEADDR, Op=listen, Op=close: take a port, let its SYNs come, give it back; General_Reply with Local"},
-	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local"},
+	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=1 for SO_REUSEADDR, Op=listen, Op=close: take a port, let its SYNs come, give it back; Op=lease: take a block of ports; General_Reply with Local (the first of a block), and the kernel's bind points"},
+	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local, and the kernel's bind points"},
 	Divert:       {"Divert", Child, Server, false, 0, "ID of a Syn, Errno: 0 if it was taken; EAGAIN, ENOBUFS, ENOMEM: dropped; else answered with RST"},
 	Syn:          {"Syn", Server, Child, true, 0, "PDU, VCI=connector's RxVCI, Socket listens, Local, Remote: a SYN came for a port of this child; Divert"},
 	Spawn:        {"Spawn", User, Server, false, 1, "N=version, Files: the child's end of a new channel; the server forks a child, which sends Init_Reply; General_Reply with VCI"},
@@ -104,10 +128,12 @@ var table = [numTypes + 1]form{
 	SetTxBufs:    {"Set_Tx_Bufs", User, Child, false, 0, "N=buffers: the pool's Tx limit; General_Reply"},
 	SetRxBufs:    {"Set_Rx_Bufs", User, Child, false, 0, "N=buffers: the pool's Rx limit; General_Reply"},
 	SetReuseAddr: {"Set_Reuse_Addr", User, Child, false, 0, "Socket, N=0 or 1; General_Reply"},
-	InitReply:    {"Init_Reply", Child, User, false, 4, "Errno, N=version, VCI=the pool's, Files: the segment, the pool's bell page and its eventfds"},
+	InitReply:    {"Init_Reply", Child, User, false, 4, "Errno, N=version, VCI=the pool's, Socket=the child's process id, Files: the segment, the pool's bell page and its eventfds"},
 	BindReply:    {"Bind_Reply", Child, User, false, 0, "Errno, Local"},
 	ConnectReply: {"Connect_Reply", Child, User, false, 0, "Errno, Local: the SYN has left, or why not"},
 	GeneralReply: {"General_Reply", Child | Server, User | Child, false, 8, "Errno, and what the request's row says"},
+	Keep:         {"Keep", Child | Server, Server | Child, false, 8, "N=what: the child tells what a successor of it, or of the server, needs, and gets the same when it takes over"},
+	Adopt:        {"Adopt", Server, Child, false, 2, "N=version, Files: channels for messages and frames: a new server takes the child over, which answers with all that it keeps"},
 }
 
 // String returns the message's name in the paper.

@@ -56,7 +56,7 @@ type PoolCounters struct {
 	Malformed uint64 // not IP and TCP as a driver writes it
 	Foreign   uint64 // source or peer that is not this pool's
 	Denied    uint64 // by the lists
-	TooBig    uint64 // for the route's MTU
+	TooBig    uint64 // for the device's MTU, in one piece or in what it is cut into
 	NoRoute   uint64 // none, or one that forbids
 	Unserved  uint64 // the route's device is not served
 }

@@ -53,7 +53,8 @@ type Packet struct {
 	// SegSize of a packet that is sent is not 0 if the driver is to cut it into
 	// segments of SegSize octets of payload: see Driver.Offload and
 	// tcp.Segment.SegSize. The headers are those of the first one, but for FIN and
-	// PSH, which are the last one's; the length is that of the whole.
+	// PSH, which are the last one's; the length is that of the whole. Of a packet that
+	// has been received it is not 0 if the device has put it together of such segments.
 	SegSize uint16
 
 	Header  uint16 // octets of Data that are headers

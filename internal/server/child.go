@@ -4,8 +4,8 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,23 +14,27 @@ import (
 	"usertcp/internal/wire"
 )
 
-// child is an application's child, as the server sees it.
+// child is an application's child, as the server sees it: the processes that are
+// it, one after the other on the same segment, as long as they do not end in order.
 type child struct {
 	s       *Server
 	vci     wire.VCI
 	app     application
 	started time.Time
-	gone    chan struct{} // closed when the process has ended and all it had is given back
+	gone    chan struct{} // closed when there is no process any more and all it had is given back
 	syns    pendingSyns
 
 	// ready is closed when those below are set; what comes before it has to wait.
 	ready   chan struct{}
-	cmd     *exec.Cmd
-	control *message.Caller
 	frames  relay
+	control atomic.Pointer[message.Caller] // of the present process
+	proc    atomic.Pointer[process]
 
-	mu    sync.Mutex
-	peers map[wire.VCI]bool // the other ends of its circuits
+	mu        sync.Mutex
+	peers     map[wire.VCI]bool // the other ends of its circuits
+	kept      baggage
+	condemned bool        // it ends for good
+	restarts  []time.Time // of late
 }
 
 func newChild(s *Server, vci wire.VCI, app application) *child {
@@ -41,59 +45,108 @@ func newChild(s *Server, vci wire.VCI, app application) *child {
 	}
 }
 
-func (c *child) pid() int { return c.cmd.Process.Pid }
+func (c *child) pid() int { return c.proc.Load().pid }
 
-// start begins to serve the child whose process has been started.
-func (c *child) start(cmd *exec.Cmd, control, frames *message.Channel) {
-	control.SetSendTimeout(relayTimeout)
+func (c *child) channel() *message.Channel { return c.control.Load().Channel() }
+
+// start begins to serve a child that has its first process.
+func (c *child) start(frames *message.Channel) {
 	frames.SetSendTimeout(relayTimeout)
-	c.cmd = cmd
 	c.frames.ch = frames
-	c.control = message.NewCaller(control, message.Server, message.Child, c.request)
 	close(c.ready)
 	c.s.wg.Go(c.receiveFrames)
 	c.s.wg.Go(c.wait)
-	c.s.wg.Go(c.watch)
 }
 
-// wait waits for the process to end, and then for nothing to be left of it.
+// attend begins to serve a process.
+func (c *child) attend(p *process, control *message.Channel) {
+	control.SetSendTimeout(relayTimeout)
+	c.proc.Store(p)
+	c.control.Store(message.NewCaller(control, message.Server, message.Child, c.request))
+}
+
+// wait waits for the process to end, and starts another one in its place unless
+// it has ended in order.
 func (c *child) wait() {
-	err := c.cmd.Wait()
 	s := c.s
-	s.counters.exited.Add(1)
-	if err != nil && !s.isStopping() {
-		s.log.Warn("child ended", "vci", c.vci, "child", c.pid(), "err", err)
-	} else {
-		s.log.Info("child ended", "vci", c.vci, "child", c.pid())
+	for {
+		p := c.proc.Load()
+		ended := make(chan struct{})
+		s.wg.Go(func() { c.watch(p, ended) })
+		err := p.wait(c.control.Load().Done())
+		close(ended)
+		<-c.control.Load().Done() // what it had to say has been read
+		s.counters.exited.Add(1)
+		if err != nil && !s.isStopping() {
+			s.log.Warn("child ended", "vci", c.vci, "child", p.pid, "err", err)
+		} else {
+			s.log.Info("child ended", "vci", c.vci, "child", p.pid)
+		}
+		if !c.mayRestart(err) {
+			break
+		}
+		if err := c.restart(); err != nil {
+			s.log.Error("no successor for a child", "vci", c.vci, "err", err)
+			break
+		}
+		s.counters.restarted.Add(1)
+		s.log.Warn("child replaced", "vci", c.vci, "child", c.pid())
 	}
-	c.control.Close()
+	c.end()
+}
+
+// end gives back what a child had whose last process has ended.
+func (c *child) end() {
+	s := c.s
+	c.control.Load().Close()
 	c.frames.ch.Close()
+	s.meetings.remove(c.vci)
 	s.forgetChild(c)
 	c.detachAll(nil)
-	c.app.ch.Close() // the application learns that nobody looks after it
+	c.dropAll() // the application learns that nobody looks after it
+	if c.app.ch != nil {
+		c.app.ch.Close()
+	}
 	close(c.gone)
 }
 
-// watch ends a child that has closed its control channel, or sent garbage: it is
+// watch ends a process that has closed its control channel, or sent garbage: it is
 // of no use without. One that is about to exit is given the time.
-func (c *child) watch() {
-	<-c.control.Done()
-	if err := c.control.Err(); !errors.Is(err, io.EOF) {
+func (c *child) watch(p *process, ended <-chan struct{}) {
+	control := c.control.Load()
+	<-control.Done()
+	if err := control.Err(); !errors.Is(err, io.EOF) {
 		c.s.counters.badChild.Add(1)
-		c.s.log.Error("garbage from a child", "vci", c.vci, "child", c.pid(), "err", err)
-		c.signal(os.Kill)
+		c.s.log.Error("garbage from a child", "vci", c.vci, "child", p.pid, "err", err)
+		c.kill()
 		return
 	}
+	if c.s.isStopping() {
+		return // stopChildren sees to it, or the server leaves its children
+	}
 	select {
-	case <-c.gone:
+	case <-ended:
 	case <-time.After(exitTimeout):
-		c.s.log.Error("a child without control channel does not end: killed", "vci", c.vci, "child", c.pid())
-		c.signal(os.Kill)
+		c.s.log.Error("a child without control channel does not end: killed", "vci", c.vci, "child", p.pid)
+		c.kill()
 	}
 }
 
+// kill kills the child for good.
+func (c *child) kill() {
+	c.condemn()
+	c.signal(os.Kill)
+}
+
+// condemn says that the present process has no successor.
+func (c *child) condemn() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.condemned = true
+}
+
 // signal does nothing when the process has been waited for.
-func (c *child) signal(sig os.Signal) { _ = c.cmd.Process.Signal(sig) }
+func (c *child) signal(sig os.Signal) { _ = c.proc.Load().Signal(sig) }
 
 // stopChildren asks all children to end, and kills those that do not in time.
 func (s *Server) stopChildren() {
@@ -108,6 +161,7 @@ func (s *Server) stopChildren() {
 	for _, c := range all {
 		select {
 		case <-c.ready:
+			c.condemn()
 			c.signal(syscall.SIGTERM)
 		case <-c.gone: // it could not be started
 		}

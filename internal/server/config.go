@@ -35,18 +35,19 @@ type Config struct {
 	Spawn func(SpawnArgs) (*exec.Cmd, error)
 }
 
-// SpawnArgs is what a child needs to know. It inherits three descriptors: 3 is
+// SpawnArgs is what a child needs to know. It inherits four descriptors: 3 is
 // its control channel to the server, 4 the channel for its frames, 5 its channel
-// to the application.
+// to the application, 6 a bound socket at which the next server will look for it.
 type SpawnArgs struct {
-	VCI    wire.VCI
-	Addrs  []netip.Addr
-	CRC    bool
-	Files  [3]*os.File
-	Stderr io.Writer
+	VCI       wire.VCI
+	Addrs     []netip.Addr
+	CRC       bool
+	Successor bool // of a process that has ended: what that had comes over the control channel
+	Files     [4]*os.File
+	Stderr    io.Writer
 }
 
-// Args returns the arguments: -vci N -addr A [-addr A ...] [-crc].
+// Args returns the arguments: -vci N -addr A [-addr A ...] [-crc] [-successor].
 func (a *SpawnArgs) Args() []string {
 	args := []string{"-vci", strconv.Itoa(int(a.VCI))}
 	for _, addr := range a.Addrs {
@@ -54,6 +55,9 @@ func (a *SpawnArgs) Args() []string {
 	}
 	if a.CRC {
 		args = append(args, "-crc")
+	}
+	if a.Successor {
+		args = append(args, "-successor")
 	}
 	return args
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/message"
 	"usertcp/internal/wire"
 )
 
@@ -64,6 +65,9 @@ func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint) unix.Errn
 	if _, taken := p.flows[f]; taken {
 		return unix.EADDRNOTAVAIL
 	}
+	if !bound && p.leased(local.Port) {
+		return unix.EADDRINUSE
+	}
 	if !bound {
 		p.unbound[local]++
 	}
@@ -102,6 +106,7 @@ func (p *portSpace) close(child wire.VCI, f wire.Flow) unix.Errno {
 
 func (p *portSpace) dropFlow(f wire.Flow, fw forward) {
 	delete(p.flows, f)
+	message.CloseFiles(fw.points)
 	p.use(fw.id.child).flows--
 	if !fw.unbound {
 		return
@@ -115,6 +120,9 @@ func (p *portSpace) dropFlow(f wire.Flow, fw forward) {
 func (p *portSpace) owner(f wire.Flow) (child wire.VCI, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fw, ok := p.flows[f]
-	return fw.id.child, ok
+	if fw, ok := p.flows[f]; ok {
+		return fw.id.child, true
+	}
+	child, ok = p.leases[blockOf(f.Local.Port)]
+	return child, ok
 }

@@ -47,6 +47,9 @@ func (c *child) give(f *ring.Frame) {
 // receiveFrames takes the child's frames until its channel ends. A child is
 // trusted code: one that sends garbage is broken, and ended by watch.
 func (c *child) receiveFrames() {
+	if !c.s.hasJoined() {
+		return
+	}
 	buf := make([]byte, ring.MaxFrame)
 	for {
 		var f ring.Frame
@@ -69,6 +72,9 @@ func (c *child) fromChild(f ring.Frame) {
 	s := c.s
 	switch {
 	case f.Src != c.vci || f.Type == ring.FrameHello || f.Type == ring.FrameUnreachable:
+		s.counters.forgedFrames.Add(1)
+		return
+	case f.Type == ring.FrameLease && !s.ports.holds(c.vci, &f):
 		s.counters.forgedFrames.Add(1)
 		return
 	case f.Type == ring.FramePDU:
@@ -121,6 +127,9 @@ func (c *child) giveUnreachable(f *ring.Frame) {
 // send gives a frame to the ring. A host that does not read loses it, which the
 // station counts; TCP sends again.
 func (s *Server) send(f ring.Frame) error {
+	if !s.hasJoined() {
+		return ring.ErrClosed
+	}
 	err := s.station.Send(f)
 	if err != nil {
 		s.log.Debug("frame dropped", "type", f.Type, "src", f.Src, "dst", f.Dst, "err", err)

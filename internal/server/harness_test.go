@@ -73,7 +73,8 @@ func bridge() {
 		}
 		switch buf[0] {
 		case 'c':
-			control.Send(buf[1:n])
+			control.Send(buf[1:n], files...)
+			message.CloseFiles(files)
 		case 'f':
 			frames.Send(buf[1:n], files...)
 			message.CloseFiles(files)
@@ -139,6 +140,7 @@ type app struct {
 
 	replies chan message.Message // General_Reply
 	syns    chan message.Message
+	keeps   chan message.Message // Keep
 	frames  chan ring.Frame
 	others  chan string
 	done    chan bool
@@ -149,7 +151,7 @@ type app struct {
 func spawn(t *testing.T, s *Server) *app {
 	t.Helper()
 	a := &app{
-		t: t, replies: make(chan message.Message, 300), syns: make(chan message.Message, 300),
+		t: t, replies: make(chan message.Message, 300), syns: make(chan message.Message, 300), keeps: make(chan message.Message, 300),
 		frames: make(chan ring.Frame, 300), others: make(chan string, 10), done: make(chan bool),
 	}
 	ch, err := message.Dial(s.cfg.Socket)
@@ -164,6 +166,7 @@ func spawn(t *testing.T, s *Server) *app {
 	defer end.Close()
 	a.user = user
 	t.Cleanup(a.close)
+	defer a.dropKeep() // the lock on the ring id
 	go a.receive()
 	r, err := a.server.Call(t.Context(), &message.Message{
 		Type: message.Spawn, N: message.Version, Files: []int{int(end.Fd())},
@@ -175,6 +178,9 @@ func spawn(t *testing.T, s *Server) *app {
 	a.args = a.other()
 	return a
 }
+
+// dropKeep closes what the server has given the child at its start.
+func (a *app) dropKeep() { message.CloseFiles(next(a.t, a.keeps, "a Keep").Files) }
 
 // close ends the application.
 func (a *app) close() {
@@ -201,9 +207,12 @@ func (a *app) receive() {
 			if err := message.Decode(b, files, message.Server, message.Child, &m); err != nil {
 				a.t.Errorf("message to the child: %v", err)
 			}
-			if m.Type == message.Syn {
+			switch m.Type {
+			case message.Syn:
 				a.syns <- m
-			} else {
+			case message.Keep:
+				a.keeps <- m
+			default:
 				a.replies <- m
 			}
 		case 'f':
@@ -265,7 +274,7 @@ func (a *app) raw(tag byte, b []byte, files ...int) {
 }
 
 // send sends the server a message of the child's.
-func (a *app) send(m message.Message) { a.t.Helper(); a.raw('c', m.Append(nil)) }
+func (a *app) send(m message.Message) { a.t.Helper(); a.raw('c', m.Append(nil), m.Files...) }
 
 // frame sends the server a frame of the child's.
 func (a *app) frame(f ring.Frame) { a.t.Helper(); a.raw('f', f.Append(nil), f.Files...) }
@@ -311,7 +320,7 @@ func (a *app) kill(s *Server) {
 	if c == nil {
 		a.t.Fatal("the child is not there")
 	}
-	c.signal(os.Kill)
+	c.kill()
 	next(a.t, c.gone, "the child's end")
 }
 

@@ -12,17 +12,21 @@ const (
 	maxFlows          = 8192 // ENOBUFS: connections forwarded to one child
 	maxSyns           = 128  // SYNs given to one child and not answered; more are dropped, as by a full queue
 	maxPeers          = 4096 // circuits of one child whose peers learn of its death
+	maxKept           = 1023 // circuits of one child that a successor can take over
+	maxRestarts       = 20   // of a child within restartPeriod; then it has ended for good
 )
 
 // Bounds on waiting.
 const (
-	spawnTimeout = 10 * time.Second       // for an application's first message
-	synTimeout   = 10 * time.Second       // for a child's Divert
-	relayTimeout = 100 * time.Millisecond // for a child that does not read its frames
-	relayPenalty = time.Second            // during which frames to such a child are dropped at once
-	exitTimeout  = 2 * time.Second        // for a child that has closed its control channel to exit
-	stopTimeout  = 3 * time.Second        // for the children to exit after SIGTERM
-	lockTimeout  = 5 * time.Second        // for another server that starts at the same time
+	spawnTimeout    = 10 * time.Second       // for an application's first message
+	synTimeout      = 10 * time.Second       // for a child's Divert
+	relayTimeout    = 100 * time.Millisecond // for a child that does not read its frames
+	relayPenalty    = time.Second            // during which frames to such a child are dropped at once
+	restartPeriod   = 10 * time.Second
+	takeOverTimeout = 5 * time.Second // for a child to take what is handed to it, or to hand over what it has
+	exitTimeout     = 2 * time.Second // for a child that has closed its control channel to exit
+	stopTimeout     = 3 * time.Second // for the children to exit after SIGTERM
+	lockTimeout     = 5 * time.Second // for another server that starts at the same time
 )
 
 // Ephemeral ports, as Linux has them by default (net.ipv4.ip_local_port_range).

@@ -99,7 +99,7 @@ func (s *Server) syn(id socketID, seg *segment, f *ring.Frame) bool {
 		return true
 	}
 	flow := seg.flow()
-	err := c.control.Channel().SendMessage(&message.Message{
+	err := c.channel().SendMessage(&message.Message{
 		Type: message.Syn, ID: synID, VCI: seg.from, Socket: id.socket,
 		Local: flow.Local, Remote: flow.Remote, PDU: f.Packet(),
 	})

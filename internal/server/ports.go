@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/message"
 	"usertcp/internal/wire"
 )
 
@@ -22,6 +23,8 @@ import (
 //     other such connections, to other remote ends. As long as one of them is
 //     there nobody can bind the port: EADDRINUSE.
 //   - Two connections with the same four numbers: EADDRNOTAVAIL.
+//   - Blocks of ephemeral ports are leased to children, who open connections from them
+//     without asking. To all others they are in use: EADDRINUSE.
 //   - No port is privileged: the ring has addresses of its own. Where an address
 //     is the kernel's too, the kernel's rules come on top, for which the child
 //     asks the kernel (paper section 4.4.5).
@@ -33,6 +36,7 @@ type portSpace struct {
 	flows    map[wire.Flow]forward
 	unbound  map[wire.Endpoint]int // local ends of flows on ports that nobody has bound
 	usage    map[wire.VCI]*usage
+	leases   map[uint16]wire.VCI // by first port
 }
 
 // socketID names a socket: a child, and an index in its segment.
@@ -46,16 +50,18 @@ type binding struct {
 	local     wire.Endpoint
 	reuse     bool
 	listening bool
+	points    []int // descriptors of the kernel's bind points
 }
 
 // forward is a connection whose packets go to a child (paper A.3: Forward).
 type forward struct {
 	id      socketID
 	unbound bool
+	points  []int
 }
 
 type usage struct {
-	bindings, flows int
+	bindings, flows, leases int
 }
 
 func newPortSpace(addrs []netip.Addr) *portSpace {
@@ -65,6 +71,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 		flows:    make(map[wire.Flow]forward),
 		unbound:  make(map[wire.Endpoint]int),
 		usage:    make(map[wire.VCI]*usage),
+		leases:   make(map[uint16]wire.VCI),
 	}
 	for _, a := range addrs {
 		p.addrs = append(p.addrs, wire.AddrFrom(a))
@@ -127,7 +134,7 @@ func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool) unix.Er
 			return unix.EADDRINUSE
 		}
 	}
-	if p.hasUnbound(local) {
+	if p.hasUnbound(local) || p.leased(local.Port) {
 		return unix.EADDRINUSE
 	}
 	b := &binding{id: id, local: local, reuse: reuse}
@@ -184,6 +191,7 @@ func (p *portSpace) drop(b *binding) {
 		delete(p.byPort, b.local.Port)
 	}
 	p.use(b.id.child).bindings--
+	message.CloseFiles(b.points)
 }
 
 // listener returns the socket that listens where local is: at the very address,
@@ -224,6 +232,11 @@ func (p *portSpace) release(child wire.VCI) {
 	for f, fw := range p.flows {
 		if fw.id.child == child {
 			p.dropFlow(f, fw)
+		}
+	}
+	for first, id := range p.leases {
+		if id == child {
+			delete(p.leases, first)
 		}
 	}
 	delete(p.usage, child)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -32,8 +33,11 @@ type Server struct {
 	mu       sync.Mutex
 	streams  streams
 	children map[int]*child // by stream
-	apps     map[*message.Channel]bool
-	perUID   map[int]int // children
+	meetings *meetings
+
+	formerLock *os.File // on the ring id, from the children of the server before
+	apps       map[*message.Channel]bool
+	perUID     map[int]int // children
 }
 
 // Run runs a server until ctx is done, and then stops it in order: its children
@@ -69,14 +73,44 @@ func Start(cfg Config) (*Server, error) {
 	if s.lis, err = listen(cfg.Socket); err != nil {
 		return nil, err
 	}
-	if s.station, err = ring.Join(cfg.Ring, cfg.Addrs, s.fromStation); err != nil {
+	if err := s.join(); err != nil {
 		s.lis.Close()
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, err
 	}
 	close(s.joined)
 	s.wg.Go(s.accept)
 	s.log.Info("ready", "ring", cfg.Ring, "id", s.RingID(), "addresses", cfg.Addrs, "socket", cfg.Socket)
 	return s, nil
+}
+
+// join goes on the ring, with the children of the server before this one if there
+// are any.
+func (s *Server) join() (err error) {
+	if s.meetings, err = openMeetings(s.cfg.Socket); err != nil {
+		return err
+	}
+	lock, err := s.adoptChildren()
+	if err == nil {
+		s.station, err = ring.Rejoin(s.cfg.Ring, s.cfg.Addrs, s.fromStation, lock)
+	}
+	if err == nil {
+		return nil
+	}
+	s.abandonChildren()
+	s.meetings.close()
+	return fmt.Errorf("server: %w", err)
+}
+
+// abandonChildren leaves the children for another server: this one can't start.
+func (s *Server) abandonChildren() {
+	close(s.stopping)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.children {
+		c.control.Load().Channel().Close()
+		c.frames.ch.Close()
+		c.dropAll()
+	}
 }
 
 // RingID returns the host's ring id.
@@ -96,9 +130,26 @@ func (s *Server) Close() error {
 		s.closeApplications()
 		s.wg.Wait()
 		err = errors.Join(err, s.station.Close())
+		s.meetings.close()
 		s.log.Info("stopped", "socket", s.cfg.Socket)
 	})
 	return err
+}
+
+// hasJoined waits until the server is on the ring; it reports false if it stops
+// before that.
+func (s *Server) hasJoined() bool {
+	select {
+	case <-s.joined:
+		return true
+	case <-s.stopping:
+	}
+	select {
+	case <-s.joined:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Server) isStopping() bool {
@@ -113,6 +164,7 @@ func (s *Server) isStopping() bool {
 // counters count since the start.
 type counters struct {
 	spawned, exited, refused      atomic.Uint64
+	restarted, adopted            atomic.Uint64
 	syns, resets, toChild         atomic.Uint64
 	relayed                       atomic.Uint64
 	badApplication, badChild      atomic.Uint64
@@ -125,6 +177,9 @@ type Counters struct {
 	Spawned uint64 // children started
 	Exited  uint64 // children that have ended
 	Refused uint64 // Spawns answered with an errno
+
+	Restarted uint64 // children that got a new process
+	Adopted   uint64 // children taken over from the server before
 
 	Syns    uint64 // given to a listening child
 	Resets  uint64 // sent in answer to segments that nobody owns
@@ -143,6 +198,7 @@ type Counters struct {
 func (c *counters) snapshot() Counters {
 	return Counters{
 		Spawned: c.spawned.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(),
+		Restarted: c.restarted.Load(), Adopted: c.adopted.Load(),
 		Syns: c.syns.Load(), Resets: c.resets.Load(), ToChild: c.toChild.Load(), Relayed: c.relayed.Load(),
 		BadApplication: c.badApplication.Load(), BadChild: c.badChild.Load(),
 		Forged: c.forgedFrames.Load(), BadPackets: c.badPackets.Load(),

@@ -100,7 +100,7 @@ func TestBadSpawnsAreRefused(t *testing.T) {
 		m    message.Message
 		want unix.Errno
 	}{
-		{"another version", message.Message{N: 2, Files: []int{int(w.Fd())}}, unix.EPROTONOSUPPORT},
+		{"another version", message.Message{N: message.Version + 1, Files: []int{int(w.Fd())}}, unix.EPROTONOSUPPORT},
 		{"no channel", message.Message{N: message.Version}, unix.EINVAL},
 		{"a pipe", message.Message{N: message.Version, Files: []int{int(w.Fd())}}, unix.EINVAL},
 	} {

@@ -81,8 +81,8 @@ func (s *Server) forgetChild(c *child) {
 	}
 }
 
-// startChild starts the process, with user as its channel to the application.
-func (s *Server) startChild(c *child, user int) error {
+// startChild starts the first process, with user as its channel to the application.
+func (s *Server) startChild(c *child, user int) (err error) {
 	control, controlEnd, err := message.Pair()
 	if err != nil {
 		return err
@@ -92,20 +92,30 @@ func (s *Server) startChild(c *child, user int) error {
 	if err != nil {
 		return errors.Join(err, control.Close())
 	}
-	defer framesEnd.Close()
-	dup, err := unix.FcntlInt(uintptr(user), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return errors.Join(err, control.Close(), frames.Close())
+	c.kept.frames = framesEnd
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, control.Close(), frames.Close())
+			s.meetings.remove(c.vci)
+			c.dropAll()
+		}
+	}()
+	if c.kept.user, err = dupFile(user, "user channel"); err != nil {
+		return err
 	}
-	userEnd := os.NewFile(uintptr(dup), "user channel")
-	defer userEnd.Close()
+	if c.kept.meeting, err = s.meetings.make(c.vci); err != nil {
+		return err
+	}
 	cmd, err := s.cfg.Spawn(SpawnArgs{
 		VCI: c.vci, Addrs: s.cfg.Addrs, CRC: s.cfg.CRC, Stderr: s.cfg.Stderr,
-		Files: [3]*os.File{controlEnd, framesEnd, userEnd},
+		Files: [4]*os.File{controlEnd, framesEnd, c.kept.user, c.kept.meeting},
 	})
 	if err != nil {
-		return errors.Join(err, control.Close(), frames.Close())
+		return err
 	}
-	c.start(cmd, control, frames)
+	lock := s.ringLock()
+	_ = control.SendMessage(&lock) // if that fails it has ended already
+	c.attend(ours(cmd), control)
+	c.start(frames)
 	return nil
 }

@@ -24,6 +24,14 @@ func (s *streams) take() (int, bool) {
 	return 0, false
 }
 
+// claim takes a stream that is free.
+func (s *streams) claim(stream int) {
+	if s.taken[stream] {
+		panic("BUG: stream claimed that was taken")
+	}
+	s.taken[stream] = true
+}
+
 func (s *streams) give(stream int) {
 	if !s.taken[stream] {
 		panic("BUG: stream given back that was not taken")

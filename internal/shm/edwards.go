@@ -139,3 +139,14 @@ func (l *Edwards) Seize() bool {
 	l.held, l.seized = true, true
 	return true
 }
+
+// Inherit implements Locker. A bottom half that has died in the two instructions in
+// which it looks whether the application is inside counts as having had the lock.
+func (l *Edwards) Inherit() bool {
+	mine := &l.w.inside
+	if l.me == TopHalf {
+		mine = &l.w.disable
+	}
+	l.held = mine.Load() != 0
+	return l.held
+}

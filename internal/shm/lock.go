@@ -42,6 +42,10 @@ type Locker interface {
 	// that. It reports whether he had it. Another goroutine of the caller's process
 	// may be waiting in Lock: it goes on waiting until Unlock.
 	Seize() bool
+	// Inherit takes the lock over from a dead process of the same party, in whose
+	// place the caller is now. It reports false if that had it not, or was only about
+	// to take it: then the caller takes it like others, with Lock.
+	Inherit() bool
 }
 
 // LockWord is the lock's state in shared memory, alone in its cache line. What of
@@ -172,3 +176,6 @@ func (l *Adaptive) Seize() bool {
 	}
 	return l.w.word.CompareAndSwap(v, uint32(l.me)|v&waiterBit)
 }
+
+// Inherit implements Locker.
+func (l *Adaptive) Inherit() bool { return l.Holder() == l.me }

@@ -86,3 +86,6 @@ func (l *Peterson) Seize() bool {
 	l.w.holder.Store(uint32(l.me))
 	return true
 }
+
+// Inherit implements Locker.
+func (l *Peterson) Inherit() bool { return l.w.holder.Load() == uint32(l.me) }

@@ -120,3 +120,6 @@ func (l *SemaphoreLock) Seize() bool {
 	l.w.holder.Store(uint32(l.me))
 	return true
 }
+
+// Inherit implements Locker.
+func (l *SemaphoreLock) Inherit() bool { return l.Holder() == l.me }

@@ -16,7 +16,7 @@ func oddStart(r *rand.Rand) func(o *tcp.ConnOptions) {
 		return 1
 	}
 	timestamps, sack, scaling := off(), off(), off()
-	ecn := pick(r, uint8(tcp.ECNOff), tcp.ECNOn, tcp.ECNPassive)
+	ecn := uint8(r.IntN(tcp.ECNPassiveAccurate + 1))
 	probe := pick(r, uint8(tcp.MTUProbeOff), tcp.MTUProbeBlackHole, tcp.MTUProbeOn)
 	congestion := uint8(r.IntN(len(tcp.CongestionNames())))
 	return func(o *tcp.ConnOptions) {

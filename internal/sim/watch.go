@@ -11,7 +11,8 @@ import (
 // the wire shows of the rules on windows: "a TCP receiver SHOULD NOT shrink the
 // window" (RFC 9293 section 3.8.6), and nobody sends beyond one.
 type watch struct {
-	ways map[wire.Flow]*way // by flow as the sender sees it
+	ways  map[wire.Flow]*way // by flow as the sender sees it
+	exact bool               // every packet arrives
 }
 
 // way is one direction of a connection.
@@ -24,6 +25,8 @@ type way struct {
 	hasPromised bool
 	allowed     seq.Number // how far the sender was told that it may go
 	hasAllowed  bool
+
+	ecn ecnWay
 }
 
 // seen is a packet as the watch sees it.
@@ -87,6 +90,9 @@ func (w *watch) sent(s *seen) error {
 		}
 		x.scaled, x.scale = s.tcp.Options.Has(wire.HasWindowScale), s.tcp.Options.WindowScale
 	}
+	if err := w.feedback(s, x, back); err != nil {
+		return err
+	}
 	if err := w.notBeyond(s, x); err != nil || s.tcp.Flags&wire.ACK == 0 {
 		return err
 	}
@@ -130,6 +136,7 @@ func (w *watch) arrived(s *seen) {
 	}
 	f := s.flow()
 	x, back := w.way(f), w.way(reverse(f))
+	w.countMark(s, back)
 	edge, _ := w.edge(s, x, back)
 	if !back.hasAllowed || edge.After(back.allowed) {
 		back.allowed, back.hasAllowed = edge, true

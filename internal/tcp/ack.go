@@ -24,10 +24,12 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 		c.challenge(now)
 		return false
 	}
+	c.keepTimestamp(now, seg)
 	c.rcv.lastSeg = now
+	c.clear(flagMore)
 	s.probes, s.keepProbes = 0, 0
 	c.takeUserTimeout(now, &seg.Options)
-	wnd := s.wnd
+	wnd, before, flight := s.wnd, c.flight()-c.board.sacked, c.flight()
 	c.takeWindow(seg)
 	switch {
 	case seg.Ack.After(s.una):
@@ -37,7 +39,10 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 	case c.flight() > 0 && c.repeats(seg, wnd):
 		c.dupAck(now)
 	}
-	if c.ecn.on != 0 && seg.Flags&wire.ECE != 0 {
+	switch {
+	case c.ecn.on == ecnAccurate:
+		c.arriveFeedback(now, seg, before-min(before, c.flight()-c.board.sacked), flight)
+	case c.ecn.on == ecnClassic && seg.Flags&wire.ECE != 0:
 		c.arriveEcho(now)
 	}
 	if s.wnd == 0 {
@@ -120,7 +125,9 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	}
 	if n > 0 && c.roomy() {
 		c.Events |= EventWritable
+		c.clear(flagStarved)
 	}
+	c.watchLimit(now)
 }
 
 // keepNear moves numbers that are only compared with una along with it, lest

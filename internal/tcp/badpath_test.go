@@ -13,7 +13,7 @@ func transfer(t *testing.T, seed uint64, n int, loss float64, jitter Time, mod f
 	s.loss, s.dup, s.delay, s.jitter, s.piece = loss, 0, 10*Millisecond, jitter, slot
 	for _, h := range []*host{s.a, s.b} {
 		o := DefaultOptions()
-		o.Congestion = CongestionReno
+		o.Congestion, o.ECN = CongestionReno, ECNOff
 		o.DataRetries, o.SynRetries, o.SynAckTries = 100, 100, 100
 		mod(&o)
 		*h = host{end: end{st: newStore(2048)}, name: h.name}

@@ -280,3 +280,5 @@ func (bbr) resumed(c *Conn, now Time) {
 	}
 	c.storeBBR(&b)
 }
+
+func (bbr) marked(*Conn, Time, uint32) bool { return false }

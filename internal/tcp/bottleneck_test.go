@@ -72,7 +72,7 @@ func newBottleneck(t testing.TB, p link, congestion uint8) *bottleneck {
 		e.c.Opt.MSS = bottleneckMSS
 		e.c.Opt.SndBuf, e.c.Opt.RcvBuf = 6<<20, 6<<20
 		e.c.Opt.SndLock, e.c.Opt.RcvLock = 1, 1
-		e.c.Opt.Congestion = congestion
+		e.c.Opt.Congestion, e.c.Opt.ECN = congestion, ECNOff
 	}
 	b.snd.c.OpenActive(&b.snd.m, b.now, testFlow, ourISS)
 	b.output(&b.snd)
@@ -132,7 +132,7 @@ func (b *bottleneck) arrive(e *flowEnd, seg *Segment) {
 		e.m.Chunks[i] = Chunk{Len: seg.Len}
 		seg.Payload = Queue{Head: i, Tail: i, Count: 1, Bytes: seg.Len}
 	}
-	if e.c.State == Closed && seg.Flags == wire.SYN {
+	if e.c.State == Closed && seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
 		opt, flow := e.c.Opt, wire.Flow{Local: testFlow.Remote, Remote: testFlow.Local}
 		e.c.OpenPassive(&e.m, b.now, flow, peerISS, &opt, seg)
 	} else {

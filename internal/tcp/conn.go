@@ -6,7 +6,7 @@ import (
 )
 
 // ConnSize is the size of a Conn in octets: a multiple of the cache line.
-const ConnSize = 1664
+const ConnSize = 1728
 
 // The queues of Conn.Freed, by where their chunks come from.
 const (
@@ -71,6 +71,7 @@ type Conn struct {
 	urgent   urgent
 	held     deferral
 	trains   trains
+	usage    usage
 	path     path
 	tuning   tuning
 	ecn      ecn
@@ -83,14 +84,16 @@ type Conn struct {
 	rate  delivery
 	cc    congestion
 	board scoreboard
-	Stats Stats
+
+	limited limited
+	Stats   Stats
 
 	_ [reserve]uint8
 }
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 56
+const reserve = 64
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -109,8 +112,12 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
-	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
+	flagFull                           // cwnd was full in this round trip: see usage
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
+	flagMore                           // what fills no segment waits for what the program will send next
+	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
+	flagPush                           // what is queued leaves, full-sized or not
+	flagStarved                        // the program wanted to write and found no room
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
@@ -123,7 +130,8 @@ type pending uint16
 const (
 	pendSyn    pending = 1 << iota // SYN or SYN-ACK
 	pendAck                        // an acknowledgement, now
-	pendReset                      // RST with sequence number snd.reset
+	pendReset                      // RST with sequence number snd.reset, and an acknowledgement
+	pendRefuse                     // RST with sequence number snd.reset alone
 	pendProbe                      // a segment the peer must answer: zero window, keep-alive
 	pendResend                     // one segment from sndUna, or of the first that is lost
 	pendTail                       // a tail loss probe
@@ -267,14 +275,30 @@ type urgent struct {
 	_       [5]uint8
 }
 
-// ecn is explicit congestion notification (RFC 3168).
+// ecn is explicit congestion notification (RFC 3168, RFC 9768).
 type ecn struct {
-	on      uint8      // 1: both sides agreed
-	echo    uint8      // 1: ECE goes with each acknowledgement until CWR comes
-	reduced uint8      // 1: CWR goes with the next new data
-	asked   uint8      // 1: our SYN asked for it
+	on      uint8      // what both sides agreed upon
+	echo    uint8      // RFC 3168, 1: ECE goes with each acknowledgement until CWR comes
+	reduced uint8      // RFC 3168, 1: CWR goes with the next new data
+	asked   uint8      // what our SYNs asked for
 	recover seq.Number // no second reduction before this is acknowledged
-	_       [32]uint8
+
+	recvCEP uint32            // r.cep: packets that came marked, and ecnFirstCEP
+	recv    [ecnFields]uint32 // r.e0b, r.ceb, r.e1b: octets that came with each codepoint
+	sentCEP uint32            // s.cep: packets of ours that the peer has told of
+	sent    [ecnFields]uint32 // s.e0b, s.ceb, s.e1b
+
+	fresh    uint8 // marks since the last acknowledgement
+	last     uint8 // codepoint of the last segment
+	lastData uint8 // … of the last that a counter of octets counted
+	peerSyn  uint8 // … of the peer's latest SYN or SYN-ACK
+	demand   uint8 // acknowledgements that take an option along
+	seen     uint8 // fields that ever changed; from newsShift on those since the last option
+	traits   uint8
+	beacon   uint8 // acknowledgements since a counter grew that was not told
+	acked    uint8 // packets acknowledged at once, on the average, in eighths
+	third    uint8 // 1: the SYN-ACK is to be acknowledged
+	_        [6]uint8
 }
 
 // tuning is what the sizes of the buffers are found from.

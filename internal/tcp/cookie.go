@@ -75,7 +75,9 @@ func CookieSynAck(now Time, flow *wire.Flow, secret *[16]byte, opt *ConnOptions,
 	c.cookieConn(now, flow, secret, 0, opt, syn)
 	if !c.has(flagTimestamps) { // the echo of ours is what would remember the rest
 		c.clear(flagScaling | flagSACK)
-		c.ecn = ecn{}
+		if c.ecn.on == ecnClassic { // that the peer does RFC 9768 shows in its acknowledgement
+			c.ecn = ecn{}
+		}
 	}
 	c.snd.iss = makeCookie(now, flow, secret, syn.Seq, c.cookieIndex(syn))
 	c.snd.nxt = c.snd.iss
@@ -121,7 +123,7 @@ func (c *Conn) cookieStamp(now uint32) uint32 {
 	if c.has(flagSACK) {
 		bits |= cookieSACK
 	}
-	if c.ecn.on != 0 {
+	if c.ecn.on == ecnClassic {
 		bits |= cookieECN
 	}
 	ts := now&^cookieTSMask | bits
@@ -147,6 +149,9 @@ func (c *Conn) OpenCookie(m *Memory, now Time, flow wire.Flow, secret *[16]byte,
 	syn := Segment{Seq: irs, Flags: wire.SYN, Window: ack.Window}
 	syn.Options = wire.Options{Present: wire.HasMSS, MSS: cookieMSS[index]}
 	recallSyn(&syn, ack)
+	if opt.acceptsAccurate() {
+		recallAccurate(&syn, ack)
+	}
 	c.cookieConn(now, &flow, secret, iss, opt, &syn)
 	c.Stats.SegsIn++
 	c.snd.nxt = iss.Add(1)
@@ -173,5 +178,14 @@ func recallSyn(syn, ack *Segment) {
 	}
 	if bits&cookieECN != 0 {
 		syn.Flags |= wire.ECE | wire.CWR
+	}
+}
+
+// recallAccurate finds in an acknowledgement that the SYN asked for accurate ECN:
+// "if the ACK contains an ACE field with the value 0b010 to 0b111 (decimal 2 to 7),
+// the Server can infer" it (RFC 9768 section 5.1).
+func recallAccurate(syn, ack *Segment) {
+	if aceOf(ack.Flags) >= 2 && syn.Flags&setupFlags == 0 {
+		syn.Flags |= accurateFlags
 	}
 }

@@ -69,7 +69,7 @@ func TestECNIsAgreedUpon(t *testing.T) {
 			a.want(want, 0, 1, 0)
 			a.wantECN(NotECT)
 		}
-		if got := a.c.ecn.on != 0; got != x.on {
+		if got := a.c.ecn.on != ecnOff; got != x.on {
 			t.Errorf("%s: %v", x.name, got)
 		}
 	}

@@ -146,6 +146,11 @@ func (f *fuzzer) options() {
 	o.LeastTrain = b >> 2
 	o.NotSentLowat, o.WindowClamp, o.UrgentInline = k&7*300, k>>3&7*700, uint8(k>>6&1)
 	f.do("OptionsChanged", func(*Memory) { f.c.OptionsChanged(f.now) })
+	if k>>7 != 0 {
+		f.do("MoreComes", func(*Memory) { f.c.MoreComes() })
+	} else {
+		f.do("Push", func(*Memory) { f.c.Push() })
+	}
 }
 
 // ending lets the program close in one way or the other, but not too soon.
@@ -194,7 +199,7 @@ func newFuzzer(t testing.TB, code []byte) *fuzzer {
 	o.Timestamps, o.SACK, o.WindowScaling = how&1, how>>1&1, how>>2&1
 	o.RcvBuf = 1000 + uint32(f.byte())*64
 	o.SndBuf = 1000 + uint32(f.byte())*64
-	o.ECN, o.MTUProbe, o.UserTimeoutOption = how>>3&1+1, (how>>4)%3, how>>5&1
+	o.ECN, o.MTUProbe, o.UserTimeoutOption = 1+how%5, (how>>4)%3, how>>5&1
 	f.c.Opt = o
 	if how&0x80 == 0 {
 		syn := f.segment()

@@ -9,7 +9,8 @@ type Info struct {
 	Congestion string // name of the congestion control
 
 	Timestamps, SACK, WindowScaling bool // agreed with the peer
-	ECN                             bool // agreed with the peer (RFC 3168)
+	ECN                             bool // agreed with the peer (RFC 3168 or RFC 9768)
+	AccECN                          bool // agreed with the peer: RFC 9768
 	ECNSeen                         bool // a marked segment has come
 	FastOpen                        bool // always false: we do not offer it (RFC 7413)
 
@@ -43,7 +44,14 @@ type Info struct {
 	Sacked, Lost   uint32 // of Unacked: selectively acknowledged; believed lost
 	Unread         uint32 // in order and not read
 	PacingRate     uint64 // 0: no pacing
-	Delivered      uint64 // octets known to have arrived
+
+	Busy          Time // in which something was to be sent or in flight
+	WindowLimited Time // of Busy: the peer's window let nothing more leave
+	BufferLimited Time // of Busy: a program that would write more waited for room
+
+	Delivered uint64 // octets known to have arrived
+
+	ECNReceived, ECNDelivered ECNCounts // with AccECN: what came to us, and what the peer says came to it
 
 	Recovery RecoveryInfo // what is believed lost, and of the path
 
@@ -56,7 +64,7 @@ func (c *Conn) Info(now Time) Info {
 	i := Info{
 		State: c.State, SoftError: c.Soft, Congestion: CongestionName(c.Opt.Congestion),
 		Timestamps: c.has(flagTimestamps), SACK: c.has(flagSACK), WindowScaling: c.has(flagScaling),
-		ECN: c.ecn.on != 0, ECNSeen: c.Stats.CE > 0,
+		ECN: c.ecn.on != ecnOff, AccECN: c.ecn.on == ecnAccurate, ECNSeen: c.Stats.CE > 0,
 		SndScale: s.scale, RcvScale: r.scale,
 		Retransmits: s.retries, Probes: max(s.probes, s.keepProbes), Backoff: c.rtt.shift,
 		RTO: c.RTO(), ATO: delayedAck, RTT: c.rtt.srtt, RTTVar: c.rtt.rttvar, MinRTT: c.MinRTT(), ReceiverRTT: c.tuning.rtt,
@@ -68,6 +76,12 @@ func (c *Conn) Info(now Time) Info {
 		SndBuf: c.Opt.SndBuf, RcvBuf: c.Opt.RcvBuf,
 		Unread: c.RcvQ.Bytes - c.RcvHead, PacingRate: c.rate.pace, Delivered: c.Stats.BytesAcked + uint64(c.board.sacked),
 		Stats: c.Stats,
+	}
+	i.WindowLimited, i.BufferLimited = c.limitedBy(now, limitWindow), c.limitedBy(now, limitBuffer)
+	i.Busy = c.limitedBy(now, limitPath) + i.WindowLimited + i.BufferLimited
+	if c.ecn.on == ecnAccurate {
+		i.ECNReceived = countsOf(c.ecn.recvCEP, &c.ecn.recv)
+		i.ECNDelivered = countsOf(c.ecn.sentCEP, &c.ecn.sent)
 	}
 	if c.State >= SynSent {
 		i.Unacked = c.flight()
@@ -86,4 +100,17 @@ func since(now, t Time) Time {
 		return 0
 	}
 	return now - t
+}
+
+// ECNCounts are the counters of accurate ECN in one direction, modulo 2^32.
+type ECNCounts struct {
+	CE                            uint32 // packets marked with congestion experienced
+	CEBytes, ECT0Bytes, ECT1Bytes uint32 // octets of payload with each codepoint
+}
+
+func countsOf(packets uint32, octets *[ecnFields]uint32) ECNCounts {
+	return ECNCounts{
+		CE:      packets - ecnFirstCEP,
+		CEBytes: octets[fieldCE], ECT0Bytes: octets[fieldE0] - firstCounters[fieldE0], ECT1Bytes: octets[fieldE1] - firstCounters[fieldE1],
+	}
 }

@@ -80,6 +80,11 @@ func (c *Conn) arriveSynSent(m *Memory, now Time, seg *Segment) {
 func (c *Conn) arriveSynReceived(m *Memory, now Time, seg *Segment) {
 	if seg.Flags&(wire.SYN|wire.RST) == wire.SYN && seg.Seq == c.rcv.irs {
 		if seg.Flags&wire.ACK == 0 {
+			if !c.repeatedSyn(seg) {
+				c.reset()
+				c.end(m, now, c.resetError())
+				return
+			}
 			c.resendSynAck(now)
 			return
 		}
@@ -88,6 +93,7 @@ func (c *Conn) arriveSynReceived(m *Memory, now Time, seg *Segment) {
 		// (RFC 7323 section 2.2), and all that follow are.
 		c.dropSyn(seg)
 		seg.Window >>= c.snd.scale
+		c.muteACE(seg)
 		c.pending |= pendAck
 	}
 	if !c.screen(m, now, seg) {
@@ -99,6 +105,7 @@ func (c *Conn) arriveSynReceived(m *Memory, now Time, seg *Segment) {
 		c.refuse(seg)
 		return
 	}
+	c.thirdAck(seg)
 	if c.deferOpen(seg) {
 		return
 	}

@@ -160,6 +160,8 @@ func (c *Conn) establish(m *Memory, now Time, seg *Segment) {
 	c.pending &^= pendSyn
 	c.loss.recover = s.iss
 	c.startCongestion(now)
+	c.rcv.lastData = now // as in Linux: since then nothing has come
+	c.openAccurate()
 	c.Events |= EventEstablished | EventWritable
 	c.setState(m, now, Established)
 	c.keepAlive(now)

@@ -40,21 +40,26 @@ type ConnOptions struct {
 	TOS           uint8 // for the half: DSCP of what is sent
 	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
 
-	ECN               uint8 // ECNOff, ECNOn or ECNPassive
+	ECN               uint8 // ECNOff to ECNPassiveAccurate
 	UrgentInline      uint8 // urgent data stays in its place in the stream
 	MTUProbe          uint8 // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
 	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
 	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
 	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
 	LeastTrain        uint8 // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
-	_                 [13]uint8
+	TrainParts        uint8 // one of so many parts of the window is worth a train; 0: three (Linux's tcp_tso_win_divisor)
+	KeepWindow        uint8 // keep cwnd over a pause of the program (Linux's tcp_slow_start_after_idle off)
+	_                 [11]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.
 const (
-	ECNOff     = iota // do not use it
-	ECNOn             // ask for it, and agree to it
-	ECNPassive        // agree to it
+	ECNOff             = iota // do not use it
+	ECNOn                     // ask for RFC 3168, and agree to it
+	ECNPassive                // agree to RFC 3168
+	ECNAccurate               // ask for RFC 9768, and agree to either
+	ECNAcceptAccurate         // ask for RFC 3168, and agree to either
+	ECNPassiveAccurate        // agree to either
 )
 
 // Values of ConnOptions.MTUProbe, those of Linux's tcp_mtu_probing.
@@ -84,7 +89,7 @@ func DefaultOptions() ConnOptions {
 		Timestamps:    1,
 		SACK:          1,
 		TTL:           64,
-		ECN:           ECNPassive,
+		ECN:           ECNAccurate,
 		MTUProbe:      MTUProbeBlackHole,
 	}
 }
@@ -119,9 +124,7 @@ func (c *Conn) OptionsChanged(now Time) {
 	if c.State.Synchronized() && c.unsent() > 0 {
 		c.Events |= EventWritable
 	}
-	if c.receives() && c.worthUpdate() {
-		c.pending |= pendAck
-	}
+	c.freePeer()
 }
 
 // clamp brings the options into the range that the engine can obey.

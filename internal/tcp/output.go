@@ -19,8 +19,8 @@ func (c *Conn) HasOutput() bool {
 // false, at the latest before it lets go of the connection.
 func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 	c.unturned()
-	if c.pending&pendReset != 0 {
-		return c.emitReset(out)
+	if c.pending&(pendReset|pendRefuse) != 0 {
+		return c.emitReset(now, out)
 	}
 	switch c.State {
 	case Closed, Listen:
@@ -29,6 +29,8 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 		return c.nextHandshake(now, out)
 	}
 	switch {
+	case c.owesThird():
+		c.emitThird(now, out)
 	case c.sendTail(m, now, out), !c.pacing(now) && (c.sendAgain(m, now, out) || c.sendNew(m, now, out)):
 	case c.pending&pendProbe != 0:
 		c.emitProbe(now, out)
@@ -40,6 +42,7 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 			c.watchWindow(now)
 			c.noteLimited()
 		}
+		c.watchLimit(now)
 		return false
 	}
 	return true
@@ -86,9 +89,7 @@ func (c *Conn) emitSyn(now Time, out *Segment) {
 		out.Window = c.offerSyn()
 	} else {
 		out.Flags |= wire.ACK
-		if c.ecn.on != 0 {
-			out.Flags |= wire.ECE
-		}
+		c.grantECN(out)
 		out.Window = c.offerSyn()
 		out.Ack = c.rcv.nxt
 		c.ackSent()
@@ -114,11 +115,15 @@ func (c *Conn) emit(now Time, out *Segment, s seq.Number, flags wire.Flags) {
 	if c.has(flagTimestamps) {
 		c.timestamps(now, &out.Options)
 	}
-	if c.ecn.echo != 0 {
+	room := c.sackRoom()
+	switch {
+	case c.ecn.on == ecnAccurate:
+		c.tellMarks(out)
+	case c.ecn.echo != 0:
 		out.Flags |= wire.ECE
 	}
-	if c.ooo.blocks > 0 || c.dup.start != c.dup.end {
-		c.sack(&out.Options)
+	if room > 0 {
+		c.sack(&out.Options, room)
 	}
 	c.ackSent()
 	c.Stats.SegsOut++
@@ -143,10 +148,11 @@ func (c *Conn) ackSent() {
 // should adjust the data length accordingly, within the Eff.snd.MSS" (RFC 9293
 // section 3.7.1).
 func (c *Conn) mostData() uint32 {
-	if n := c.sackRoom(); n > 0 {
-		return c.snd.mss - uint32(sackHeadLen+n*sackBlockLen)
+	n := c.counterRoom()
+	if blocks := c.sackRoom(); blocks > 0 {
+		n += sackHeadLen + blocks*sackBlockLen
 	}
-	return c.snd.mss
+	return c.snd.mss - uint32(n)
 }
 
 // sendNew makes out a segment of new data, or the FIN.
@@ -156,6 +162,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		return false
 	}
 	c.restartIdle(now)
+	c.trialData()
 	size := c.mostData()
 	if c.path.hole != 0 || c.path.again != 0 {
 		size = c.probeData(now, size)
@@ -169,8 +176,9 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		s.since = now
 	}
 	if n > 0 {
-		if c.ecn.on != 0 {
+		if c.ecn.on != ecnOff {
 			c.markECN(out)
+			c.ecn.traits &^= ecnOptTrial
 		}
 		s.next = c.SndQ.forward(m, cursor{out.First, out.Skip}, n)
 		c.noteData(now)
@@ -178,18 +186,26 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 			c.noteProbe(s.nxt, n)
 		}
 	}
+	if c.trains.most != 0 && n > 0 {
+		c.noteTrain(n)
+	}
 	was := c.pipe()
 	s.nxt = s.nxt.Add(out.span())
-	if flight := c.pipe(); c.wantsMarks(flight) {
+	flight := c.pipe()
+	c.noteUse(flight+s.mss > c.cc.cwnd)
+	if c.wantsMarks(flight) {
 		c.rate.noteSent(now, s.nxt, was, flight, c.cc.lost)
 	}
 	if n%size != 0 {
 		s.small = s.nxt
 	}
+	if s.nxt.AtOrAfter(s.end) {
+		c.watchLimit(now)
+	}
 	if c.Opt.NotSentLowat != 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
-	c.clear(flagOverride | flagTrainWaits)
+	c.clear(flagOverride)
 	s.probeShift = 0
 	c.stop(timerPersist)
 	c.startTiming(now, s.nxt)
@@ -212,7 +228,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 // and acknowledgements can travel with its answers.
 func (c *Conn) noteData(now Time) {
 	c.snd.lastData = now
-	if c.rcv.quick > 0 && c.rcv.lastData != 0 && now-c.rcv.lastData < delayedAck {
+	if c.rcv.quick > 0 && c.Stats.DataSegsIn > 0 && now-c.rcv.lastData < delayedAck {
 		c.rcv.quick = 0
 	}
 }
@@ -230,7 +246,7 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, p spot, n, size uint3
 	if fin {
 		flags = wire.FIN
 	}
-	if n > size || n > 0 && p.seq.Add(seq.Size(n)) == c.snd.end {
+	if n > size || n > 0 && p.seq.Add(seq.Size(n)) == c.snd.end && c.pushes() {
 		// It "MUST set the PSH bit in the last buffered segment (i.e., when there is no
 		// more queued data to be sent)" (RFC 9293 MUST-61). At the end of a train it
 		// tells who puts segments together that there is nothing to wait for.
@@ -265,13 +281,13 @@ func (c *Conn) sendAgain(m *Memory, now Time, out *Segment) bool {
 	case c.pending&pendResend != 0:
 		c.pending &^= pendResend
 		c.restartAgain()
-		c.emitAgain(m, now, out, s.nxt, s.mss)
+		c.emitAgain(m, now, out, s.nxt, c.mostData())
 		return true
 	case c.loss.phase != phaseLoss || s.againSeq.AtOrAfter(c.loss.recover) || c.frtoHolds():
 		return false
 	}
 	// After a timeout only what was sent since then is believed in flight.
-	n := c.trainAgain(s.againSeq, s.mss, uint32(s.againSeq.From(s.una)))
+	n := c.trainAgain(s.againSeq, c.mostData(), uint32(s.againSeq.From(s.una)))
 	if n > 0 {
 		c.emitAgain(m, now, out, s.nxt, n)
 	}
@@ -283,6 +299,7 @@ func (c *Conn) sendAgain(m *Memory, now Time, out *Segment) bool {
 func (c *Conn) emitAgain(m *Memory, now Time, out *Segment, limit seq.Number, most uint32) {
 	s := &c.snd
 	var n uint32
+	c.trialLost()
 	if stop := seq.Min(limit, s.end); s.againSeq.Before(stop) {
 		n = min(uint32(stop.From(s.againSeq)), most)
 	}

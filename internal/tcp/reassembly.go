@@ -229,11 +229,7 @@ func (o *reassembly) forget(start, end seq.Number) {
 // MUST specify the contiguous block of data containing the segment which
 // triggered this ACK" (RFC 2018 section 4); behind it those follow that were
 // first before, so that each block is told several times.
-func (c *Conn) sack(o *wire.Options) {
-	most := c.sackRoom()
-	if most == 0 {
-		return
-	}
+func (c *Conn) sack(o *wire.Options, most int) {
 	n := 0
 	if c.dup.start != c.dup.end {
 		// What came twice goes first; the block that holds it, if it lies behind a gap,
@@ -246,16 +242,25 @@ func (c *Conn) sack(o *wire.Options) {
 	o.SACKBlocks = uint8(n)
 }
 
-// sackRoom returns how many SACK blocks a segment carries now.
-func (c *Conn) sackRoom() int {
+// sackBlocks returns how many SACK blocks there are to be told.
+func (c *Conn) sackBlocks() int {
+	if !c.has(flagSACK) {
+		return 0
+	}
 	blocks := int(c.ooo.blocks)
 	if c.dup.start != c.dup.end {
 		blocks++
 	}
-	if blocks == 0 || !c.has(flagSACK) {
+	return blocks
+}
+
+// sackRoom returns how many SACK blocks a segment carries now.
+func (c *Conn) sackRoom() int {
+	blocks := c.sackBlocks()
+	if blocks == 0 {
 		return 0
 	}
-	room := optionsLen - sackHeadLen
+	room := optionsLen - sackHeadLen - c.counterRoom()
 	if c.has(flagTimestamps) {
 		room -= timestampsLen
 	}

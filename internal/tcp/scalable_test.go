@@ -45,10 +45,11 @@ func (s scalable) timedOut(c *Conn, now Time, flight uint32) {
 	c.cc.cwnd = c.snd.mss
 }
 
-func (scalable) recovered(*Conn, Time) {}
-func (scalable) undone(*Conn, Time)    {}
-func (scalable) resumed(*Conn, Time)   {}
-func (scalable) ownsWindow() bool      { return false }
+func (scalable) marked(*Conn, Time, uint32) bool { return false }
+func (scalable) recovered(*Conn, Time)           {}
+func (scalable) undone(*Conn, Time)              {}
+func (scalable) resumed(*Conn, Time)             {}
+func (scalable) ownsWindow() bool                { return false }
 
 // TestTheExampleOfTheDocumentation lets it run, in Reno's place.
 func TestTheExampleOfTheDocumentation(t *testing.T) {

@@ -49,6 +49,8 @@ type host struct {
 	closed bool
 	edge   seq.Number // largest that its window ever promised
 	seen   bool       // edge is valid
+
+	marked, markedOctets uint32 // of what it sent
 }
 
 // soak is a network of two hosts.
@@ -61,6 +63,7 @@ type soak struct {
 	sent   int
 	loss   float64
 	dup    float64
+	mark   float64 // of the packets that may be
 	delay  Time
 	jitter Time
 	piece  int
@@ -91,7 +94,7 @@ func newSoak(t *testing.T, r *rand.Rand) *soak {
 	s := &soak{
 		t: t, r: r, now: Time(1 + r.Int64N(int64(1000*Second))),
 		loss: r.Float64() * 0.15, dup: r.Float64() * 0.1, jitter: Time(r.Int64N(int64(20 * Millisecond))),
-		piece: 70 + r.IntN(slot), delay: Millisecond,
+		piece: 70 + r.IntN(slot), delay: Millisecond, mark: r.Float64() * 0.3,
 	}
 	s.a = &host{name: "a", write: pattern(r.IntN(1000), r.IntN(40000))}
 	s.b = &host{name: "b", write: pattern(r.IntN(1000), r.IntN(40000)), peer: s.a}
@@ -123,7 +126,7 @@ func (s *soak) options() ConnOptions {
 		*sw = uint8(s.r.IntN(2))
 	}
 	o.Congestion, o.Pacing = uint8(s.r.IntN(numCongestion)), uint8(s.r.IntN(2))
-	o.KeepIdle, o.KeepInterval = 5, 3
+	o.KeepIdle, o.KeepInterval, o.ECN = 5, 3, uint8(s.r.IntN(6))
 	o.SynRetries, o.SynAckTries, o.DataRetries, o.KeepCount = 100, 100, 100, 100
 	return o
 }
@@ -180,7 +183,7 @@ func (s *soak) arrive(f *flying) {
 			s.launch(h, &out)
 		}
 	case h.c.State == Closed:
-		if f.seg.Flags == wire.SYN {
+		if f.seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
 			opt, flow, iss := h.c.Opt, h.c.Flow, h.c.snd.iss
 			h.step(s.t, "OpenPassive", func() { h.c.OpenPassive(&h.st.m, s.now, flow, iss, &opt, &f.seg) })
 		}
@@ -209,6 +212,12 @@ func (s *soak) output(h *host) {
 // checkSegment checks what must hold for all segments that leave.
 func (s *soak) checkSegment(h *host, out *Segment) {
 	size := out.Len + uint32(out.Options.SACKBlocks)*8
+	if out.Options.Has(wire.HasAccECN) {
+		size += uint32(2+3*out.Options.AccECNCount+3) &^ 3
+	}
+	if n := size - out.Len + timestampsLen; out.Flags&wire.SYN == 0 && n > optionsLen+timestampsLen {
+		s.t.Fatalf("%d octets of options", n)
+	}
 	if out.Options.Has(wire.HasTimestamps) {
 		size += timestampsLen
 	}
@@ -238,6 +247,11 @@ func (s *soak) launch(h *host, out *Segment) {
 		copies = 0
 	} else if s.r.Float64() < s.dup {
 		copies = 2
+	}
+	if out.ECN != NotECT && s.r.Float64() < s.mark {
+		out.ECN = CE
+		h.marked++
+		h.markedOctets += out.Len
 	}
 	var b []byte
 	if out.Len > 0 {

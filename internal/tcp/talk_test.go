@@ -60,6 +60,7 @@ func newTalk(t *testing.T, mods ...func(*talk)) *talk {
 	tk.c.Opt.RcvBuf = 32000
 	tk.c.Opt.SndMax, tk.c.Opt.RcvMax = 0, 0
 	tk.c.Opt.Congestion = CongestionReno
+	tk.c.Opt.ECN = ECNPassive
 	tk.syn = wire.Options{Present: wire.HasMSS, MSS: 1000}
 	for _, mod := range mods {
 		mod(tk)

@@ -67,7 +67,8 @@ type Segment struct {
 
 	// SegSize of a departing segment is not 0 if it is a train: the driver cuts it
 	// into segments of SegSize octets of payload, the last of which may be shorter,
-	// has FIN and PSH, and only the first of which has CWR.
+	// has FIN and PSH, and only the first of which has CWR. Of an arriving segment it
+	// is not 0 if the device has put it together of segments of that size.
 	SegSize uint32
 
 	// Payload of an arriving segment: a queue of fresh chunks (Bytes == Len).

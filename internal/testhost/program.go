@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -233,4 +234,34 @@ func WantGone(t testing.TB, within time.Duration, pids ...int) {
 			t.Fatalf("processes %v still run after %v", left, within)
 		}
 	}
+}
+
+// Parent returns the parent of process pid, 0 if it is not there.
+func Parent(pid int) (parent int) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(b), ") ")
+	if f := strings.Fields(after); len(f) > 1 {
+		parent, _ = strconv.Atoi(f[1])
+	}
+	return parent
+}
+
+// Children returns the child processes of process pid.
+func Children(pid int) (pids []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, l := range lists {
+		b, err := os.ReadFile(l)
+		if err != nil {
+			continue
+		}
+		for _, f := range strings.Fields(string(b)) {
+			if n, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, n)
+			}
+		}
+	}
+	return pids
 }

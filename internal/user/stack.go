@@ -30,17 +30,21 @@ type Stack struct {
 	driver *ring.Driver
 	seg    *shm.Segment
 	bell   *shm.Segment
-	pids   []int
+	pids   helpers
 }
 
 // Attach attaches this process to the connection server at path.
 func Attach(ctx context.Context, path string) (*Stack, error) {
-	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
-	defer cancel()
-	server, err := message.Dial(path)
+	var server *message.Channel
+	err := awaitServer(ctx, func() (err error) {
+		server, err = message.Dial(path)
+		return err
+	})
 	if err != nil {
 		return nil, noServer(path, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
 	s := &Stack{server: server}
 	if err := s.spawn(ctx); err != nil {
 		server.Close()
@@ -64,17 +68,21 @@ func (s *Stack) spawn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	init := make(chan message.Message, 1)
+	init, first := make(chan message.Message, 1), true
 	s.child = message.NewCaller(mine, message.User, message.Child, func(m *message.Message) {
 		if m.Type != message.InitReply {
 			message.CloseFiles(m.Files)
 			return
 		}
-		select {
-		case init <- *m:
-		default:
-			message.CloseFiles(m.Files)
+		if first {
+			first = false
+			init <- *m
+			return
 		}
+		// Another child in the place of one that has died, on the same segment.
+		message.CloseFiles(m.Files)
+		s.pids.replace(int(m.Socket))
+		go s.child.Resend()
 	})
 	err = s.ask(ctx, int(theirs.Fd()))
 	theirs.Close()
@@ -120,10 +128,10 @@ func (s *Stack) ask(ctx context.Context, theirs int) error {
 	}
 	s.server.SetDeadline(time.Time{})
 	if pid, _, _, err := s.server.Peer(); err == nil {
-		s.pids = append(s.pids, pid)
+		s.pids.add(pid)
 	}
 	if m.Socket != 0 {
-		s.pids = append(s.pids, int(m.Socket))
+		s.pids.add(int(m.Socket))
 	}
 	return nil
 }
@@ -210,7 +218,7 @@ func (s *Stack) fetch() error {
 
 // Pids returns the processes that work for this one: the connection server and
 // the child.
-func (s *Stack) Pids() []int { return s.pids }
+func (s *Stack) Pids() []int { return s.pids.list() }
 
 // Alive reports whether the child is there.
 func (s *Stack) Alive() bool {
@@ -231,10 +239,14 @@ func (s *Stack) Close() error {
 // call asks the child, however long that may take it, and turns the errno of its
 // answer into an error.
 func (s *Stack) call(ctx context.Context, m *message.Message) (message.Message, error) {
-	r, err := s.child.Call(context.WithoutCancel(ctx), m)
-	if err == nil && r.Errno != 0 {
-		err = unix.Errno(r.Errno)
-	}
+	var r message.Message
+	err := awaitServer(ctx, func() (err error) {
+		r, err = s.child.Call(context.WithoutCancel(ctx), m)
+		if err == nil && r.Errno != 0 {
+			err = unix.Errno(r.Errno)
+		}
+		return err
+	})
 	return r, err
 }
 
@@ -262,6 +274,20 @@ func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, setup 
 	sock, err := s.open(setup)
 	if err != nil {
 		return nil, err
+	}
+	if local.Port == 0 && sock.Dial(local.Addr, remote) {
+		if err = connected(ctx, sock); err == nil {
+			return sock, nil
+		}
+		sock.Close()
+		if err != unix.ECONNREFUSED {
+			return nil, err
+		}
+		// Whom the circuit leads to does not listen (any more). Somebody else may.
+		s.top.Forget(remote)
+		if sock, err = s.open(setup); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.during(ctx, sock, func(ctx context.Context) error {
 		return s.connect(ctx, sock, local, remote)
@@ -304,6 +330,11 @@ func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wi
 	if _, err := s.call(ctx, &m); err != nil {
 		return err
 	}
+	return connected(ctx, sock)
+}
+
+// connected waits until sock is connected, or ctx ends.
+func connected(ctx context.Context, sock *half.Socket) error {
 	stop := context.AfterFunc(ctx, func() { sock.SetDeadline(false, true, time.Unix(1, 0)) })
 	err := sock.Connected()
 	if !stop() {

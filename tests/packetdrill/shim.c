@@ -9,7 +9,11 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -20,6 +24,28 @@
 #include "_cgo_export.h"
 
 #define EXPORT __attribute__((visibility("default")))
+
+/*
+ * Whether tun0 segments, for scripts that switch that off with ethtool. Where there
+ * is no tun0 nobody did.
+ */
+int pdOffload(void)
+{
+	struct ethtool_value value = { .cmd = ETHTOOL_GGSO };
+	struct ifreq req;
+	int on = 1;
+	int fd = syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return 1;
+	memset(&req, 0, sizeof(req));
+	strcpy(req.ifr_name, "tun0");
+	req.ifr_data = (void *)&value;
+	if (syscall(SYS_ioctl, fd, SIOCETHTOOL, &req) == 0)
+		on = value.data != 0;
+	syscall(SYS_close, fd);
+	return on;
+}
 
 struct packetdrill_interface {
 	void *userdata;
@@ -77,51 +103,15 @@ static int do_accept(void *u, int fd, struct sockaddr *a, socklen_t *n) { return
 static int do_connect(void *u, int fd, const struct sockaddr *a, socklen_t n) { return finish(pdConnect(H, fd, (void *)a, n)); }
 static ssize_t do_recv(void *u, int fd, void *b, size_t n, int f) { return finish(pdRead(H, fd, b, n, f)); }
 static ssize_t do_read(void *u, int fd, void *b, size_t n) { return do_recv(u, fd, b, n, 0); }
+static ssize_t do_readv(void *u, int fd, const struct iovec *v, int n) { return finish(pdReadv(H, fd, (void *)v, n, 0)); }
 static ssize_t do_send(void *u, int fd, const void *b, size_t n, int f) { return finish(pdWrite(H, fd, (void *)b, n, f)); }
 static ssize_t do_write(void *u, int fd, const void *b, size_t n) { return do_send(u, fd, b, n, 0); }
+static ssize_t do_writev(void *u, int fd, const struct iovec *v, int n) { return finish(pdWritev(H, fd, (void *)v, n, 0)); }
 
-static size_t total(const struct iovec *v, int n)
-{
-	size_t sum = 0;
-	for (int i = 0; i < n; i++)
-		sum += v[i].iov_len;
-	return sum;
-}
-
-/* Vectors are one read or write of all their octets. */
-static ssize_t read_vector(void *u, int fd, const struct iovec *v, int n, int flags)
-{
-	size_t size = total(v, n), at = 0;
-	char *b = malloc(size + 1);
-	ssize_t got = do_recv(u, fd, b, size, flags);
-	for (int i = 0; i < n && got > 0 && at < (size_t)got; i++) {
-		size_t part = (size_t)got - at < v[i].iov_len ? (size_t)got - at : v[i].iov_len;
-		memcpy(v[i].iov_base, b + at, part);
-		at += part;
-	}
-	free(b);
-	return got;
-}
-
-static ssize_t write_vector(void *u, int fd, const struct iovec *v, int n, int flags)
-{
-	size_t size = total(v, n), at = 0;
-	char *b = malloc(size + 1);
-	for (int i = 0; i < n; at += v[i++].iov_len)
-		memcpy(b + at, v[i].iov_base, v[i].iov_len);
-	ssize_t sent = do_send(u, fd, b, size, flags);
-	free(b);
-	return sent;
-}
-
-static ssize_t do_readv(void *u, int fd, const struct iovec *v, int n) { return read_vector(u, fd, v, n, 0); }
-static ssize_t do_writev(void *u, int fd, const struct iovec *v, int n) { return write_vector(u, fd, v, n, 0); }
-
+/* TCP leaves the address alone: the socket is connected. */
 static ssize_t do_recvfrom(void *u, int fd, void *b, size_t n, int f, struct sockaddr *a, socklen_t *l)
 {
-	(void)a;
-	if (l)
-		*l = 0;
+	(void)a, (void)l;
 	return do_recv(u, fd, b, n, f);
 }
 
@@ -133,12 +123,16 @@ static ssize_t do_sendto(void *u, int fd, const void *b, size_t n, int f, const 
 
 static ssize_t do_recvmsg(void *u, int fd, struct msghdr *m, int f)
 {
+	ssize_t n = finish(pdReadv(H, fd, m->msg_iov, (int)m->msg_iovlen, f));
+	if (n < 0)
+		return n;
+	m->msg_namelen = 0;
 	m->msg_controllen = 0;
-	m->msg_flags = 0;
-	return read_vector(u, fd, m->msg_iov, (int)m->msg_iovlen, f);
+	m->msg_flags = f & MSG_OOB;
+	return n;
 }
 
-static ssize_t do_sendmsg(void *u, int fd, const struct msghdr *m, int f) { return write_vector(u, fd, m->msg_iov, (int)m->msg_iovlen, f); }
+static ssize_t do_sendmsg(void *u, int fd, const struct msghdr *m, int f) { return finish(pdWritev(H, fd, m->msg_iov, (int)m->msg_iovlen, f)); }
 
 static int do_fcntl(void *u, int fd, int cmd, ...)
 {
@@ -182,22 +176,24 @@ EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *n)
 	return (int)syscall(SYS_getsockopt, fd, level, name, value, n);
 }
 
+/* The table has no sendfile: scripts call libc's. */
+EXPORT ssize_t sendfile(int fd, int file, off_t *at, size_t n)
+{
+	if (instance && pdOwns(instance, fd))
+		return finish(pdSendfile(instance, fd, file, at, n));
+	return syscall(SYS_sendfile, fd, file, at, n);
+}
+
 __attribute__((constructor)) static void forget_preload(void)
 {
 	unsetenv("LD_PRELOAD");
 }
 
-static int unsupported(void)
-{
-	errno = EOPNOTSUPP;
-	return -1;
-}
-
-static int do_epoll_create(void *u, int n) { (void)u, (void)n; return unsupported(); }
-static int do_epoll_ctl(void *u, int e, int o, int f, struct epoll_event *v) { (void)u, (void)e, (void)o, (void)f, (void)v; return unsupported(); }
-static int do_epoll_wait(void *u, int e, struct epoll_event *v, int n, int t) { (void)u, (void)e, (void)v, (void)n, (void)t; return unsupported(); }
+static int do_epoll_create(void *u, int n) { return finish(pdEpollCreate(H, n)); }
+static int do_epoll_ctl(void *u, int e, int o, int f, struct epoll_event *v) { return finish(pdEpollCtl(H, e, o, f, v)); }
+static int do_epoll_wait(void *u, int e, struct epoll_event *v, int n, int t) { return finish(pdEpollWait(H, e, v, n, t)); }
 static int do_pipe(void *u, int p[2]) { (void)u; return pipe(p); }
-static int do_splice(void *u, int a, loff_t *b, int c, loff_t *d, size_t n, unsigned int f) { (void)u, (void)a, (void)b, (void)c, (void)d, (void)n, (void)f; return unsupported(); }
+static int do_splice(void *u, int a, loff_t *b, int c, loff_t *d, size_t n, unsigned int f) { return finish(pdSplice(H, a, b, c, d, n, f)); }
 
 EXPORT void packetdrill_interface_init(const char *flags, struct packetdrill_interface *t)
 {

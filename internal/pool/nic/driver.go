@@ -3,6 +3,7 @@ package nic
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"usertcp/internal/pool"
 	"usertcp/internal/shm"
@@ -13,7 +14,8 @@ import (
 // segment and the same device; the segment's lock is held around every method
 // that does not say otherwise.
 type Driver struct {
-	fd       int // of the TAP device, not blocking
+	fd       int         // of the TAP device, not blocking
+	gone     atomic.Bool // the device is no more: nobody waits for it
 	nap      nap
 	ctl      *control
 	bufs     pool.Buffers

@@ -306,6 +306,23 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
+// A device that has gone is no reason to stay awake.
+func TestADeviceThatHasGoneIsLeftAlone(t *testing.T) {
+	d, device, _, ready := wakeable(t, false)
+	unix.Shutdown(device, unix.SHUT_RDWR)
+	d.Arm()
+	if !ready() {
+		t.Error("the end of the device wakes nobody")
+	}
+	var p pool.Packet
+	if d.Receive(&p) || d.Receive(&p) || d.Counters().RxErrors != 1 {
+		t.Errorf("counters %+v", d.Counters())
+	}
+	if d.Arm() || d.Pending() {
+		t.Error("something is pending for ever")
+	}
+}
+
 // wakeable is a driver with an epoll descriptor, and what says whether that is
 // ready within a moment.
 func wakeable(t *testing.T, eager bool) (d *Driver, device int, door shm.Doorbell, ready func() bool) {

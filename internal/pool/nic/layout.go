@@ -17,10 +17,6 @@ const (
 	Slots      = 512      // packets received of which the program has not read all
 	SlotSize   = 68 << 10 // octets: the longest IP packet, and whole pages
 	holdLimit  = Slots / 2
-
-	// Offload is the longest run of payload octets that one packet carries: headers
-	// included it is an IP packet.
-	Offload = 65535 - 120
 )
 
 // Sections of the segment.

@@ -70,6 +70,9 @@ func (d *Driver) Arm() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.asleep = true
+	if d.gone.Load() {
+		return false
+	}
 	n.armed.Store(true)
 	d.watch(unix.EPOLLIN)
 	n.streak.Store(0)
@@ -111,4 +114,4 @@ func (d *Driver) watch(events uint32) {
 }
 
 // Pending implements pool.Driver.
-func (d *Driver) Pending() bool { return shm.Ready(d.fd) }
+func (d *Driver) Pending() bool { return !d.gone.Load() && shm.Ready(d.fd) }

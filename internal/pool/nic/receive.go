@@ -48,15 +48,16 @@ func (d *Driver) read(slot uint32) (n int, ok bool) {
 	d.in.Add(d.inHead[:])
 	at := int(slot) * SlotSize
 	d.in.Add(d.rxOctets[at : at+SlotSize])
-	for {
+	for !d.gone.Load() {
 		n, errno := d.in.Read(d.fd)
 		c.Reads++
 		switch {
 		case errno == unix.EAGAIN:
 			c.EmptyReads++
 			return 0, false
-		case errno != 0:
+		case errno != 0 || n == 0:
 			c.RxErrors++
+			d.gone.Store(true)
 			return 0, false
 		}
 		d.received()
@@ -65,6 +66,7 @@ func (d *Driver) read(slot uint32) (n int, ok bool) {
 		}
 		c.Short++
 	}
+	return 0, false
 }
 
 // discard drops the next frame, as a pool does whose Rx buffers are all in use
@@ -96,7 +98,7 @@ func (d *Driver) passOver(why reason) {
 func (d *Driver) fill(p *pool.Packet, slot uint32, b []byte, l *layout) {
 	p.Circuit, p.Region, p.Partial = pool.NIC, pool.RxRegion(pool.NIC), !l.verify
 	p.Header, p.Inline, p.NPieces = uint16(l.header), 0, 0
-	p.Payload, p.ID = uint32(l.total-l.header), pool.None
+	p.Payload, p.ID, p.SegSize = uint32(l.total-l.header), pool.None, uint16(l.segSize)
 	if l.total <= pool.MaxData {
 		copy(p.Data[:], b[:l.total])
 		p.Inline = uint16(p.Payload)

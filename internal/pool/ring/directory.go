@@ -80,14 +80,19 @@ func openDirectory(path string) (directory, error) {
 }
 
 // join puts a host with these addresses on the ring. Between taking its id and
-// announcing it, it calls enter, which should make the host reachable.
-func (d directory) join(addrs []netip.Addr, enter func(*membership) error) (*membership, error) {
+// announcing it, it calls enter, which should make the host reachable. If lock is
+// given it is the lock of the id that the host had before.
+func (d directory) join(addrs []netip.Addr, lock *os.File, enter func(*membership) error) (*membership, error) {
 	unlock, err := d.exclusive()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	m, err := d.take(addrs)
+	m, err := d.former(lock)
+	if err != nil {
+		return nil, err
+	}
+	m, err = d.take(m, addrs)
 	if err != nil {
 		return nil, err
 	}
@@ -101,10 +106,31 @@ func (d directory) join(addrs []netip.Addr, enter func(*membership) error) (*mem
 	return m, nil
 }
 
-// take locks the lowest free ring id, and removes what dead hosts have left.
-func (d directory) take(addrs []netip.Addr) (*membership, error) {
-	var m *membership
+// former returns the membership that lock is the lock of, nil if there is none.
+func (d directory) former(lock *os.File) (*membership, error) {
+	if lock == nil {
+		return nil, nil
+	}
+	want, err := lock.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("ring: %w", err)
+	}
 	for id := range MaxHosts {
+		if st, err := os.Stat(d.file(id, ".lock")); err == nil && os.SameFile(st, want) {
+			d.remove(id)
+			return &membership{id: id, lock: lock}, nil
+		}
+	}
+	return nil, fmt.Errorf("ring %s: the host was on another ring before", d.path)
+}
+
+// take locks the lowest free ring id, unless the host has one already (m), and
+// removes what dead hosts have left.
+func (d directory) take(m *membership, addrs []netip.Addr) (*membership, error) {
+	for id := range MaxHosts {
+		if m != nil && id == m.id {
+			continue
+		}
 		lock, err := d.tryLock(id)
 		if err == nil && lock == nil {
 			err = d.compatible(id, addrs)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,12 @@ type StationCounters struct {
 // error if the ring is full, if a host of it has one of addrs, or speaks
 // another version.
 func Join(dir string, addrs []netip.Addr, handler func(Frame)) (*Station, error) {
+	return Rejoin(dir, addrs, handler, nil)
+}
+
+// Rejoin is Join for a host whose server has died: lock, which it takes over, is
+// the lock on its ring id (Lock) that others have kept meanwhile.
+func Rejoin(dir string, addrs []netip.Addr, handler func(Frame), lock *os.File) (*Station, error) {
 	if err := checkAddrs(addrs); err != nil {
 		return nil, err
 	}
@@ -83,7 +90,7 @@ func Join(dir string, addrs []netip.Addr, handler func(Frame)) (*Station, error)
 		dir: d, addrs: slices.Clone(addrs), handler: handler,
 		routes: routes{dir: d}, channels: make(map[*message.Channel]bool),
 	}
-	if s.self, err = d.join(s.addrs, s.listen); err != nil {
+	if s.self, err = d.join(s.addrs, lock, s.listen); err != nil {
 		if s.lis != nil {
 			s.lis.Close()
 		}
@@ -120,6 +127,10 @@ func checkAddrs(addrs []netip.Addr) error {
 
 // RingID returns the host's ring id.
 func (s *Station) RingID() uint8 { return uint8(s.self.id) }
+
+// Lock returns the descriptor of the lock on the host's ring id. As long as a copy
+// of it is open anywhere the id is this host's.
+func (s *Station) Lock() int { return int(s.self.lock.Fd()) }
 
 // Route returns the ring id of the live host with an address, which may be this one.
 func (s *Station) Route(a netip.Addr) (ringID uint8, ok bool) {

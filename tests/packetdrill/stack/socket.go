@@ -2,10 +2,8 @@ package stack
 
 import (
 	"errors"
-	"io"
 	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +20,11 @@ type socket struct {
 	bound    wire.Endpoint
 	listens  bool
 	opened   bool // connect has been called
+	deaf     bool // shutdown has ended reading
+	told     bool // the program has been told why the connection failed
+	crowded  bool // a write or poll has found no room
+	lowat    bool // TCP_NOTSENT_LOWAT was set
+	inert    map[optionName]int
 }
 
 // errnoOf turns an error of the half into the errno that a system call has.
@@ -42,10 +45,35 @@ func errnoOf(err error) unix.Errno {
 	return unix.EIO
 }
 
+// failed returns the errno of why the connection has ended: as in Linux once.
+func (k *socket) failed(err error) unix.Errno {
+	errno := errnoOf(err)
+	if errno == 0 || errno == unix.EAGAIN {
+		return errno
+	}
+	if k.told {
+		return 0
+	}
+	k.told = true
+	return errno
+}
+
+// find returns the socket of a descriptor, or nil.
 func (s *Stack) find(fd int) *socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.socks[fd]
+}
+
+// Owns reports whether a descriptor stands for a socket of ours.
+func (s *Stack) Owns(fd int) bool { return s.find(fd) != nil }
+
+// Family returns the address family of a socket.
+func (s *Stack) Family(fd int) int {
+	if k := s.find(fd); k != nil {
+		return k.family
+	}
+	return unix.AF_UNSPEC
 }
 
 // add gives a socket a kernel descriptor of its own.
@@ -72,12 +100,16 @@ func (s *Stack) Socket(family, typ, proto int) (int, unix.Errno) {
 	if err != nil {
 		return -1, errnoOf(err)
 	}
-	k := &socket{sock: h, family: family}
+	k := newSocket(h, family)
 	if err := h.Options(s.options); err != nil {
 		return -1, errnoOf(err)
 	}
 	k.setNonblock(typ&unix.SOCK_NONBLOCK != 0)
 	return s.add(k)
+}
+
+func newSocket(h *half.Socket, family int) *socket {
+	return &socket{sock: h, family: family, inert: map[optionName]int{}}
 }
 
 func (k *socket) setNonblock(on bool) {
@@ -90,6 +122,9 @@ func (s *Stack) Bind(fd int, local wire.Endpoint) unix.Errno {
 	k := s.find(fd)
 	if k == nil {
 		return unix.EBADF
+	}
+	if k.bound.Port != 0 || k.opened {
+		return unix.EINVAL
 	}
 	if local.Port == 0 {
 		local.Port = s.ephemeral()
@@ -111,7 +146,13 @@ func (s *Stack) Listen(fd, backlog int) unix.Errno {
 	if k == nil {
 		return unix.EBADF
 	}
+	if k.opened {
+		return unix.EINVAL
+	}
 	if !k.listens {
+		if k.bound.Port == 0 {
+			k.bound.Port = s.ephemeral()
+		}
 		k.listens = true
 		k.sock.Listen(k.bound, max(backlog, 0))
 	}
@@ -131,7 +172,10 @@ func (s *Stack) Accept(fd int) (int, wire.Endpoint, unix.Errno) {
 	if err != nil {
 		return -1, wire.Endpoint{}, errnoOf(err)
 	}
-	n, errno := s.add(&socket{sock: h, family: k.family, opened: true})
+	a := newSocket(h, k.family)
+	a.opened, a.lowat = true, k.lowat
+	a.setNonblock(false) // as in Linux, whatever the listener is
+	n, errno := s.add(a)
 	return n, h.Flow().Remote, errno
 }
 
@@ -141,8 +185,13 @@ func (s *Stack) Connect(fd int, remote wire.Endpoint) unix.Errno {
 	if k == nil {
 		return unix.EBADF
 	}
-	if k.opened {
+	switch {
+	case k.listens:
+		return unix.EISCONN
+	case k.opened:
 		return k.connected()
+	case k.family == unix.AF_INET && !remote.Addr.Is4():
+		return unix.EAFNOSUPPORT
 	}
 	local := k.bound
 	if local.Port == 0 {
@@ -158,7 +207,7 @@ func (s *Stack) Connect(fd int, remote wire.Endpoint) unix.Errno {
 	if k.nonblock {
 		return unix.EINPROGRESS
 	}
-	return errnoOf(k.sock.Connected())
+	return k.failed(k.sock.Connected())
 }
 
 // connected is what connect says of a socket for which it was called before.
@@ -168,161 +217,98 @@ func (k *socket) connected() unix.Errno {
 	case c.State == tcp.SynSent || c.State == tcp.SynReceived:
 		return unix.EALREADY
 	case c.State == tcp.Closed:
-		return errnoOf(k.sock.Connected())
+		return k.failed(k.sock.Connected())
 	}
 	return unix.EISCONN
-}
-
-// Read reads into b.
-func (s *Stack) Read(fd int, b []byte, flags int) (int, unix.Errno) {
-	k := s.find(fd)
-	if k == nil {
-		return -1, unix.EBADF
-	}
-	if flags&unix.MSG_DONTWAIT != 0 && !k.nonblock {
-		k.sock.SetNonblock(true)
-		defer k.sock.SetNonblock(false)
-	}
-	if !k.opened {
-		return -1, unix.ENOTCONN
-	}
-	n, err := k.sock.Read(b)
-	if err == io.EOF {
-		return 0, 0
-	}
-	if err != nil {
-		return -1, errnoOf(err)
-	}
-	return n, 0
-}
-
-// Write sends b.
-func (s *Stack) Write(fd int, b []byte, flags int) (int, unix.Errno) {
-	k := s.find(fd)
-	if k == nil {
-		return -1, unix.EBADF
-	}
-	if flags&unix.MSG_DONTWAIT != 0 && !k.nonblock {
-		k.sock.SetNonblock(true)
-		defer k.sock.SetNonblock(false)
-	}
-	if !k.opened {
-		return -1, unix.EPIPE
-	}
-	n, err := k.sock.Write(b)
-	if n > 0 || err == nil {
-		return n, 0
-	}
-	return -1, errnoOf(err)
 }
 
 // Shutdown ends one or both directions.
 func (s *Stack) Shutdown(fd, how int) unix.Errno {
 	k := s.find(fd)
 	if k == nil {
-		return unix.EBADF
+		return unix.ENOTSOCK
 	}
-	var err error
-	if how == unix.SHUT_RD || how == unix.SHUT_RDWR {
-		err = k.sock.CloseRead()
+	if how < unix.SHUT_RD || how > unix.SHUT_RDWR {
+		return unix.EINVAL
 	}
-	if how == unix.SHUT_WR || how == unix.SHUT_RDWR {
-		err = errors.Join(err, k.sock.CloseWrite())
+	state := k.sock.State().State
+	if state == tcp.Closed || state == tcp.Listen {
+		return unix.ENOTCONN
 	}
-	return errnoOf(err)
+	if how != unix.SHUT_WR {
+		k.deaf = true
+		k.sock.StopReading()
+	}
+	if how != unix.SHUT_RD && (state == tcp.Established || state == tcp.CloseWait) {
+		return errnoOf(k.sock.CloseWrite())
+	}
+	return 0
 }
 
-// Close closes the descriptor.
-func (s *Stack) CloseSocket(fd int) unix.Errno {
+// CloseDescriptor closes a descriptor, ours or not.
+func (s *Stack) CloseDescriptor(fd int) unix.Errno {
 	s.mu.Lock()
 	k := s.socks[fd]
 	delete(s.socks, fd)
-	s.mu.Unlock()
-	if k == nil {
-		return unix.EBADF
+	delete(s.epolls, fd)
+	for _, e := range s.epolls {
+		delete(e.items, fd)
 	}
-	unix.Close(fd)
-	return errnoOf(k.sock.Close())
+	s.mu.Unlock()
+	errno := errnoOf(unix.Close(fd))
+	if k != nil {
+		errno = errnoOf(k.sock.Close())
+	}
+	return errno
 }
 
-// Fcntl knows F_GETFL and F_SETFL.
+// Fcntl knows F_GETFL and F_SETFL of sockets; other descriptors are the kernel's.
 func (s *Stack) Fcntl(fd, cmd, arg int) (int, unix.Errno) {
 	k := s.find(fd)
-	if k == nil {
-		return -1, unix.EBADF
-	}
-	switch cmd {
-	case unix.F_GETFL:
-		if k.nonblock {
-			return unix.O_RDWR | unix.O_NONBLOCK, 0
-		}
+	switch {
+	case k == nil, cmd == unix.F_GETFD, cmd == unix.F_SETFD:
+		n, err := unix.FcntlInt(uintptr(fd), cmd, arg)
+		return n, errnoOf(err)
+	case cmd == unix.F_GETFL && k.nonblock:
+		return unix.O_RDWR | unix.O_NONBLOCK, 0
+	case cmd == unix.F_GETFL:
 		return unix.O_RDWR, 0
-	case unix.F_SETFL:
+	case cmd == unix.F_SETFL:
 		k.setNonblock(arg&unix.O_NONBLOCK != 0)
 		return 0, 0
 	}
 	return -1, unix.EINVAL
 }
 
-// Ioctl knows SIOCINQ and SIOCOUTQ: octets to be read, octets not acknowledged.
+// siocOutQNSD is SIOCOUTQNSD of <linux/sockios.h>.
+const siocOutQNSD = 0x894b
+
+// Ioctl knows SIOCINQ, SIOCOUTQ and SIOCOUTQNSD: octets to be read, octets not
+// acknowledged, octets not sent; and SIOCATMARK.
 func (s *Stack) Ioctl(fd int, request uint) (int, unix.Errno) {
 	k := s.find(fd)
 	if k == nil {
-		return -1, unix.EBADF
+		return -1, unix.ENOTTY
 	}
-	c := k.sock.State()
+	if k.listens {
+		return -1, unix.EINVAL
+	}
+	i, err := k.sock.Info()
+	if err != nil {
+		return -1, errnoOf(err)
+	}
 	switch request {
 	case unix.SIOCINQ:
-		n, _ := c.Readable()
-		return int(n), 0
+		return int(i.Unread), 0
 	case unix.SIOCOUTQ:
-		return int(c.SndQ.Bytes), 0
-	}
-	return -1, unix.EINVAL
-}
-
-// Poll waits until one of the descriptors is ready, or the time (in ms) is over.
-func (s *Stack) Poll(fds []unix.PollFd, timeout int) int {
-	end := time.Now().Add(time.Duration(timeout) * time.Millisecond)
-	for {
-		n := 0
-		for i := range fds {
-			fds[i].Revents = s.events(int(fds[i].Fd)) & (fds[i].Events | unix.POLLERR | unix.POLLHUP | unix.POLLNVAL)
-			if fds[i].Revents != 0 {
-				n++
-			}
+		return int(i.Unacked + i.NotSent), 0
+	case siocOutQNSD:
+		return int(i.NotSent), 0
+	case unix.SIOCATMARK:
+		if k.sock.AtMark() {
+			return 1, 0
 		}
-		if n > 0 || timeout >= 0 && !time.Now().Before(end) {
-			return n
-		}
-		time.Sleep(200 * time.Microsecond)
+		return 0, 0
 	}
-}
-
-// events returns what poll says of a descriptor.
-func (s *Stack) events(fd int) int16 {
-	k := s.find(fd)
-	if k == nil {
-		return unix.POLLNVAL
-	}
-	read, write := k.sock.Ready()
-	c := k.sock.State()
-	_, fin := c.Readable()
-	var ev int16
-	if read {
-		ev |= unix.POLLIN | 0x40 // POLLRDNORM
-	}
-	if write {
-		ev |= unix.POLLOUT | 0x100 // POLLWRNORM
-	}
-	if fin {
-		ev |= unix.POLLRDHUP
-	}
-	if c.Error != tcp.ErrNone {
-		ev |= unix.POLLERR
-	}
-	if c.State == tcp.Closed && k.opened || fin && c.State != tcp.CloseWait {
-		ev |= unix.POLLHUP
-	}
-	return ev
+	return -1, unix.ENOTTY
 }

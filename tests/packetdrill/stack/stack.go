@@ -27,16 +27,17 @@ type Stack struct {
 	seg   *shm.Segment
 	local wire.Addr // if given by flags
 
-	mu    sync.Mutex
-	socks map[int]*socket
-	port  uint16
+	mu     sync.Mutex
+	socks  map[int]*socket
+	epolls map[int]*epoll
+	port   uint16
 }
 
 // New returns a system with the options of packetdrill's --so_flags:
 // "ip=ADDR,mtu=N". What scripts set with sysctl is read from the network
 // namespace.
 func New(flags string) (*Stack, error) {
-	s := &Stack{dev: newNetdev(), socks: map[int]*socket{}, port: 32768}
+	s := &Stack{dev: newNetdev(), socks: map[int]*socket{}, epolls: map[int]*epoll{}, port: 32768}
 	mtu, err := s.parse(flags)
 	if err != nil {
 		return nil, err
@@ -91,7 +92,10 @@ func (s *Stack) Close() {
 	for fd := range s.socks {
 		unix.Close(fd)
 	}
-	s.socks = map[int]*socket{}
+	for fd := range s.epolls {
+		unix.Close(fd)
+	}
+	s.socks, s.epolls = map[int]*socket{}, map[int]*epoll{}
 	s.mu.Unlock()
 	s.top.Close()
 }
@@ -115,12 +119,21 @@ func (s *Stack) Receive() (ip []byte, at time.Time, ok bool) {
 
 // options returns what a fresh socket has in this system.
 func (s *Stack) options(o *tcp.ConnOptions) {
-	ctl := readSysctls("/proc/sys/net/ipv4")
+	ctl := readSysctls(sysctlDir)
 	o.Timestamps = ctl.timestamps
 	o.SACK = ctl.sack
 	o.WindowScaling = ctl.windowScaling
-	o.SndBuf = max(o.SndBuf, ctl.wmem)
+	o.SndBuf, o.SndMax = ctl.wmem, ctl.wmemMax
 	o.RcvBuf = ctl.rmem
 	o.SynRetries = ctl.synRetries
 	o.SynAckTries = ctl.synAckRetries
+	o.DataRetries = ctl.retries
+	o.ECN = ctl.ecn
+	o.MTUProbe = ctl.mtuProbing
+	o.NotSentLowat = ctl.notSentLowat
+	o.KeepIdle, o.KeepInterval, o.KeepCount = ctl.keepIdle, ctl.keepInterval, ctl.keepCount
+	if id, ok := tcp.CongestionByName(ctl.congestion); ok {
+		o.Congestion = id
+	}
+	shape(o, sysctlDir)
 }

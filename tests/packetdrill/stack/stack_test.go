@@ -156,11 +156,11 @@ func TestAConnectWithoutWaitingIsInProgress(t *testing.T) {
 func TestClosingSendsFIN(t *testing.T) {
 	x := newTester(t)
 	fd, _ := x.establish()
-	if errno := x.s.CloseSocket(fd); errno != 0 {
+	if errno := x.s.CloseDescriptor(fd); errno != 0 {
 		t.Fatal(errno)
 	}
 	x.want(wire.FIN|wire.ACK, "")
-	if errno := x.s.CloseSocket(fd); errno != unix.EBADF {
+	if errno := x.s.CloseDescriptor(fd); errno != unix.EBADF {
 		t.Errorf("second close: %v", errno)
 	}
 }
@@ -198,7 +198,8 @@ func TestDamagedPacketsArePassedOver(t *testing.T) {
 
 func TestSysctlsAreReadFromTheNamespace(t *testing.T) {
 	dir := t.TempDir()
-	for name, value := range map[string]string{"tcp_sack": "0\n", "tcp_rmem": "4096\t540000\t15728640\n", "tcp_syn_retries": "3\n", "tcp_wmem": "garbage"} {
+	for name, value := range map[string]string{"tcp_sack": "0\n", "tcp_rmem": "4096\t540000\t15728640\n", "tcp_syn_retries": "3\n", "tcp_wmem": "garbage",
+		"tcp_ecn": "3", "tcp_notsent_lowat": "4000", "tcp_congestion_control": "reno", "tcp_keepalive_time": "77"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -206,6 +207,12 @@ func TestSysctlsAreReadFromTheNamespace(t *testing.T) {
 	c := readSysctls(dir)
 	if c.sack != 0 || c.timestamps != 1 || c.rmem != 15728640 || c.synRetries != 3 || c.wmem != 1<<20 {
 		t.Errorf("%+v", c)
+	}
+	if c.ecn != 3 || c.notSentLowat != 4000 || c.congestion != "reno" || c.keepIdle != 77 || c.keepInterval != 75 {
+		t.Errorf("%+v", c)
+	}
+	if c := readSysctls(t.TempDir()); c.notSentLowat != 0 || c.ecn != 2 || c.congestion != "" {
+		t.Errorf("without a file: %+v", c)
 	}
 }
 

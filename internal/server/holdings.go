@@ -1,0 +1,95 @@
+package server
+
+import (
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/message"
+	"usertcp/internal/wire"
+)
+
+// What a child has of the port space goes over to its successor, or from a child
+// to the server's successor, as a list of Keep messages. Their descriptors stay
+// the port space's.
+
+// holdBind notes the kernel's bind points of a socket's local end.
+func (p *portSpace) holdBind(id socketID, points []int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bindings[id].points = points
+}
+
+// holdFlow notes the kernel's bind points of a connection.
+func (p *portSpace) holdFlow(f wire.Flow, points []int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fw := p.flows[f]
+	fw.points = points
+	p.flows[f] = fw
+}
+
+// isBound reports whether a socket has a local end of its own.
+func (p *portSpace) isBound(id socketID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bindings[id] != nil
+}
+
+// held lists what a child has, local ends first.
+func (p *portSpace) held(child wire.VCI) (list []message.Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, b := range p.bindings {
+		if id.child == child {
+			m := message.Message{Type: message.Keep, N: message.KeepBind, Socket: id.socket, Local: b.local, Files: b.points}
+			if b.listening {
+				m.Op = message.OpListen
+			}
+			if b.reuse {
+				m.VCI = 1
+			}
+			list = append(list, m)
+		}
+	}
+	for f, fw := range p.flows {
+		if fw.id.child == child {
+			list = append(list, message.Message{
+				Type: message.Keep, N: message.KeepFlow, Socket: fw.id.socket, Local: f.Local, Remote: f.Remote, Files: fw.points,
+			})
+		}
+	}
+	for first, id := range p.leases {
+		if id == child {
+			list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}})
+		}
+	}
+	return list
+}
+
+// adopt takes what a child has had from the server before this one. It takes the
+// descriptors over. The errno is that of bind, listen or open.
+func (p *portSpace) adopt(child wire.VCI, m *message.Message) unix.Errno {
+	id := socketID{child, m.Socket}
+	errno := unix.Errno(0)
+	switch m.N {
+	case message.KeepBind:
+		if _, errno = p.bind(id, m.Local, m.VCI == 1); errno == 0 {
+			p.holdBind(id, m.Files)
+			if m.Op == message.OpListen {
+				errno = p.listen(id)
+			}
+			return errno
+		}
+	case message.KeepFlow:
+		if m.Local.Port == 0 {
+			errno = unix.EINVAL
+		} else if _, errno = p.open(id, m.Local, m.Remote); errno == 0 {
+			p.holdFlow(wire.Flow{Local: m.Local, Remote: m.Remote}, m.Files)
+			return 0
+		}
+	}
+	if m.N == message.KeepLease {
+		errno = p.adoptLease(child, m.Local.Port)
+	}
+	message.CloseFiles(m.Files)
+	return errno
+}

@@ -1,0 +1,57 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is one process that is a child. One that a server before this one has
+// started is not ours to wait for: how it ended is not known then.
+type process struct {
+	*os.Process
+	pid int
+	cmd *exec.Cmd // nil if another server started it
+}
+
+// errEnded is the end of a process whose exit status is not to be had.
+var errEnded = errors.New("it has ended, nobody knows how")
+
+func ours(cmd *exec.Cmd) *process { return &process{cmd.Process, cmd.Process.Pid, cmd} }
+
+// adopted returns the process pid, which is at the other end of a channel: as
+// long as that is open the number is not another's.
+func adopted(pid int) (*process, error) {
+	p, err := os.FindProcess(pid) // holds a pidfd
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	return &process{p, pid, nil}, nil
+}
+
+// wait waits until the process has ended. Of one that is not ours the end of its
+// control channel tells.
+func (p *process) wait(control <-chan struct{}) error {
+	if p.cmd != nil {
+		return p.cmd.Wait()
+	}
+	<-control
+	for wait := time.Millisecond; p.Signal(unix.Signal(0)) == nil; wait = min(2*wait, exitTimeout/8) {
+		time.Sleep(wait) // watch ends it if this takes long
+	}
+	return errEnded
+}
+
+// crashed reports whether a process that ended with err did so against the rules:
+// by a signal, or by a failure that Go's runtime reports.
+func crashed(err error) bool {
+	if errors.Is(err, errEnded) {
+		return true
+	}
+	var e *exec.ExitError
+	return errors.As(err, &e) && (!e.Exited() || e.ExitCode() == 2)
+}
