@@ -357,7 +357,6 @@ func TestTimeWaitKeepsNoChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	l.(*Listener).SetDeadline(time.Now().Add(20 * time.Second))
 	p := testhost.Run(t, h[1].Socket, "send", l.Addr().String(), "100000", "exit")
 	child := childOf(t, p)
@@ -372,6 +371,7 @@ func TestTimeWaitKeepsNoChild(t *testing.T) {
 		t.Errorf("%d connections in TIME-WAIT at the server, want 1", n)
 	}
 	// Its four numbers are taken for as long.
+	l.Close()
 	process.stack.Close()
 	process.stack = nil
 	useServer(t, h[1].Socket)

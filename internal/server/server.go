@@ -96,7 +96,7 @@ func (s *Server) join() (err error) {
 		s.meetings.close()
 		return err
 	}
-	s.ports.waiting = s.timeWaits.has
+	s.ports.waiting, s.ports.waitingAt = s.timeWaits.has, s.timeWaits.hasPort
 	lock, err := (*os.File)(nil), s.openNIC()
 	if err == nil {
 		lock, err = s.adoptChildren()

@@ -130,6 +130,19 @@ func (w *timeWaits) has(f wire.Flow) bool {
 	return r != nil && r.End > clock()
 }
 
+// hasPort reports whether a connection from one of n local ports is in TIME-WAIT.
+func (w *timeWaits) hasPort(first, n uint16) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := clock()
+	for f, r := range w.byFlow {
+		if f.Local.Port-first < n && r.End > now {
+			return true
+		}
+	}
+	return false
+}
+
 // count returns how many there are.
 func (w *timeWaits) count() int {
 	w.mu.Lock()

@@ -83,6 +83,9 @@ func TestTimeWaitGoesOnWithoutItsChild(t *testing.T) {
 	if n := s.Snapshot().TimeWaits; n != 1 {
 		t.Errorf("%d in TIME-WAIT", n)
 	}
+	if w := s.timeWaits; !w.hasPort(80, 1) || !w.hasPort(70, 11) || w.hasPort(81, 60) || w.hasPort(70, 10) {
+		t.Error("its port is not known")
+	}
 }
 
 // RFC 6191: a SYN that is younger than all that was opens the connection anew, if
