@@ -237,7 +237,9 @@ func (c *child) receiveRequests() {
 		}()
 	}
 	c.user.Close()
-	c.bottom.ProgramEnded(c.userDead)
+	if c.bottom.ProgramEnded(c.userDead) {
+		fmt.Fprintf(os.Stderr, "usertcp child: application %d died with the lock: its step was undone\n", c.userPid)
+	}
 	close(c.ended)
 }
 

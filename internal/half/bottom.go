@@ -283,18 +283,19 @@ func (b *Bottom) Change(f func()) bool {
 
 // ProgramEnded closes all that the application had open: it has exited, or been
 // killed. dead reports whether its process is no more; if it died with the lock,
-// the step in progress is undone.
-func (b *Bottom) ProgramEnded(dead func() bool) {
+// the step in progress is undone, and it reports true.
+func (b *Bottom) ProgramEnded(dead func() bool) (held bool) {
 	b.mu.Lock()
 	if b.ruined {
 		b.mu.Unlock()
-		return
+		return false
 	}
 	for !b.lock.Lock(lockBound) {
 		// Nobody else of this process is in here: a lock in our own name is a lie, or
 		// that of a child before us.
 		if dead() && (b.lock.Seize() || b.lock.Holder() == shm.BottomHalf) {
 			b.ctl.Counters.Repairs++
+			held = true
 			break
 		}
 	}
@@ -313,6 +314,7 @@ func (b *Bottom) ProgramEnded(dead func() bool) {
 		}
 	}
 	b.stand()
+	return held
 }
 
 // bury looks for what a dead application has left in the segment without having

@@ -55,6 +55,7 @@ var arrows = map[string][]string{
 	"tests/nic":               {},
 	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
 	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
+	"tests/kill":              {},
 	"internal/interleave":     {},
 	"internal/testnet":        {},
 	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},
