@@ -87,6 +87,16 @@ func portText(e wire.Endpoint) string {
 	return port
 }
 
+// within waits until ok holds.
+func within(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
+	}
+}
+
 // A connection that came in by a listener outlives it, and its end is the end of
 // what the pool has.
 func TestAConnectionOutlivesItsListener(t *testing.T) {
@@ -98,17 +108,17 @@ func TestAConnectionOutlivesItsListener(t *testing.T) {
 	s, err := l.Accept()
 	check(t, err)
 	check(t, l.Close())
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if _, err = kernelDial(a.Namespace, wire.EndpointFrom(k.RemoteAddr().(*net.TCPAddr).AddrPort())); errors.Is(err, syscall.ECONNREFUSED) {
-			break
+	within(t, "the listener is still there", func() bool {
+		_, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	within(t, "the port can't be had again", func() bool {
+		again, _, err := ub.Listen(context.Background(), end(testnet.PairB4, 80), 1, true)
+		if err == nil {
+			again.Close()
 		}
-		if time.Now().After(end) {
-			t.Fatalf("the listener is still there: %v", err)
-		}
-	}
-	// The port can be had again meanwhile.
-	again, _ := listen(t, ub, end(testnet.PairB4, 80))
-	defer again.Close()
+		return err == nil
+	})
 	exchange(t, k, s, 1<<20)
 }
 
