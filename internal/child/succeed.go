@@ -69,11 +69,14 @@ func (c *child) succeed() error {
 
 // attachSegment maps what the predecessor had made.
 func (c *child) attachSegment(l *legacy) (err error) {
-	if len(l.memory) != 4 {
+	if len(l.memory) < 4 || len(l.memory) > 5 {
 		return fmt.Errorf("the child before has left %d descriptors", len(l.memory))
 	}
 	files := l.memory
 	l.memory = nil
+	if len(files) == 5 {
+		c.cfg.tap = files[4]
+	}
 	if c.seg, err = shm.Attach(files[0], half.Version, true); err != nil {
 		message.CloseFiles(files[1:])
 		return err

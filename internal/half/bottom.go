@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
@@ -243,6 +244,23 @@ func (b *Bottom) RegisterFlow(flow wire.Flow) bool {
 		}
 	})
 	return found
+}
+
+// CameIn returns the connections over the host's devices that came in at a local end,
+// of which the connection server does not know.
+func (b *Bottom) CameIn(local wire.Endpoint) (flows []wire.Flow) {
+	b.Change(func() {
+		for i := range b.ctl.conns.Fresh {
+			a, f := &b.aux[i], &b.conns[i].Flow
+			if a.hashed == 0 || a.circuit != pool.NIC || a.registered != 0 || f.Remote.Port == 0 {
+				continue
+			}
+			if f.Local.Port == local.Port && (local.Addr.IsZero() || f.Local.Addr == local.Addr) {
+				flows = append(flows, *f)
+			}
+		}
+	})
+	return flows
 }
 
 // Arrive takes an IP packet that came through the connection server. circuit is
