@@ -54,7 +54,7 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.StringVar(&f.socket, "socket", "", "`path` of the socket (default: $USERTCP_SERVER,\nelse the user's, else the system's)")
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
 	flags.BoolVar(&f.crc, "crc", false, "AAL-5's CRC-32 on every PDU (on all hosts of the ring)")
-	flags.StringVar(&f.user, "user", "", "`user` that children run as, name or number (default for root:\nusertcp if there is one, else 61000)")
+	flags.StringVar(&f.user, "user", "", "`user` that children run as (default for root:\nusertcp if there is one, else 61000)")
 	flags.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
 	return cmd
 }
