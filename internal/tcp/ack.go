@@ -24,6 +24,7 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 		c.challenge(now)
 		return false
 	}
+	c.keepTimestamp(now, seg)
 	c.rcv.lastSeg = now
 	c.clear(flagMore)
 	s.probes, s.keepProbes = 0, 0

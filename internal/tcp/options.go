@@ -47,7 +47,9 @@ type ConnOptions struct {
 	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
 	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
 	LeastTrain        uint8 // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
-	_                 [13]uint8
+	TrainParts        uint8 // one of so many parts of the window is worth a train; 0: three (Linux's tcp_tso_win_divisor)
+	KeepWindow        uint8 // keep cwnd over a pause of the program (Linux's tcp_slow_start_after_idle off)
+	_                 [11]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.
@@ -122,10 +124,7 @@ func (c *Conn) OptionsChanged(now Time) {
 	if c.State.Synchronized() && c.unsent() > 0 {
 		c.Events |= EventWritable
 	}
-	// A larger window is news if the peer waits for it; otherwise it will hear.
-	if c.receives() && c.worthUpdate() && uint32(c.rcv.edge.From(c.rcv.nxt)) < c.rcv.mss {
-		c.pending |= pendAck
-	}
+	c.freePeer()
 }
 
 // clamp brings the options into the range that the engine can obey.

@@ -47,7 +47,7 @@ func (c *Conn) setState(m *Memory, now Time, s State) {
 		c.stopAll()
 		c.limited.advance(now)
 		c.limited.now = limitNone
-		c.pending &= pendReset
+		c.pending &= pendReset | pendRefuse
 		c.purge(m)
 		c.Events |= EventClosed
 	}
