@@ -20,6 +20,7 @@ type compareFlags struct {
 	link, spin string
 	cpus       string
 	json       bool
+	tuning     perf.Tuning
 }
 
 func newCompare() *cobra.Command {
@@ -44,6 +45,7 @@ own, free leaves it to the scheduler; it is the same for both stacks.`,
 	flags.IntVar(&f.repeat, "repeat", 5, "measurements of each stack")
 	flags.StringVar(&f.link, "link", "ring", "link between the hosts: ring")
 	addSpin(flags, &f.spin)
+	addTuning(flags, &f.tuning)
 	flags.StringVar(&f.cpus, "cpus", "free", "`placement`: same, split or free")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object")
 	return cmd
@@ -87,7 +89,7 @@ func (f *compareFlags) compare(ctx context.Context, c perf.Comparison, progress 
 	if err != nil {
 		return nil, err
 	}
-	runner, err := perf.NewRunner(command, perf.Placement(f.cpus), f.spin)
+	runner, err := perf.NewRunner(command, perf.Options{Placement: perf.Placement(f.cpus), Spin: f.spin, Tuning: f.tuning})
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,7 @@ var arrows = map[string][]string{
 	"internal/perf/proc": {},
 	"internal/perf":      {".", "internal/perf/proc"},
 	"internal/perf/demo": {"internal/perf", "internal/perf/proc", "internal/plot"},
+	"internal/perf/figures": {"internal/perf", "internal/perf/demo", "internal/plot"},
 	"cmd/usertcp":        {".", "internal/child", "internal/perf", "internal/perf/demo", "internal/perf/proc", "internal/server", "internal/sim"},
 	"examples/echo":      {"."},
 	"examples/hello":     {"."},
