@@ -19,7 +19,7 @@ func newFigures() *cobra.Command {
 		Long: `Repeat the paper's experiment: its figures 2 and 3.
 
 It measures throughput and the sender's CPU time over message size, for the
-arrangements of user-space TCP that the paper compares and for the kernel's TCP,
+arrangements of user-space TCP that the paper compares and for the kernel's,
 with the paper's buffers and PDUs and with today's defaults, all in turns. It
 writes pictures, a table, and a page that says what the paper found and what
 this machine shows. A real-time child needs root.`,

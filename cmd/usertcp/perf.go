@@ -34,7 +34,6 @@ func (f *stackFlags) add(flags *pflag.FlagSet) {
 
 func addTuning(flags *pflag.FlagSet, t *perf.Tuning) {
 	flags.IntVar(&t.Buffers, "buffers", 0, "`octets` of SO_SNDBUF and SO_RCVBUF")
-	flags.IntVar(&t.MSS, "mss", 0, "`octets` of TCP_MAXSEG")
 }
 
 func addSpin(flags *pflag.FlagSet, spin *string) {

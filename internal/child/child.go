@@ -14,14 +14,11 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/message"
-	"usertcp/internal/pool"
+	"usertcp/internal/pool/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/shm"
 	"usertcp/internal/wire"
 )
-
-// mtu is the longest packet that the ring takes: a PDU.
-const mtu = pool.MaxPDU
 
 // child is the state of the process.
 type child struct {
@@ -40,7 +37,10 @@ type child struct {
 	seg    *shm.Segment
 	bell   *shm.Segment
 	doors  [2]shm.Doorbell
+	sem    shm.Semaphore // of a lock that is one
 	driver *ring.Driver
+	nic    *nic.Driver // nil if the pool has no device
+	poll   int         // what the bottom half sleeps on; 0: its doorbell
 	bottom *half.Bottom
 
 	circuits sync.Mutex                // one change of circuits at a time
@@ -93,10 +93,10 @@ func (c *child) begin() error {
 // makeSegment makes all that the application will share with its child.
 func (c *child) makeSegment() error {
 	var err error
-	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(ring.Specs())...); err != nil {
+	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(append(ring.Specs(), nic.Specs()...))...); err != nil {
 		return err
 	}
-	if err := errors.Join(half.Initialise(c.seg, mtu), half.CheckPorts(c.seg), ring.Initialise(c.seg, c.cfg.crc)); err != nil {
+	if err := errors.Join(half.Initialise(c.seg, c.cfg.mtu), half.CheckPorts(c.seg), ring.Initialise(c.seg, c.cfg.crc), nic.Initialise(c.seg), c.arrange()); err != nil {
 		return err
 	}
 	if c.bell, err = ring.NewBellPage(); err != nil {
@@ -110,6 +110,19 @@ func (c *child) makeSegment() error {
 	return nil
 }
 
+// arrange sets up who takes packets, and which lock there is.
+func (c *child) arrange() (err error) {
+	if c.cfg.takes {
+		err = half.SetChildTakes(c.seg)
+	}
+	if c.cfg.lock == shm.LockSemaphore {
+		var e error
+		c.sem, e = shm.NewSemaphore()
+		err = errors.Join(err, e)
+	}
+	return errors.Join(err, half.SetLock(c.seg, c.cfg.lock, c.cfg.cpu))
+}
+
 // useSegment makes the bottom half on the segment.
 func (c *child) useSegment() error {
 	bell, err := shm.One[shm.Bell](c.bell, ring.SectionBell)
@@ -119,8 +132,12 @@ func (c *child) useSegment() error {
 	if c.driver, err = ring.NewDriver(c.seg, c.cfg.vci); err != nil {
 		return err
 	}
+	driver, err := c.joinNIC()
+	if err != nil {
+		return err
+	}
 	c.bottom, err = half.NewBottom(half.Config{
-		Segment: c.seg, Driver: c.driver, Bell: bell, Doorbells: c.doors,
+		Segment: c.seg, Driver: driver, Bell: bell, Doorbells: c.doors, Semaphore: c.sem,
 	}, outside{c})
 	return err
 }
@@ -144,6 +161,10 @@ func (c *child) serve() error {
 
 // hear looks when the child's doorbell rings.
 func (c *child) hear() {
+	if c.nic != nil {
+		c.hearNIC()
+		return
+	}
 	fd, err := unix.FcntlInt(uintptr(c.doors[1].Fd()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return // ticks do, more slowly
@@ -190,7 +211,14 @@ func (c *child) tick() error {
 
 // memoryFiles are the descriptors of all that the application shares with its child.
 func (c *child) memoryFiles() []int {
-	return []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()}
+	files := []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()}
+	if fd := c.sem.Fd(); fd >= 0 {
+		files = append(files, fd)
+	}
+	if c.cfg.tap != 0 {
+		files = append(files, c.cfg.tap)
+	}
+	return files
 }
 
 // leave tells the server, if it is there still, that the child ends.
@@ -222,7 +250,9 @@ func (c *child) receiveRequests() {
 		}()
 	}
 	c.user.Close()
-	c.bottom.ProgramEnded(c.userDead)
+	if c.bottom.ProgramEnded(c.userDead) {
+		fmt.Fprintf(os.Stderr, "usertcp child: application %d died with the lock: its step was undone\n", c.userPid)
+	}
 	close(c.ended)
 }
 

@@ -77,6 +77,16 @@ func Initialise(s *shm.Segment, mtu int) error {
 	return nil
 }
 
+// LockOf returns which lock a segment has, and where both halves have to run if it is
+// shm.LockEdwards.
+func LockOf(s *shm.Segment) (shm.LockKind, int, error) {
+	w, err := shm.One[shm.LockWord](s, secLock)
+	if err != nil {
+		return 0, 0, err
+	}
+	return w.Kind(), w.CPU(), nil
+}
+
 // SetLock says which lock a fresh segment has, before anybody uses it. cpu is where
 // both halves have to run if it is shm.LockEdwards.
 func SetLock(s *shm.Segment, kind shm.LockKind, cpu int) error {

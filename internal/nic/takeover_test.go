@@ -116,6 +116,16 @@ func TestTheNextServerTakesOver(t *testing.T) {
 	if err := p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("its flow is not known: %v", err)
 	}
+	// What its processes still have is confirmed, and the rest goes.
+	must(t, all[0].Listen(endpoint("10.9.0.1:80")))
+	if err := all[0].Listen(endpoint("10.9.0.1:80")); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("a listener is confirmed twice: %v", err)
+	}
+	must(t, all[0].Forget())
+	if err := all[0].Disconnect(flow("10.9.0.1:1000", "10.9.0.2:2000")); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("a flow that nobody has confirmed is there: %v", err)
+	}
+	works("confirmed")
 	if len(programs(t, a, "lo")) != 0 {
 		t.Error("lo is served, which the next server was not asked for")
 	}

@@ -100,9 +100,6 @@ func (r *Runner) measure(ctx context.Context, stack string, setup Setup) (*Repor
 	if n := r.opt.Tuning.Buffers; n > 0 {
 		flags = append(flags, "-buffers", strconv.Itoa(n))
 	}
-	if n := r.opt.Tuning.MSS; n > 0 {
-		flags = append(flags, "-mss", strconv.Itoa(n))
-	}
 	listener := append([]string{"perf", "-listen", "-once"}, flags...)
 	client := append([]string{"perf", "-json",
 		"-test", string(setup.Test),

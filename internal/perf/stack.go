@@ -33,34 +33,23 @@ var StackNames = []string{"user", "kernel"}
 // stack.
 type Tuning struct {
 	Buffers int // SO_SNDBUF and SO_RCVBUF, octets
-	MSS     int // TCP_MAXSEG, octets
 }
 
 // Check reports the first thing that is wrong.
 func (t *Tuning) Check() error {
-	switch {
-	case t.Buffers < 0 || t.Buffers > maxBuffers:
+	if t.Buffers < 0 || t.Buffers > maxBuffers {
 		return fmt.Errorf("buffers of %d are not between 0 and %d octets", t.Buffers, maxBuffers)
-	case t.MSS != 0 && (t.MSS < minMSS || t.MSS > maxMSS):
-		return fmt.Errorf("segments of %d are not between %d and %d octets", t.MSS, minMSS, maxMSS)
 	}
 	return nil
 }
 
-// Limits of a Tuning, octets.
-const (
-	maxBuffers = 1 << 30
-	minMSS     = 536
-	maxMSS     = 65495
-)
+// maxBuffers limits a Tuning, octets.
+const maxBuffers = 1 << 30
 
 // options are the socket options of a Tuning: level, name, value.
 func (t *Tuning) options() (list [][3]int) {
 	if t.Buffers > 0 {
 		list = append(list, [3]int{unix.SOL_SOCKET, unix.SO_SNDBUF, t.Buffers}, [3]int{unix.SOL_SOCKET, unix.SO_RCVBUF, t.Buffers})
-	}
-	if t.MSS > 0 {
-		list = append(list, [3]int{unix.IPPROTO_TCP, unix.TCP_MAXSEG, t.MSS})
 	}
 	return list
 }

@@ -24,7 +24,7 @@ func blockOf(port uint16) uint16 { return port &^ (ring.LeasePorts - 1) }
 // lease leases the child a block, unless an address of the host is the kernel's too:
 // there each port has to be bound in the kernel. That is EOPNOTSUPP.
 func (c *child) lease() (uint16, unix.Errno) {
-	points, errno := c.s.bindPoints(wire.Endpoint{}, c.app.uid, false)
+	points, errno := c.s.bindPoints(wire.Endpoint{}, &c.app, false)
 	message.CloseFiles(points)
 	if errno != 0 || len(points) > 0 {
 		return 0, unix.EOPNOTSUPP

@@ -46,7 +46,7 @@ func (c *child) restart() error {
 	files := [4]*os.File{controlEnd, c.kept.frames, c.kept.user, c.kept.meeting}
 	c.mu.Unlock()
 	cmd, err := c.s.cfg.Spawn(SpawnArgs{
-		VCI: c.vci, Addrs: c.s.cfg.Addrs, CRC: c.s.cfg.CRC, Stderr: c.s.cfg.Stderr, Files: files, Successor: true,
+		VCI: c.vci, Addrs: c.s.cfg.Addrs, CRC: c.s.cfg.CRC, Pools: c.s.cfg.Pools, Stderr: c.s.cfg.Stderr, Files: files, Successor: true,
 	})
 	if err != nil {
 		return errors.Join(err, control.Close())
@@ -63,7 +63,7 @@ func (c *child) restart() error {
 // hand gives a process all that its predecessor has left.
 func (c *child) hand(control *message.Channel) error {
 	control.SetSendTimeout(takeOverTimeout)
-	for _, m := range append([]message.Message{c.s.ringLock()}, c.list()...) {
+	for _, m := range append(c.s.ringLock(), c.list()...) {
 		if err := control.SendMessage(&m); err != nil {
 			return fmt.Errorf("handing over to child %d: %w", c.pid(), err)
 		}
@@ -71,7 +71,10 @@ func (c *child) hand(control *message.Channel) error {
 	return nil
 }
 
-// ringLock is the message that gives a child the lock on the ring id.
-func (s *Server) ringLock() message.Message {
-	return message.Message{Type: message.Keep, N: message.KeepRing, Files: []int{s.station.Lock()}}
+// ringLock is the message that gives a child the lock on the ring id, if there is one.
+func (s *Server) ringLock() []message.Message {
+	if s.station == nil {
+		return nil
+	}
+	return []message.Message{{Type: message.Keep, N: message.KeepRing, Files: []int{s.station.Lock()}}}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"usertcp/internal/perf"
@@ -137,7 +138,7 @@ func (r *Result) measure(ctx context.Context, c *Config, s Setting, variants []V
 // openAll starts what all variants need: each user-space one has hosts of its own.
 func openAll(ctx context.Context, c *Config, s Setting, variants []Variant, open func(perf.Options) (lab, error)) (labs []lab, err error) {
 	for _, v := range variants {
-		l, err := open(perf.Options{Placement: c.CPUs, Spin: v.Spin, Tuning: s.Tuning, Server: v.Server})
+		l, err := open(perf.Options{Placement: c.CPUs, Spin: v.Spin, Tuning: s.Tuning, Server: slices.Concat(v.Server, s.Server)})
 		if err != nil {
 			return labs, err
 		}

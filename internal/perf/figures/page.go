@@ -100,6 +100,8 @@ const why = `## Why they differ
   takes its packets itself, as the paper's section 7 wanted.
 - The paper's semaphore was a system call for each taking and giving back; so is it here. Our lock
   and Peterson's are not.
+- Over loopback the kernel's packets have up to 64 KB, whatever the setting: the device's MTU is
+  the host's, and nothing of the host is changed here.
 - The kernel's TCP copies twice, as most did in 1995; the paper's single-copy kernel had hardware for
   it. User-space TCP over a ring copies once on each side.
 - Real-time priority gave nothing in the paper, for the context switches that it brings. See above

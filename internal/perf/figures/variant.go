@@ -29,13 +29,14 @@ type Setting struct {
 	Name   string      `json:"name"`
 	Title  string      `json:"title"`
 	Tuning perf.Tuning `json:"tuning"`
+	Server []string    `json:"server_flags,omitempty"`
 }
 
 // Settings are the paper's ("socket buffers of 245760 bytes. The Jetstream PDU size was
-// 61504 bytes", of which 40 are headers and 12 timestamps) and today's defaults.
+// 61504 bytes") and today's defaults.
 var Settings = []Setting{
-	{"paper", "buffers of 245,760 octets, PDUs of 61,504", perf.Tuning{Buffers: 245760, MSS: 61504 - 40}},
-	{"today", "default buffers and segments", perf.Tuning{}},
+	{"paper", "buffers of 245,760 octets, PDUs of 61,504", perf.Tuning{Buffers: 245760}, []string{"-pdu", "61504"}},
+	{"today", "default buffers and PDUs", perf.Tuning{}, nil},
 }
 
 // Sizes are the sizes of messages, octets.
