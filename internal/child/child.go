@@ -192,6 +192,7 @@ func (c *child) wake() {
 func (c *child) tick() error {
 	t := time.NewTicker(half.Tick)
 	defer t.Stop()
+	handed := time.Now()
 	for {
 		for c.bottom.Live() == 0 {
 			t.Stop()
@@ -206,6 +207,10 @@ func (c *child) tick() error {
 		}
 		<-t.C
 		c.bottom.Look(true)
+		if time.Since(handed) >= remnantPeriod {
+			c.handRemnants()
+			handed = time.Now()
+		}
 	}
 }
 
