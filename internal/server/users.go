@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"runtime"
 	"strconv"
 	"syscall"
 
@@ -101,22 +100,6 @@ func (p *program) command(args []string) *exec.Cmd {
 		cmd.Dir = "/"
 	}
 	return cmd
-}
-
-// startUnprivileged starts a process that can't get new privileges by running other
-// programs. That is an attribute of the thread that starts it, which is of no use to
-// others afterwards: it ends with its goroutine.
-func startUnprivileged(cmd *exec.Cmd) error {
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			started <- os.NewSyscallError("prctl", err)
-			return
-		}
-		started <- cmd.Start()
-	}()
-	return <-started
 }
 
 // oomScore makes the kernel end other processes before a child when memory is short:
