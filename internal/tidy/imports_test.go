@@ -54,6 +54,7 @@ var arrows = map[string][]string{
 	// For tests only: no program may import them.
 	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
 	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
+	"tests/hostile":           {},
 	"tests/kill":              {},
 	"internal/interleave":     {},
 	"internal/testnet":        {},
