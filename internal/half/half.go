@@ -53,6 +53,8 @@ type Half struct {
 	// slow sends a packet to a peer to whom there is no circuit. Only the bottom
 	// half can: nil otherwise.
 	slow func(ip []byte)
+	// passive says that the other half alone takes packets, and looks after timers.
+	passive bool
 }
 
 // Initialise prepares a fresh segment.
@@ -75,12 +77,32 @@ func Initialise(s *shm.Segment, mtu int) error {
 	return nil
 }
 
+// LockOf returns which lock a segment has, and where both halves have to run if it is
+// shm.LockEdwards.
+func LockOf(s *shm.Segment) (shm.LockKind, int, error) {
+	w, err := shm.One[shm.LockWord](s, secLock)
+	if err != nil {
+		return 0, 0, err
+	}
+	return w.Kind(), w.CPU(), nil
+}
+
 // SetLock says which lock a fresh segment has, before anybody uses it. cpu is where
 // both halves have to run if it is shm.LockEdwards.
 func SetLock(s *shm.Segment, kind shm.LockKind, cpu int) error {
 	w, err := shm.One[shm.LockWord](s, secLock)
 	if err == nil {
 		shm.InitialiseLock(w, kind, cpu)
+	}
+	return err
+}
+
+// SetChildTakes makes the bottom half of a fresh segment take all packets, as it did in
+// the paper, whose authors would rather have had the application do it (section 7).
+func SetChildTakes(s *shm.Segment) error {
+	c, err := shm.One[control](s, secControl)
+	if err == nil {
+		c.childTakes = 1
 	}
 	return err
 }
@@ -108,6 +130,9 @@ func (h *Half) init(cfg Config, party shm.Party) error {
 // undone if this process dies before commit.
 func (h *Half) begin(i uint32) *tcp.Conn {
 	c := &h.conns[i]
+	if c.SndQ.Count > maxChunks || c.RcvQ.Count > maxChunks {
+		panic("BUG: a queue of more chunks than there are") // and a walk of minutes
+	}
 	j := h.journal
 	j.before = *c
 	j.index = i
@@ -158,18 +183,22 @@ func (h *Half) turn() bool {
 	h.now = h.clock()
 	h.mem.Tight = h.tight()
 	h.drv.Notice()
+	did := !h.passive && h.takeWhatComes()
+	h.unblock()
+	h.feed()
+	h.settle()
+	return did
+}
+
+// takeWhatComes takes packets, and handles timers that are due. It reports whether
+// there were any.
+func (h *Half) takeWhatComes() bool {
 	did := false
 	for n := 0; n < turnPackets && h.drv.Receive(&h.pkt); n++ {
 		h.arrive(&h.pkt)
 		did = true
 	}
-	if h.runTimers() {
-		did = true
-	}
-	h.unblock()
-	h.feed()
-	h.settle()
-	return did
+	return h.runTimers() || did
 }
 
 // feed tells writers that found no buffer when there are some again. Who is told
@@ -177,7 +206,7 @@ func (h *Half) turn() bool {
 func (h *Half) feed() {
 	q := &h.ctl.lists[listStarved]
 	last := q.tail
-	for q.head != 0 {
+	for n := 0; q.head != 0 && n < MaxConns; n++ {
 		i := h.delist(listStarved)
 		if h.hasBuffer(i) {
 			h.conns[i].Events |= tcp.EventWritable
@@ -249,7 +278,7 @@ func (h *Half) rearm(i uint32) {
 // settle looks at every connection that was touched in this turn: sends what it
 // wants to send, sets its timer, tells the program what happened.
 func (h *Half) settle() {
-	for {
+	for range maxSettle {
 		i := h.delist(listTouched)
 		if i == none {
 			return
@@ -259,7 +288,11 @@ func (h *Half) settle() {
 		h.events(i)
 		h.reap(i)
 	}
+	panic("BUG: a turn has no end")
 }
+
+// maxSettle bounds settle: what is looked at can touch few others.
+const maxSettle = 4 * MaxConns
 
 // unblock tries connections again that had found no room.
 func (h *Half) unblock() {
