@@ -230,7 +230,7 @@ func TestReceiveSaysWhatItWaitedFor(t *testing.T) {
 func TestReportAsJSONHasItsMembers(t *testing.T) {
 	r := newReport("kernel", &Setup{Test: RR, Size: 1, Conns: 2}, window{Seconds: 2, Count: 100})
 	r.Latency = &Latency{1, 2, 3, 4}
-	r.CPU = CPUReport{Processes: []ProcessCPU{{"client", "program", 7, 0.5}}, Machine: 1}
+	r.CPU = CPUReport{Processes: []ProcessCPU{{"client", "program", 7, 0.5, 0}}, Machine: 1}
 	b, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
