@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the segment's layout: whatever changes a shared
 // struct changes it.
-var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{})
+var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, fastState{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{})
 
 // Limits of a segment. They cost address space, not memory.
 const (
@@ -42,6 +42,7 @@ const (
 	secWheel
 	secAnnexes
 	secAnnexLinks
+	secFastOpen
 )
 
 // control is what the two halves tell each other, and what belongs to the
@@ -83,7 +84,9 @@ type Counters struct {
 	Repairs                 uint64
 	CookiesSent             uint64 // SYNs answered with a SYN cookie
 	CookiesTaken            uint64 // connections made of an acknowledgement of one
-	_                       [6]uint64
+	FastTaken               uint64 // connections that data in a SYN has opened
+	FastFull                uint64 // SYNs whose data was not taken: too many such connections
+	_                       [4]uint64
 }
 
 var (
@@ -187,6 +190,7 @@ func Specs(driver []shm.Spec) []shm.Spec {
 		shm.SpecOf[wheel](secWheel, 1),
 		shm.SpecOf[tcp.Annex](secAnnexes, maxAnnexes),
 		shm.SpecOf[uint32](secAnnexLinks, maxAnnexes),
+		shm.SpecOf[fastState](secFastOpen, 1),
 	}, driver...)
 }
 
@@ -207,10 +211,11 @@ type views struct {
 
 	annexes    []tcp.Annex
 	annexLinks []uint32
+	fast       *fastState
 }
 
 func (v *views) attach(s *shm.Segment) error {
-	var errs [14]error
+	var errs [15]error
 	v.ctl, errs[0] = shm.One[control](s, secControl)
 	v.lockWord, errs[1] = shm.One[shm.LockWord](s, secLock)
 	v.journal, errs[2] = shm.One[journal](s, secJournal)
@@ -225,6 +230,7 @@ func (v *views) attach(s *shm.Segment) error {
 	v.wheel, errs[11] = shm.One[wheel](s, secWheel)
 	v.annexes, errs[12] = shm.Slice[tcp.Annex](s, secAnnexes)
 	v.annexLinks, errs[13] = shm.Slice[uint32](s, secAnnexLinks)
+	v.fast, errs[14] = shm.One[fastState](s, secFastOpen)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}

@@ -40,14 +40,17 @@ type ConnOptions struct {
 	TOS           uint8 // for the half: DSCP of what is sent
 	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
 
-	ECN               uint8 // ECNOff to ECNPassiveAccurate
-	UrgentInline      uint8 // urgent data stays in its place in the stream
-	MTUProbe          uint8 // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
-	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
-	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
-	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
-	LeastTrain        uint8 // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
-	_                 [13]uint8
+	ECN               uint8  // ECNOff to ECNPassiveAccurate
+	UrgentInline      uint8  // urgent data stays in its place in the stream
+	MTUProbe          uint8  // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
+	UserTimeoutOption uint8  // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
+	SndLock           uint8  // the program has set SndBuf: it does not grow by itself
+	RcvLock           uint8  // the program has set RcvBuf: it does not grow by itself
+	LeastTrain        uint8  // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
+	FastOpen          uint8  // as a client, send the first data in the SYN (RFC 7413)
+	FastOpenQueue     uint16 // of a listener: connections that data in a SYN may have opened at one time; 0: none
+	FastOpenNoCookie  uint8  // neither ask for a cookie nor for one to be sent
+	_                 [9]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.

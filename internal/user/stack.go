@@ -269,14 +269,14 @@ func (s *Stack) open(setup []Setup) (*half.Socket, error) {
 }
 
 // Connect opens a connection to remote, from local if that is given. It returns
-// an errno, or an error that says what it waited for.
-func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, setup ...Setup) (*half.Socket, error) {
+// an errno, or an error that says what it waited for. first is sent as soon as may be: with the SYN, if Fast Open can.
+func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, first []byte, setup ...Setup) (*half.Socket, error) {
 	sock, err := s.open(setup)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.during(ctx, sock, func(ctx context.Context) error {
-		return s.connect(ctx, sock, local, remote)
+		return s.connect(ctx, sock, local, remote, first)
 	}); err != nil {
 		return nil, err
 	}
@@ -304,7 +304,7 @@ func (s *Stack) during(ctx context.Context, sock *half.Socket, open func(context
 	return ctx.Err()
 }
 
-func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wire.Endpoint) error {
+func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wire.Endpoint, first []byte) error {
 	if local.Port != 0 {
 		r, err := s.call(ctx, &message.Message{Type: message.Bind, Socket: sock.Index(), Local: local})
 		if err != nil {
@@ -318,6 +318,11 @@ func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wi
 	}
 	stop := context.AfterFunc(ctx, func() { sock.SetDeadline(false, true, time.Unix(1, 0)) })
 	err := sock.Connected()
+	if err == nil && len(first) > 0 {
+		if _, err = sock.Write(first); err == nil {
+			err = sock.Connected()
+		}
+	}
 	if !stop() {
 		return ctx.Err() // the deadline has been set, or is about to be
 	}
