@@ -1,5 +1,5 @@
 # The steps of .ci/run by name. `make ci` is what has to pass before a change goes in.
-.PHONY: ci lint test race fuzz bench sim
+.PHONY: ci lint test race fuzz bench sim crash kill
 
 ci:
 	.ci/run
@@ -12,3 +12,12 @@ SEED ?= 1
 SEEDS ?= 1000000
 sim:
 	go run ./cmd/usertcp sim -seeds $(SEED)..$$(($(SEED) + $(SEEDS) - 1)) -jobs $$(nproc)
+
+# A death at every write to the segment, of every kind of step; `go test` tries one
+# in ten.
+crash:
+	USERTCP_CRASH=100 go test -count=1 -v -run TestCrashAtEveryWrite ./internal/half
+
+# 100,000 programs killed at random instants under full load; `go test` kills 2,000.
+kill:
+	USERTCP_KILLS=100000 go test -count=1 -v -timeout 4h -run TestKill ./tests/kill

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"usertcp/internal/nic"
 	"usertcp/internal/perf"
 	"usertcp/internal/server"
 )
@@ -19,7 +20,8 @@ import (
 // serverFlags are those of server.
 type serverFlags struct {
 	ring, socket, cpus string
-	addrs              []string
+	addrs, nic         []string
+	allow, deny        []string
 	quiet              bool
 	crc                bool
 }
@@ -27,20 +29,27 @@ type serverFlags struct {
 func newServer() *cobra.Command {
 	var f serverFlags
 	cmd := &cobra.Command{
-		Use:   "server -ring DIR -addr ADDR [flags]",
+		Use:   "server [-ring DIR -addr ADDR] [-nic DEVICES] [flags]",
 		Short: "a host's connection server",
 		Long: `Run a host's connection server until SIGINT or SIGTERM.
 
 All servers with the same -ring are hosts on one network, each with the
 addresses that its -addr flags give it. Programs find a host's server by its
 socket: start them with USERTCP_SERVER=PATH in their environment, or leave
--socket out, here and there.`,
+-socket out, here and there.
+
+With -nic programs talk over the host's own network devices and addresses,
+beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
+-allow and -deny say with whom.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.ring, "ring", "", "`directory` in which the ring's hosts meet")
 	flags.StringArrayVar(&f.addrs, "addr", nil, "an `address` of this host")
+	flags.StringSliceVar(&f.nic, "nic", nil, "serve these network `devices`: eth0,lo")
+	flags.StringArrayVar(&f.allow, "allow", nil, "over devices, allow only what a `rule` is about:\n192.0.2.0/24, 192.0.2.1:22, *:80, [2001:db8::]:80-89")
+	flags.StringArrayVar(&f.deny, "deny", nil, "over devices, deny what a `rule` is about")
 	flags.StringVar(&f.socket, "socket", "", "`path` of the socket (default: $USERTCP_SERVER,\nelse the user's, else the system's)")
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
 	flags.BoolVar(&f.crc, "crc", false, "AAL-5's CRC-32 on every PDU (on all hosts of the ring)")
@@ -62,11 +71,14 @@ func (f *serverFlags) run(cmd *cobra.Command) error {
 // config checks the flags.
 func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
 	cfg := server.Config{Ring: f.ring, Socket: f.socket, CRC: f.crc, Stderr: cmd.ErrOrStderr()}
-	if f.ring == "" {
-		return cfg, errors.New("server needs -ring DIR")
+	if f.ring == "" && len(f.nic) == 0 {
+		return cfg, errors.New("server needs -ring DIR or -nic DEVICES")
 	}
-	if len(f.addrs) == 0 {
+	if f.ring != "" && len(f.addrs) == 0 {
 		return cfg, errors.New("server needs -addr ADDR")
+	}
+	if err := f.devices(&cfg); err != nil {
+		return cfg, err
 	}
 	for _, s := range f.addrs {
 		addr, err := netip.ParseAddr(s)
@@ -87,6 +99,30 @@ func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
 		fmt.Fprintln(cmd.OutOrStdout(), perf.ListeningOn(cfg.Socket))
 	}
 	return cfg, nil
+}
+
+// devices checks the flags about network devices.
+func (f *serverFlags) devices(cfg *server.Config) error {
+	if len(f.nic) == 0 {
+		if len(f.allow)+len(f.deny) > 0 {
+			return errors.New("-allow and -deny are for -nic DEVICES")
+		}
+		return nil
+	}
+	cfg.NIC = &nic.Config{Devices: f.nic}
+	for _, l := range []struct {
+		texts []string
+		rules *[]nic.Rule
+	}{{f.allow, &cfg.NIC.Allow}, {f.deny, &cfg.NIC.Deny}} {
+		for _, s := range l.texts {
+			r, err := nic.ParseRule(s)
+			if err != nil {
+				return err
+			}
+			*l.rules = append(*l.rules, r...)
+		}
+	}
+	return nil
 }
 
 // defaultSocket is the first of the places where the library looks for a server

@@ -15,6 +15,7 @@ import (
 	"usertcp/internal/half"
 	"usertcp/internal/message"
 	"usertcp/internal/pool"
+	"usertcp/internal/pool/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/shm"
 	"usertcp/internal/wire"
@@ -41,6 +42,8 @@ type child struct {
 	bell   *shm.Segment
 	doors  [2]shm.Doorbell
 	driver *ring.Driver
+	nic    *nic.Driver // nil if the pool has no device
+	poll   int         // what the bottom half sleeps on; 0: its doorbell
 	bottom *half.Bottom
 
 	circuits sync.Mutex                // one change of circuits at a time
@@ -49,6 +52,7 @@ type child struct {
 	agreed   sync.RWMutex    // held while the server's word is on its way into record
 	kept     map[uint16]bool // circuits that the server keeps for a successor; c.circuits is held
 	sockets  [socketLocks]sync.Mutex
+	leases   leases
 	requests chan struct{} // room for requests in progress
 	kick     chan struct{} // there may be live connections
 	ended    chan struct{} // closed when the application has gone
@@ -92,10 +96,10 @@ func (c *child) begin() error {
 // makeSegment makes all that the application will share with its child.
 func (c *child) makeSegment() error {
 	var err error
-	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(ring.Specs())...); err != nil {
+	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(append(ring.Specs(), nic.Specs()...))...); err != nil {
 		return err
 	}
-	if err := errors.Join(half.Initialise(c.seg, mtu), ring.Initialise(c.seg, c.cfg.crc)); err != nil {
+	if err := errors.Join(half.Initialise(c.seg, mtu), half.CheckPorts(c.seg), ring.Initialise(c.seg, c.cfg.crc), nic.Initialise(c.seg)); err != nil {
 		return err
 	}
 	if c.bell, err = ring.NewBellPage(); err != nil {
@@ -118,8 +122,12 @@ func (c *child) useSegment() error {
 	if c.driver, err = ring.NewDriver(c.seg, c.cfg.vci); err != nil {
 		return err
 	}
+	driver, err := c.joinNIC()
+	if err != nil {
+		return err
+	}
 	c.bottom, err = half.NewBottom(half.Config{
-		Segment: c.seg, Driver: c.driver, Bell: bell, Doorbells: c.doors,
+		Segment: c.seg, Driver: driver, Bell: bell, Doorbells: c.doors,
 	}, outside{c})
 	return err
 }
@@ -143,6 +151,10 @@ func (c *child) serve() error {
 
 // hear looks when the child's doorbell rings.
 func (c *child) hear() {
+	if c.nic != nil {
+		c.hearNIC()
+		return
+	}
 	fd, err := unix.FcntlInt(uintptr(c.doors[1].Fd()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return // ticks do, more slowly
@@ -189,7 +201,11 @@ func (c *child) tick() error {
 
 // memoryFiles are the descriptors of all that the application shares with its child.
 func (c *child) memoryFiles() []int {
-	return []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()}
+	files := []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()}
+	if c.cfg.tap != 0 {
+		files = append(files, c.cfg.tap)
+	}
+	return files
 }
 
 // leave tells the server, if it is there still, that the child ends.
@@ -221,7 +237,9 @@ func (c *child) receiveRequests() {
 		}()
 	}
 	c.user.Close()
-	c.bottom.ProgramEnded(c.userDead)
+	if c.bottom.ProgramEnded(c.userDead) {
+		fmt.Fprintf(os.Stderr, "usertcp child: application %d died with the lock: its step was undone\n", c.userPid)
+	}
 	close(c.ended)
 }
 

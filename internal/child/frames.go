@@ -135,6 +135,10 @@ func (c *child) frame(f *ring.Frame) {
 		return
 	case ring.FrameDetach:
 		c.detach(f.Src)
+	case ring.FrameLease:
+		c.peerLeases(f)
+	case ring.FrameLeased:
+		c.leasesKnown(f)
 	case ring.FramePDU:
 		c.bottom.Arrive(f.Packet(), pool.NoCircuit)
 	case ring.FrameUnreachable:
@@ -162,10 +166,12 @@ func (c *child) attach(f *ring.Frame) {
 		return
 	}
 	c.keepCircuit(i, f.Src, p)
+	c.bottom.ForgetCircuit(i)
 	c.bottom.Change(func() { err = c.driver.Complete(i, p) })
 	if err != nil {
 		return
 	}
+	c.circuitUp(i)
 	for _, s := range c.waiting[f.Src] {
 		c.take(s, i)
 	}

@@ -46,6 +46,7 @@ type config struct {
 	addrs     []netip.Addr
 	crc       bool
 	successor bool
+	tap       int // descriptor of the pool's device, 0 if it has none
 }
 
 func parse(args []string) (config, error) {
@@ -54,6 +55,7 @@ func parse(args []string) (config, error) {
 	f.SetOutput(io.Discard)
 	vci := f.Uint("vci", 0, "the pool's VCI")
 	f.BoolVar(&cfg.crc, "crc", false, "AAL-5 CRC-32 on every PDU")
+	f.IntVar(&cfg.tap, "tap", 0, "descriptor of the pool's device")
 	f.BoolVar(&cfg.successor, "successor", false, "take over what a child that has ended has left")
 	f.Func("addr", "an address of the host", func(s string) error {
 		a, err := netip.ParseAddr(s)
@@ -64,7 +66,7 @@ func parse(args []string) (config, error) {
 		return cfg, err
 	}
 	cfg.vci = wire.VCI(*vci)
-	if *vci >= 1<<15 || cfg.vci.IsWellKnown() || cfg.vci.IsMulticast() || len(cfg.addrs) == 0 {
+	if *vci >= 1<<15 || cfg.vci.IsWellKnown() || cfg.vci.IsMulticast() || len(cfg.addrs) == 0 && cfg.tap == 0 && !cfg.successor {
 		return cfg, errors.New("a child is started by the connection server, with a VCI and addresses")
 	}
 	return cfg, nil

@@ -1,6 +1,7 @@
 package child
 
 import (
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,7 @@ type record struct {
 	binds map[uint32]*bound
 	flows map[wire.Flow]*forwarded
 	own   map[uint32]wire.Flow // flows of sockets that connect
+	lent  []uint16             // first ports of leased blocks
 }
 
 type bound struct {
@@ -47,6 +49,19 @@ func (r *record) bind(socket uint32, local wire.Endpoint, reuse bool, points []i
 	defer r.mu.Unlock()
 	r.init()
 	r.binds[socket] = &bound{local: local, reuse: reuse, points: points}
+}
+
+func (r *record) lease(first uint16) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lent = append(r.lent, first)
+}
+
+// leases returns the first ports of the blocks that the server has leased.
+func (r *record) leases() []uint16 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.lent)
 }
 
 // bound returns the local end of a socket.
@@ -130,6 +145,9 @@ func (r *record) list() (list []message.Message) {
 			m.VCI = 1
 		}
 		list = append(list, m)
+	}
+	for _, first := range r.lent {
+		list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}})
 	}
 	for flow, f := range r.flows {
 		list = append(list, message.Message{

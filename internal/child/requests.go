@@ -76,6 +76,7 @@ func (c *child) bind(m *message.Message) (wire.Endpoint, unix.Errno) {
 	if errno != 0 {
 		return m.Local, errno
 	}
+	c.bottom.SetMTU(m.Socket, r.N)
 	if !c.bottom.Register(m.Socket, half.RegisteredBind) {
 		c.giveBack(m.Socket, half.RegisteredBind, wire.Flow{})
 		return m.Local, unix.EBADF
@@ -97,16 +98,22 @@ func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
 	if ok && c.bottom.Begun(m.Socket, flow) {
 		return flow.Local, 0
 	}
+	mtu := uint32(0)
 	if !ok {
-		_, errno := c.agree(&message.Message{Type: message.Forward, Op: message.OpOpen, Socket: m.Socket, Local: m.Local, Remote: m.Remote}, func(r *message.Message) {
+		r, errno := c.agree(&message.Message{Type: message.Forward, Op: message.OpOpen, Socket: m.Socket, Local: m.Local, Remote: m.Remote}, func(r *message.Message) {
 			flow = wire.Flow{Local: r.Local, Remote: m.Remote}
 			c.record.forward(m.Socket, flow, r.Files)
 		})
 		if errno != 0 {
 			return m.Local, errno
 		}
+		mtu = r.N
 	}
-	if c.bottom.Register(m.Socket, half.RegisteredFlow) && c.bottom.Connect(m.Socket, flow, pool.NoCircuit) {
+	circuit := c.circuitFor(m.Socket, flow, mtu)
+	if c.bottom.Register(m.Socket, half.RegisteredFlow) && c.bottom.Connect(m.Socket, flow, circuit) {
+		if m.Local.Port == 0 && circuit != pool.NIC {
+			go c.opened()
+		}
 		return flow.Local, 0
 	}
 	c.giveBack(m.Socket, half.RegisteredFlow, flow)
@@ -137,6 +144,7 @@ func (c *child) giveBack(socket uint32, what half.Registered, flow wire.Flow) {
 		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Socket: socket, Local: flow.Local, Remote: flow.Remote})
 	}
 	if what&half.RegisteredBind != 0 {
+		c.keepFlows(flow.Local)
 		c.ask(&message.Message{Type: message.Listen, Op: message.OpClose, Socket: socket})
 	}
 	c.record.drop(socket, what, flow)
@@ -150,7 +158,7 @@ func (c *child) set(m *message.Message) unix.Errno {
 			return unix.EINVAL
 		}
 	case message.SetTxBufs:
-		if m.N == 0 || !c.bottom.Change(func() { c.driver.SetTxLimit(int(m.N)) }) {
+		if m.N == 0 || !c.bottom.Change(func() { c.setTxLimit(int(m.N)) }) {
 			return unix.EINVAL
 		}
 	default:

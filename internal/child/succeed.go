@@ -69,11 +69,14 @@ func (c *child) succeed() error {
 
 // attachSegment maps what the predecessor had made.
 func (c *child) attachSegment(l *legacy) (err error) {
-	if len(l.memory) != 4 {
+	if len(l.memory) < 4 || len(l.memory) > 5 {
 		return fmt.Errorf("the child before has left %d descriptors", len(l.memory))
 	}
 	files := l.memory
 	l.memory = nil
+	if len(files) == 5 {
+		c.cfg.tap = files[4]
+	}
 	if c.seg, err = shm.Attach(files[0], half.Version, true); err != nil {
 		message.CloseFiles(files[1:])
 		return err
@@ -110,6 +113,8 @@ func (c *child) inherit(m *message.Message) {
 	case message.KeepBind, message.KeepFlow:
 		c.coming.known = append(c.coming.known, c.record.take(m))
 		return
+	case message.KeepLease:
+		c.record.lease(m.Local.Port)
 	case message.KeepEnd:
 		select {
 		case c.legacy <- c.coming:

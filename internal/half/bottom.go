@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
@@ -233,6 +234,23 @@ func (b *Bottom) RegisterFlow(flow wire.Flow) bool {
 	return found
 }
 
+// CameIn returns the connections over the host's devices that came in at a local end,
+// of which the connection server does not know.
+func (b *Bottom) CameIn(local wire.Endpoint) (flows []wire.Flow) {
+	b.Change(func() {
+		for i := range b.ctl.conns.Fresh {
+			a, f := &b.aux[i], &b.conns[i].Flow
+			if a.hashed == 0 || a.circuit != pool.NIC || a.registered != 0 || f.Remote.Port == 0 {
+				continue
+			}
+			if f.Local.Port == local.Port && (local.Addr.IsZero() || f.Local.Addr == local.Addr) {
+				flows = append(flows, *f)
+			}
+		}
+	})
+	return flows
+}
+
 // Arrive takes an IP packet that came through the connection server. circuit is
 // the one to the pool that it came from, or pool.NoCircuit.
 func (b *Bottom) Arrive(ip []byte, circuit uint16) {
@@ -265,18 +283,19 @@ func (b *Bottom) Change(f func()) bool {
 
 // ProgramEnded closes all that the application had open: it has exited, or been
 // killed. dead reports whether its process is no more; if it died with the lock,
-// the step in progress is undone.
-func (b *Bottom) ProgramEnded(dead func() bool) {
+// the step in progress is undone, and it reports true.
+func (b *Bottom) ProgramEnded(dead func() bool) (held bool) {
 	b.mu.Lock()
 	if b.ruined {
 		b.mu.Unlock()
-		return
+		return false
 	}
 	for !b.lock.Lock(lockBound) {
 		// Nobody else of this process is in here: a lock in our own name is a lie, or
 		// that of a child before us.
 		if dead() && (b.lock.Seize() || b.lock.Holder() == shm.BottomHalf) {
 			b.ctl.Counters.Repairs++
+			held = true
 			break
 		}
 	}
@@ -295,6 +314,7 @@ func (b *Bottom) ProgramEnded(dead func() bool) {
 		}
 	}
 	b.stand()
+	return held
 }
 
 // bury looks for what a dead application has left in the segment without having

@@ -257,6 +257,7 @@ func (h *Half) settle() {
 		h.output(i)
 		h.rearm(i)
 		h.events(i)
+		h.reap(i)
 	}
 }
 

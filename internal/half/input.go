@@ -29,7 +29,7 @@ func (h *Half) arrive(p *pool.Packet) {
 	if p.Circuit == pool.NIC {
 		h.arr.SegSize = uint32(p.SegSize) // of no other circuit does the packet say
 	}
-	i := h.owner(&k, p.Circuit)
+	i := h.owner(&k, p.Circuit, true)
 	if i == none {
 		h.release(p)
 		return
@@ -124,7 +124,7 @@ func (h *Half) arriveSlow(b []byte, circuit uint16) {
 		h.ctl.Counters.BadSum++
 		return
 	}
-	i := h.owner(&k, circuit)
+	i := h.owner(&k, circuit, false)
 	if i == none || !h.copyIn(&h.arr, b[n:]) {
 		return
 	}
@@ -152,8 +152,9 @@ func (h *Half) input(i uint32) {
 }
 
 // owner returns the connection that the segment in h.arr is for. A SYN to a
-// listener makes one; what belongs to nobody is answered with RST.
-func (h *Half) owner(k *packet, circuit uint16) uint32 {
+// listener makes one; what belongs to nobody is answered with RST. direct says that
+// it came by the circuit itself.
+func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 	i := h.lookup(&k.flow)
 	if i != none && h.conns[i].State == tcp.TimeWait && h.conns[i].MayReopen(&h.arr) && h.listener(k.flow.Local) != none {
 		h.reopen(i)
@@ -172,6 +173,10 @@ func (h *Half) owner(k *packet, circuit uint16) uint32 {
 	}
 	if l := h.listener(k.flow.Local); l != none {
 		if h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
+			if direct && !h.mayOpen(&k.flow.Remote, circuit) {
+				h.ctl.Counters.WrongCircuit++
+				return none
+			}
 			return h.passiveOpen(l, k, circuit)
 		}
 		if i, drop := h.takeCookie(l, k, circuit); i != none || drop {

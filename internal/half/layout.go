@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the segment's layout: whatever changes a shared
 // struct changes it.
-var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, fastState{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{})
+var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, fastState{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, ports{}, circuitPorts{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{})
 
 // Limits of a segment. They cost address space, not memory.
 const (
@@ -42,6 +42,8 @@ const (
 	secWheel
 	secAnnexes
 	secAnnexLinks
+	secPorts
+	secCircuitPorts
 	secFastOpen
 )
 
@@ -190,6 +192,8 @@ func Specs(driver []shm.Spec) []shm.Spec {
 		shm.SpecOf[wheel](secWheel, 1),
 		shm.SpecOf[tcp.Annex](secAnnexes, maxAnnexes),
 		shm.SpecOf[uint32](secAnnexLinks, maxAnnexes),
+		shm.SpecOf[ports](secPorts, 1),
+		shm.SpecOf[circuitPorts](secCircuitPorts, pool.MaxCircuit),
 		shm.SpecOf[fastState](secFastOpen, 1),
 	}, driver...)
 }
@@ -211,11 +215,14 @@ type views struct {
 
 	annexes    []tcp.Annex
 	annexLinks []uint32
-	fast       *fastState
+
+	ports     *ports
+	onCircuit []circuitPorts
+	fast      *fastState
 }
 
 func (v *views) attach(s *shm.Segment) error {
-	var errs [15]error
+	var errs [17]error
 	v.ctl, errs[0] = shm.One[control](s, secControl)
 	v.lockWord, errs[1] = shm.One[shm.LockWord](s, secLock)
 	v.journal, errs[2] = shm.One[journal](s, secJournal)
@@ -230,7 +237,9 @@ func (v *views) attach(s *shm.Segment) error {
 	v.wheel, errs[11] = shm.One[wheel](s, secWheel)
 	v.annexes, errs[12] = shm.Slice[tcp.Annex](s, secAnnexes)
 	v.annexLinks, errs[13] = shm.Slice[uint32](s, secAnnexLinks)
-	v.fast, errs[14] = shm.One[fastState](s, secFastOpen)
+	v.ports, errs[14] = shm.One[ports](s, secPorts)
+	v.onCircuit, errs[15] = shm.Slice[circuitPorts](s, secCircuitPorts)
+	v.fast, errs[16] = shm.One[fastState](s, secFastOpen)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}

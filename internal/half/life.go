@@ -86,10 +86,15 @@ func (h *Half) closed(i uint32) {
 }
 
 // finish hands i over to the bottom half, which tells the connection server that
-// it is no more.
+// it is no more, unless that does not know of it: then reap will do.
 func (h *Half) finish(i uint32) {
-	h.aux[i].use = useDone
-	h.enlist(listBottom, i)
+	a := &h.aux[i]
+	a.use = useDone
+	if a.registered != 0 {
+		h.enlist(listBottom, i)
+	} else {
+		h.enlist(listTouched, i)
+	}
 }
 
 // closeSocket is the program's last use of socket i. The connection goes on as an

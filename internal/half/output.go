@@ -226,6 +226,9 @@ func (h *Half) events(i uint32) {
 		return
 	}
 	a := &h.aux[i]
+	if ev&tcp.EventEstablished != 0 {
+		h.learn(i)
+	}
 	if ev&tcp.EventEstablished != 0 && a.parent != none && a.use == useEmbryo && a.accepted == 0 {
 		h.acceptable(i)
 	}

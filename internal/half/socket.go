@@ -269,6 +269,7 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 		return 0, err
 	}
 	if t.reserve(s.i, want, &r) == 0 {
+		s.lacksSpace()
 		err := t.wait(&s.wr, func() bool {
 			// Asked more than once: what is reserved stays reserved.
 			if r.n > 0 || s.writable() != nil || c.Writable() && t.reserve(s.i, want, &r) > 0 {
@@ -309,6 +310,15 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 		return 0, nil // the next round finds out why
 	}
 	return r.bytes, nil
+}
+
+// lacksSpace lets the engine know that the program waits for room.
+func (s *Socket) lacksSpace() {
+	t := s.t
+	if t.conns[s.i].SendSpace() == 0 {
+		t.begin(s.i).LacksSpace(t.now)
+		t.commit(s.i)
+	}
 }
 
 // queue puts what was reserved and filled, the first octets of size, into the send

@@ -253,3 +253,23 @@ func (c *Channel) Peer() (pid, uid, gid int, err error) {
 	}
 	return int(cred.Pid), int(cred.Uid), int(cred.Gid), nil
 }
+
+// soPeerPidfd is SO_PEERPIDFD (Linux 6.5), which package unix has not.
+const soPeerPidfd = 77
+
+// PeerProcess returns a descriptor of the process that made or dialled the other end
+// (SO_PEERPIDFD): unlike its id it never names another one. It is the caller's.
+func (c *Channel) PeerProcess() (fd int, err error) {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	cerr := raw.Control(func(s uintptr) {
+		fd, err = unix.GetsockoptInt(int(s), unix.SOL_SOCKET, soPeerPidfd)
+	})
+	if err = errors.Join(cerr, err); err != nil {
+		return -1, fmt.Errorf("message: process of the peer: %w", err)
+	}
+	unix.CloseOnExec(fd)
+	return fd, nil
+}

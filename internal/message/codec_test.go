@@ -32,7 +32,7 @@ func sample(t Type) Message {
 		Local:  wire.EndpointFrom(netip.MustParseAddrPort("10.1.0.1:80")),
 		Remote: wire.EndpointFrom(netip.MustParseAddrPort("[2001:db8::2]:65535")),
 	}
-	for op := OpNone; op <= OpLink; op++ {
+	for op := OpNone; op <= OpLease; op++ {
 		if t.takes(op) {
 			m.Op = op
 		}

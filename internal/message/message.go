@@ -51,6 +51,7 @@ const (
 	KeepCircuit        // VCI=peer, Socket=its index, Files: own memory, then what the peer offered; none: it is no more
 	KeepBind           // Socket, Local, Op=listen if it listens, VCI=1 for SO_REUSEADDR; Files: the kernel's bind points
 	KeepFlow           // Socket, Local, Remote; Files: the kernel's bind points
+	KeepLease          // Local.Port=the first of a block of ports
 )
 
 // Party is one of the three kinds of process.
@@ -74,6 +75,7 @@ const (
 	OpClose     // Listen, Forward: give it back
 	OpOpen      // Forward: take a connection; Local.Port 0 asks for an ephemeral port
 	OpLink      // NewSocket: N is a link whose descriptors the application lacks
+	OpLease     // Listen: a block of ports for connections to be opened without asking
 )
 
 // MaxPDU is the longest PDU that a message carries, in octets.
@@ -114,8 +116,8 @@ type form struct {
 
 // table documents the messages, and is what Decode checks against.
 var table = [numTypes + 1]form{
-	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=1 for SO_REUSEADDR, Op=listen, Op=close: take a port, let its SYNs come, give it back; General_Reply with Local, and the kernel's bind points"},
-	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local, and the kernel's bind points"},
+	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=1 for SO_REUSEADDR, Op=listen, Op=close: take a port, let its SYNs come, give it back; Op=lease: take a block of ports; General_Reply with Local (the first of a block), N=MTU of the devices there, and the kernel's bind points"},
+	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local, N=MTU of the way if that is by a device, and the kernel's bind points"},
 	Divert:       {"Divert", Child, Server, false, 0, "ID of a Syn, Errno: 0 if it was taken; EAGAIN, ENOBUFS, ENOMEM: dropped; else answered with RST"},
 	Syn:          {"Syn", Server, Child, true, 0, "PDU, VCI=connector's RxVCI, Socket listens, Local, Remote: a SYN came for a port of this child; Divert"},
 	Spawn:        {"Spawn", User, Server, false, 1, "N=version, Files: the child's end of a new channel; the server forks a child, which sends Init_Reply; General_Reply with VCI"},
@@ -126,7 +128,7 @@ var table = [numTypes + 1]form{
 	SetTxBufs:    {"Set_Tx_Bufs", User, Child, false, 0, "N=buffers: the pool's Tx limit; General_Reply"},
 	SetRxBufs:    {"Set_Rx_Bufs", User, Child, false, 0, "N=buffers: the pool's Rx limit; General_Reply"},
 	SetReuseAddr: {"Set_Reuse_Addr", User, Child, false, 0, "Socket, N=0 or 1; General_Reply"},
-	InitReply:    {"Init_Reply", Child, User, false, 4, "Errno, N=version, VCI=the pool's, Socket=the child's process id, Files: the segment, the pool's bell page and its eventfds"},
+	InitReply:    {"Init_Reply", Child, User, false, 5, "Errno, N=version, VCI=the pool's, Socket=the child's process id, Files: the segment, the pool's bell page, its eventfds, and its TAP device if it has one"},
 	BindReply:    {"Bind_Reply", Child, User, false, 0, "Errno, Local"},
 	ConnectReply: {"Connect_Reply", Child, User, false, 0, "Errno, Local: the SYN has left, or why not"},
 	GeneralReply: {"General_Reply", Child | Server, User | Child, false, 8, "Errno, and what the request's row says"},

@@ -85,7 +85,7 @@ func (m *Manager) adoptEntries() error {
 	all := m.kernel.Flows.Iterate()
 	for all.Next(&f, &o) {
 		if p := m.pools[int(o.Tap)]; p != nil {
-			p.flows[f] = true
+			p.flows[f] = false
 		} else {
 			flows = append(flows, f)
 		}
@@ -94,7 +94,7 @@ func (m *Manager) adoptEntries() error {
 	all = m.kernel.Listeners.Iterate()
 	for all.Next(&l, &o) {
 		if p := m.pools[int(o.Tap)]; p != nil {
-			p.listeners[l] = true
+			p.listeners[l] = false
 		} else {
 			listeners = append(listeners, l)
 		}

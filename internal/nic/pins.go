@@ -39,30 +39,38 @@ func isBPF(path string) bool {
 }
 
 // openPins makes the directory if need be, and takes its lock.
-func openPins(dir string) (p *pins, err error) {
-	p = &pins{dir: filepath.Join(dir, layout)}
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
-	if err := p.mount(dir); err != nil {
-		return nil, err
+func openPins(dir string) (*pins, error) {
+	p := &pins{dir: filepath.Join(dir, layout)}
+	err := p.mount(dir)
+	if err == nil {
+		err = p.mkdir(p.dir)
 	}
-	if err := p.mkdir(p.dir); err != nil {
-		return nil, err
-	}
-	if p.lock, err = os.Open(p.dir); err != nil {
-		return nil, err
-	}
-	err = unix.Flock(int(p.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("%s: %w: held by %s", p.dir, ErrServed, lockHolder(p.lock))
+	if err == nil {
+		err = p.take()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", p.dir, err)
+		p.close()
+		return nil, err
 	}
 	return p, nil
+}
+
+// take takes the directory's lock.
+func (p *pins) take() error {
+	f, err := os.Open(p.dir)
+	if err != nil {
+		return err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		p.lock = f
+		return nil
+	}
+	defer f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("%s: %w: held by %s", p.dir, ErrServed, lockHolder(f))
+	}
+	return fmt.Errorf("lock %s: %w", p.dir, err)
 }
 
 // mount puts a bpffs at dir unless there is one at or above it.
@@ -135,8 +143,8 @@ func (p *pins) empty() error {
 // else has something in them. The directory goes before its lock, so that nobody
 // takes the lock of what is to go.
 func (p *pins) close() {
-	os.Remove(p.dir)
 	if p.lock != nil {
+		os.Remove(p.dir)
 		p.lock.Close()
 	}
 	dir := filepath.Dir(p.dir)

@@ -24,7 +24,8 @@ type Pool struct {
 	file *os.File // nil if another server has made it
 	link link.Link
 
-	// Guarded by the manager's lock, like ended.
+	// What the pool has in the maps; false: the server before has put it there, and
+	// nobody has asked for it since. Guarded by the manager's lock, like ended.
 	flows     map[kernelFlow]bool
 	listeners map[kernelListener]bool
 	ended     bool
@@ -114,7 +115,8 @@ func (p *Pool) File() *os.File { return p.file }
 
 // Listen gives the pool what comes for a local end and belongs to no connection, and
 // lets it send from there. The address may be unspecified: 0.0.0.0 is all of
-// IPv4, :: all of both families. Errors: EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
+// IPv4, :: all of both families. Of a pool that was taken over it confirms what is
+// there. Errors: EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
 func (p *Pool) Listen(local wire.Endpoint) error {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
@@ -126,6 +128,10 @@ func (p *Pool) Listen(local wire.Endpoint) error {
 	}
 	keys := listenerKeys(local)
 	for i, k := range keys {
+		if confirmed, ok := p.listeners[k]; ok && !confirmed {
+			p.listeners[k] = true
+			continue
+		}
 		if err := mapError(p.m.kernel.Listeners.Update(k, p.owner(), ebpf.UpdateNoExist)); err != nil {
 			for _, done := range keys[:i] {
 				p.unlisten(done)
@@ -142,7 +148,7 @@ func (p *Pool) Unlisten(local wire.Endpoint) error {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	for _, k := range listenerKeys(local) {
-		if !p.listeners[k] {
+		if _, ok := p.listeners[k]; !ok {
 			return unix.ENOENT
 		}
 		p.unlisten(k)
@@ -156,13 +162,18 @@ func (p *Pool) unlisten(k kernelListener) {
 }
 
 // Connect gives the pool what comes from the remote end of a flow to its local end, and
-// lets it send the reverse. It says nothing of the lists: see Permit. Errors:
-// EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
+// lets it send the reverse. It says nothing of the lists: see Permit. Of a pool that
+// was taken over it confirms what is there. Errors: EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
 func (p *Pool) Connect(f wire.Flow) error {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	if p.ended || f.Local.Port == 0 || f.Remote.Port == 0 || f.Remote.Addr.IsZero() || f.Local.Addr.Is4() != f.Remote.Addr.Is4() {
 		return unix.EINVAL
+	}
+	k := keyFlow(f)
+	if confirmed, ok := p.flows[k]; ok && !confirmed {
+		p.flows[k] = true
+		return nil
 	}
 	if err := p.may(f.Local); err != nil {
 		return err
@@ -171,7 +182,6 @@ func (p *Pool) Connect(f wire.Flow) error {
 	if p.m.isLocal(f.Remote.Addr) {
 		o.Inside = 1
 	}
-	k := keyFlow(f)
 	if err := mapError(p.m.kernel.Flows.Update(k, o, ebpf.UpdateNoExist)); err != nil {
 		return err
 	}
@@ -184,11 +194,34 @@ func (p *Pool) Disconnect(f wire.Flow) error {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	k := keyFlow(f)
-	if !p.flows[k] {
+	if _, ok := p.flows[k]; !ok {
 		return unix.ENOENT
 	}
+	return p.disconnect(k)
+}
+
+func (p *Pool) disconnect(k kernelFlow) error {
 	delete(p.flows, k)
 	return p.m.kernel.Flows.Delete(k)
+}
+
+// Forget takes back what a pool that was taken over has had, and nobody has confirmed
+// by Listen or Connect since.
+func (p *Pool) Forget() error {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	for k, confirmed := range p.listeners {
+		if !confirmed {
+			p.unlisten(k)
+		}
+	}
+	var err error
+	for k, confirmed := range p.flows {
+		if !confirmed {
+			err = errors.Join(err, p.disconnect(k))
+		}
+	}
+	return err
 }
 
 // may reports whether the host has an address that a pool wants.
@@ -231,9 +264,8 @@ func (p *Pool) end() error {
 		p.unlisten(k)
 	}
 	for k := range p.flows {
-		p.m.kernel.Flows.Delete(k)
+		p.disconnect(k)
 	}
-	clear(p.flows)
 	p.ended = true
 	delete(p.m.pools, p.tap)
 	p.undo()

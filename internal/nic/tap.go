@@ -75,6 +75,14 @@ var tapSettings = []struct{ name, value string }{
 
 // setTAP writes the settings, and puts the TAP up. It runs in the TAP's namespace.
 func setTAP(name string, up *netlink.Handle) error {
+	l, err := up.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	// First: a device that forwards would join groups, and say so in frames.
+	if err := up.LinkSetMulticastOff(l); err != nil {
+		return err
+	}
 	for _, s := range tapSettings {
 		path := filepath.Join("/proc/sys/net", fmt.Sprintf(s.name, name))
 		err := os.WriteFile(path, []byte(s.value), 0)
@@ -82,14 +90,9 @@ func setTAP(name string, up *netlink.Handle) error {
 			return err
 		}
 	}
-	l, err := up.LinkByName(name)
-	if err != nil {
-		return err
-	}
 	return errors.Join(
 		up.LinkSetTxQLen(l, tapQueue),
 		up.LinkSetARPOff(l),
-		up.LinkSetMulticastOff(l),
 		up.LinkSetUp(l),
 	)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usertcp/internal/message"
+	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/wire"
 )
@@ -23,6 +24,7 @@ type child struct {
 	started time.Time
 	gone    chan struct{} // closed when there is no process any more and all it had is given back
 	syns    pendingSyns
+	pool    *nic.Pool // nil if no devices are served
 
 	// ready is closed when those below are set; what comes before it has to wait.
 	ready   chan struct{}

@@ -12,14 +12,16 @@ import (
 	"syscall"
 	"time"
 
+	"usertcp/internal/nic"
 	"usertcp/internal/wire"
 )
 
 // Config says what host a server is. The zero value of a field that is not
 // marked as needed means its default.
 type Config struct {
-	Ring   string       // needed: directory of the ring; made if it is not there
-	Addrs  []netip.Addr // needed: the host's addresses
+	Ring   string       // directory of the ring; made if it is not there
+	Addrs  []netip.Addr // the host's addresses on the ring; needed if there is one
+	NIC    *nic.Config  // devices to be served; this or Ring is needed
 	Socket string       // needed: path of the Unix socket for applications
 	CRC    bool         // every PDU carries AAL-5's CRC-32; hosts that differ exchange frames instead of circuits
 
@@ -44,10 +46,12 @@ type SpawnArgs struct {
 	CRC       bool
 	Successor bool // of a process that has ended: what that had comes over the control channel
 	Files     [4]*os.File
+	TAP       *os.File // the pool's device; nil: it has none, or its predecessor's comes
 	Stderr    io.Writer
 }
 
-// Args returns the arguments: -vci N -addr A [-addr A ...] [-crc] [-successor].
+// Args returns the arguments: -vci N -addr A [-addr A ...] [-crc] [-successor]
+// [-tap DESCRIPTOR].
 func (a *SpawnArgs) Args() []string {
 	args := []string{"-vci", strconv.Itoa(int(a.VCI))}
 	for _, addr := range a.Addrs {
@@ -59,15 +63,26 @@ func (a *SpawnArgs) Args() []string {
 	if a.Successor {
 		args = append(args, "-successor")
 	}
+	if a.TAP != nil {
+		args = append(args, "-tap", strconv.Itoa(3+len(a.Files)))
+	}
 	return args
+}
+
+// extraFiles are what the child inherits, from descriptor 3 on.
+func (a *SpawnArgs) extraFiles() []*os.File {
+	if a.TAP != nil {
+		return append(a.Files[:], a.TAP)
+	}
+	return a.Files[:]
 }
 
 // complete checks what can be checked and fills in the defaults.
 func (c *Config) complete() error {
 	switch {
-	case c.Ring == "":
-		return fmt.Errorf("server: no ring directory given")
-	case len(c.Addrs) == 0:
+	case c.Ring == "" && c.NIC == nil:
+		return fmt.Errorf("server: neither a ring directory nor a device given")
+	case c.Ring != "" && len(c.Addrs) == 0:
 		return fmt.Errorf("server: no address given")
 	case c.Socket == "":
 		return fmt.Errorf("server: no socket path given")
@@ -97,7 +112,7 @@ func (c *Config) complete() error {
 // maliciously) by the user" (section 4.4.1).
 func startChild(command []string, a SpawnArgs) (*exec.Cmd, error) {
 	cmd := exec.Command(command[0], slices.Concat(command[1:], a.Args())...)
-	cmd.ExtraFiles = a.Files[:]
+	cmd.ExtraFiles = a.extraFiles()
 	cmd.Stderr = a.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second

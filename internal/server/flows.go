@@ -25,15 +25,30 @@ func (p *portSpace) open(id socketID, local, remote wire.Endpoint) (wire.Endpoin
 		return local, unix.ENOBUFS
 	}
 	if local.Port != 0 {
-		return local, p.openFrom(id, local, remote)
+		return local, p.openFrom(id, local, remote, false)
 	}
-	for port := range ephemeral() {
+	for port := range ephemeral(p.ports()) {
 		e := wire.Endpoint{Addr: local.Addr, Port: port}
-		if len(p.byPort[port]) == 0 && p.openFrom(id, e, remote) == 0 {
+		if len(p.byPort[port]) == 0 && p.openFrom(id, e, remote, false) == 0 {
 			return e, 0
 		}
 	}
 	return local, unix.EADDRNOTAVAIL
+}
+
+// accepted takes a connection that came in by a listener and is to outlive it. It
+// keeps nobody from binding its port. The errno is 0 or EADDRNOTAVAIL, EADDRINUSE,
+// ENOBUFS.
+func (p *portSpace) accepted(id socketID, local, remote wire.Endpoint) unix.Errno {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !p.has(local.Addr):
+		return unix.EADDRNOTAVAIL
+	case p.use(id.child).flows >= maxFlows:
+		return unix.ENOBUFS
+	}
+	return p.openFrom(id, local, remote, true)
 }
 
 // source checks the local address of a connection, or chooses it.
@@ -56,14 +71,18 @@ func (p *portSpace) source(local, remote *wire.Addr) unix.Errno {
 	return unix.ENETUNREACH
 }
 
-func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint) unix.Errno {
+func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint, accepted bool) unix.Errno {
 	bound, errno := p.boundBy(id.child, local)
+	bound = bound || accepted
 	if errno != 0 {
 		return errno
 	}
 	f := wire.Flow{Local: local, Remote: remote}
 	if _, taken := p.flows[f]; taken {
 		return unix.EADDRNOTAVAIL
+	}
+	if !bound && p.leased(local.Port) {
+		return unix.EADDRINUSE
 	}
 	if !bound {
 		p.unbound[local]++
@@ -113,10 +132,19 @@ func (p *portSpace) dropFlow(f wire.Flow, fw forward) {
 	}
 }
 
+// owns reports whether a connection is a child's.
+func (p *portSpace) owns(child wire.VCI, f wire.Flow) bool {
+	vci, ok := p.owner(f)
+	return ok && vci == child
+}
+
 // owner returns the child that a connection's packets go to.
 func (p *portSpace) owner(f wire.Flow) (child wire.VCI, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fw, ok := p.flows[f]
-	return fw.id.child, ok
+	if fw, ok := p.flows[f]; ok {
+		return fw.id.child, true
+	}
+	child, ok = p.leases[blockOf(f.Local.Port)]
+	return child, ok
 }

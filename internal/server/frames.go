@@ -74,6 +74,9 @@ func (c *child) fromChild(f ring.Frame) {
 	case f.Src != c.vci || f.Type == ring.FrameHello || f.Type == ring.FrameUnreachable:
 		s.counters.forgedFrames.Add(1)
 		return
+	case f.Type == ring.FrameLease && !s.ports.holds(c.vci, &f):
+		s.counters.forgedFrames.Add(1)
+		return
 	case f.Type == ring.FramePDU:
 		c.sendPDU(f)
 		return
@@ -97,12 +100,12 @@ func (c *child) fromChild(f ring.Frame) {
 func (c *child) sendPDU(f ring.Frame) {
 	s := c.s
 	var ip wire.IP
-	if err := wire.ParseIP(f.Packet(), &ip); err != nil || !s.ports.has(ip.Src) {
+	if err := wire.ParseIP(f.Packet(), &ip); err != nil || !s.ports.onRing(ip.Src) {
 		s.counters.forgedFrames.Add(1)
 		return
 	}
 	if f.Dst.IsWellKnown() {
-		id, ok := s.station.Route(ip.Dst.Netip())
+		id, ok := s.route(ip.Dst)
 		if !ok {
 			c.giveUnreachable(&f)
 			return
@@ -127,7 +130,10 @@ func (s *Server) send(f ring.Frame) error {
 	if !s.hasJoined() {
 		return ring.ErrClosed
 	}
-	err := s.station.Send(f)
+	err := ring.ErrNoHost
+	if s.station != nil {
+		err = s.station.Send(f)
+	}
 	if err != nil {
 		s.log.Debug("frame dropped", "type", f.Type, "src", f.Src, "dst", f.Dst, "err", err)
 		return err

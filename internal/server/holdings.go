@@ -57,7 +57,21 @@ func (p *portSpace) held(child wire.VCI) (list []message.Message) {
 			})
 		}
 	}
+	for first, id := range p.leases {
+		if id == child {
+			list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}})
+		}
+	}
 	return list
+}
+
+// reopen takes a connection that there is already.
+func (p *portSpace) reopen(id socketID, m *message.Message) unix.Errno {
+	if m.Socket == message.NoSocket && p.onDevice(m.Local.Addr) {
+		return p.accepted(id, m.Local, m.Remote)
+	}
+	_, errno := p.open(id, m.Local, m.Remote)
+	return errno
 }
 
 // adopt takes what a child has had from the server before this one. It takes the
@@ -77,10 +91,13 @@ func (p *portSpace) adopt(child wire.VCI, m *message.Message) unix.Errno {
 	case message.KeepFlow:
 		if m.Local.Port == 0 {
 			errno = unix.EINVAL
-		} else if _, errno = p.open(id, m.Local, m.Remote); errno == 0 {
+		} else if errno = p.reopen(id, m); errno == 0 {
 			p.holdFlow(wire.Flow{Local: m.Local, Remote: m.Remote}, m.Files)
 			return 0
 		}
+	}
+	if m.N == message.KeepLease {
+		errno = p.adoptLease(child, m.Local.Port)
 	}
 	message.CloseFiles(m.Files)
 	return errno

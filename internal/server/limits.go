@@ -5,15 +5,15 @@ import "time"
 // Limits on what one party can cost the host. Whoever reaches one gets the
 // errno beside it, and others go on.
 const (
-	maxApplications   = 1200 // connections to the socket; closed at once
-	maxChildren       = 1023 // ENFILE: a VCI has 10 bits for the stream, 0 is the server's
-	maxChildrenPerUID = 512  // EMFILE; root has no such limit
-	maxBindings       = 4096 // EMFILE: ports bound by one child
-	maxFlows          = 8192 // ENOBUFS: connections forwarded to one child
-	maxSyns           = 128  // SYNs given to one child and not answered; more are dropped, as by a full queue
-	maxPeers          = 4096 // circuits of one child whose peers learn of its death
-	maxKept           = 1023 // circuits of one child that a successor can take over
-	maxRestarts       = 20   // of a child within restartPeriod; then it has ended for good
+	maxApplications   = 1200  // connections to the socket; closed at once
+	maxChildren       = 1023  // ENFILE: a VCI has 10 bits for the stream, 0 is the server's
+	maxChildrenPerUID = 512   // EMFILE; root has no such limit
+	maxBindings       = 4096  // EMFILE: ports bound by one child
+	maxFlows          = 32768 // ENOBUFS: connections forwarded to one child
+	maxSyns           = 128   // SYNs given to one child and not answered; more are dropped, as by a full queue
+	maxPeers          = 4096  // circuits of one child whose peers learn of its death
+	maxKept           = 1023  // circuits of one child that a successor can take over
+	maxRestarts       = 20    // of a child within restartPeriod; then it has ended for good
 )
 
 // Bounds on waiting.

@@ -57,7 +57,7 @@ func (s *segment) parse(f *ring.Frame) bool {
 // 4.4.7), but has no way to a ring.
 func (s *Server) packet(f *ring.Frame) {
 	var seg segment
-	if !seg.parse(f) || !s.ports.has(seg.ip.Dst) {
+	if !seg.parse(f) || !s.ports.onRing(seg.ip.Dst) {
 		s.counters.badPackets.Add(1)
 		return
 	}

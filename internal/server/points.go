@@ -24,8 +24,8 @@ import (
 // bindPoints binds local in the kernel for a user, at every address of the host
 // if it is the unspecified one. It returns EADDRINUSE if the kernel has it in
 // use, EACCES if the user may not have it.
-func (s *Server) bindPoints(local wire.Endpoint, uid int, reuse bool) (fds []int, errno unix.Errno) {
-	for _, a := range s.cfg.Addrs {
+func (s *Server) bindPoints(local wire.Endpoint, app *application, reuse bool) (fds []int, errno unix.Errno) {
+	for _, a := range s.kernelAddrs(local.Addr) {
 		if len(fds) == message.MaxFiles {
 			break // what a message carries
 		}
@@ -36,7 +36,7 @@ func (s *Server) bindPoints(local wire.Endpoint, uid int, reuse bool) (fds []int
 		if errno == unix.EADDRNOTAVAIL {
 			continue // the ring's alone
 		}
-		if errno == 0 && uid != 0 && int(local.Port) < unprivileged() {
+		if errno == 0 && int(local.Port) < unprivileged() && !app.mayBindLow() {
 			unix.Close(fd)
 			errno = unix.EACCES
 		}
@@ -69,8 +69,14 @@ func bindKernel(ap netip.AddrPort, reuse bool) (int, unix.Errno) {
 		sa = &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == unix.EAFNOSUPPORT && ap.Addr() == netip.IPv6Unspecified() {
+		return bindKernel(netip.AddrPortFrom(netip.IPv4Unspecified(), ap.Port()), reuse)
+	}
 	if err != nil {
 		return -1, errnoOf(err)
+	}
+	if ap.Addr() == netip.IPv6Unspecified() { // all of IPv4, too
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
 	}
 	if reuse {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)

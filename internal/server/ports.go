@@ -23,17 +23,22 @@ import (
 //     other such connections, to other remote ends. As long as one of them is
 //     there nobody can bind the port: EADDRINUSE.
 //   - Two connections with the same four numbers: EADDRNOTAVAIL.
+//   - Blocks of ephemeral ports are leased to children, who open connections from them
+//     without asking. To all others they are in use: EADDRINUSE.
 //   - No port is privileged: the ring has addresses of its own. Where an address
 //     is the kernel's too, the kernel's rules come on top, for which the child
 //     asks the kernel (paper section 4.4.5).
 type portSpace struct {
 	mu       sync.Mutex
-	addrs    []wire.Addr
+	addrs    []wire.Addr                 // on the ring
+	devices  func() []netip.Addr         // addresses of the devices that are served, as they are now
+	ports    func() (first, last uint16) // ephemeral
 	bindings map[socketID]*binding
 	byPort   map[uint16][]*binding
 	flows    map[wire.Flow]forward
 	unbound  map[wire.Endpoint]int // local ends of flows on ports that nobody has bound
 	usage    map[wire.VCI]*usage
+	leases   map[uint16]wire.VCI // by first port
 }
 
 // socketID names a socket: a child, and an index in its segment.
@@ -58,7 +63,7 @@ type forward struct {
 }
 
 type usage struct {
-	bindings, flows int
+	bindings, flows, leases int
 }
 
 func newPortSpace(addrs []netip.Addr) *portSpace {
@@ -68,6 +73,9 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 		flows:    make(map[wire.Flow]forward),
 		unbound:  make(map[wire.Endpoint]int),
 		usage:    make(map[wire.VCI]*usage),
+		devices:  func() []netip.Addr { return nil },
+		ports:    func() (first, last uint16) { return firstEphemeral, lastEphemeral },
+		leases:   make(map[uint16]wire.VCI),
 	}
 	for _, a := range addrs {
 		p.addrs = append(p.addrs, wire.AddrFrom(a))
@@ -85,7 +93,13 @@ func covers(w, a *wire.Addr) bool {
 func overlap(a, b *wire.Addr) bool { return covers(a, b) || covers(b, a) }
 
 // has reports whether a is an address of this host.
-func (p *portSpace) has(a wire.Addr) bool { return slices.Contains(p.addrs, a) }
+func (p *portSpace) has(a wire.Addr) bool { return p.onRing(a) || p.onDevice(a) }
+
+// onRing reports whether a is an address of this host on the ring.
+func (p *portSpace) onRing(a wire.Addr) bool { return slices.Contains(p.addrs, a) }
+
+// onDevice reports whether a is one of a device that is served.
+func (p *portSpace) onDevice(a wire.Addr) bool { return slices.Contains(p.devices(), a.Netip()) }
 
 // use returns what a child has; the caller holds the mutex.
 func (p *portSpace) use(child wire.VCI) *usage {
@@ -113,7 +127,7 @@ func (p *portSpace) bind(id socketID, local wire.Endpoint, reuse bool) (wire.End
 	if local.Port != 0 {
 		return local, p.bindTo(id, local, reuse)
 	}
-	for port := range ephemeral() {
+	for port := range ephemeral(p.ports()) {
 		local.Port = port
 		if p.bindTo(id, local, false) == 0 {
 			p.bindings[id].reuse = reuse
@@ -130,7 +144,7 @@ func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool) unix.Er
 			return unix.EADDRINUSE
 		}
 	}
-	if p.hasUnbound(local) {
+	if p.hasUnbound(local) || p.leased(local.Port) {
 		return unix.EADDRINUSE
 	}
 	b := &binding{id: id, local: local, reuse: reuse}
@@ -142,8 +156,15 @@ func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool) unix.Er
 
 // hasUnbound reports whether there are flows on a port that nobody has bound.
 func (p *portSpace) hasUnbound(local wire.Endpoint) bool {
-	for i := range p.addrs {
-		e := wire.Endpoint{Addr: p.addrs[i], Port: local.Port}
+	if !local.Addr.IsZero() {
+		return p.unbound[local] > 0
+	}
+	addrs := slices.Clone(p.addrs)
+	for _, a := range p.devices() {
+		addrs = append(addrs, wire.AddrFrom(a))
+	}
+	for i := range addrs {
+		e := wire.Endpoint{Addr: addrs[i], Port: local.Port}
 		if covers(&local.Addr, &e.Addr) && p.unbound[e] > 0 {
 			return true
 		}
@@ -166,6 +187,25 @@ func (p *portSpace) listen(id socketID) unix.Errno {
 	}
 	b.listening = true
 	return 0
+}
+
+// deafen undoes listen.
+func (p *portSpace) deafen(id socketID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.bindings[id]; b != nil {
+		b.listening = false
+	}
+}
+
+// listensAt returns a socket's local end, and whether it listens there.
+func (p *portSpace) listensAt(id socketID) (local wire.Endpoint, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.bindings[id]; b != nil {
+		return b.local, b.listening
+	}
+	return wire.Endpoint{}, false
 }
 
 // unbind gives back a socket's local end.
@@ -205,11 +245,12 @@ func (p *portSpace) listener(local wire.Endpoint) (id socketID, ok bool) {
 
 // ephemeral yields all ephemeral ports, each once, from a random one on
 // (RFC 6056 section 3.3.1).
-func ephemeral() func(yield func(uint16) bool) {
+func ephemeral(first, last uint16) func(yield func(uint16) bool) {
 	return func(yield func(uint16) bool) {
-		start := rand.IntN(numEphemeral)
-		for i := range numEphemeral {
-			if !yield(uint16(firstEphemeral + (start+i)%numEphemeral)) {
+		n := int(last) - int(first) + 1
+		start := rand.IntN(n)
+		for i := range n {
+			if !yield(first + uint16((start+i)%n)) {
 				return
 			}
 		}
@@ -228,6 +269,11 @@ func (p *portSpace) release(child wire.VCI) {
 	for f, fw := range p.flows {
 		if fw.id.child == child {
 			p.dropFlow(f, fw)
+		}
+	}
+	for first, id := range p.leases {
+		if id == child {
+			delete(p.leases, first)
 		}
 	}
 	delete(p.usage, child)

@@ -29,30 +29,44 @@ func (c *child) request(m *message.Message) {
 	}
 }
 
-// reply answers a request with its local end, its bind points and its errno.
-func (c *child) reply(m *message.Message, do func(*message.Message) (wire.Endpoint, []int, unix.Errno)) {
-	local, points, errno := do(m)
-	r := message.Message{Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: local, Files: points}
+// grant is what a child gets: a local end, the kernel's bind points of it, and the
+// MTU of the way by a device, 0 if there is none.
+type grant struct {
+	local  wire.Endpoint
+	points []int
+	mtu    uint32
+}
+
+// reply answers a request with what was granted and with an errno.
+func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix.Errno)) {
+	g, errno := do(m)
+	r := message.Message{
+		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Files: g.points,
+	}
 	if err := c.channel().SendMessage(&r); err != nil {
 		c.s.log.Error("answering a child", "vci", c.vci, "err", err)
 	}
 }
 
 // listen does a Listen: OpBind takes the local end (N=1: SO_REUSEADDR), OpListen
-// lets SYNs for it come, OpClose gives it back.
-func (c *child) listen(m *message.Message) (wire.Endpoint, []int, unix.Errno) {
+// lets SYNs for it come, OpClose gives it back. OpLease takes a block of ports.
+func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
 	ports := c.s.ports
 	switch m.Op {
 	case message.OpBind:
 		if m.N > 1 {
-			return m.Local, nil, unix.EINVAL
+			return grant{local: m.Local}, unix.EINVAL
 		}
 		return c.bind(id, m.Local, m.N == 1)
 	case message.OpListen:
-		return m.Local, nil, ports.listen(id)
+		return grant{local: m.Local}, c.listenNIC(id)
+	case message.OpLease:
+		first, errno := c.lease()
+		return grant{local: wire.Endpoint{Port: first}}, errno
 	default:
-		return m.Local, nil, ports.unbind(id)
+		c.unlistenNIC(id)
+		return grant{local: m.Local}, ports.unbind(id)
 	}
 }
 
@@ -62,44 +76,51 @@ const bindTries = 16
 
 // bind takes a local end, from the kernel too if it is the kernel's (paper section
 // 4.4.5).
-func (c *child) bind(id socketID, want wire.Endpoint, reuse bool) (wire.Endpoint, []int, unix.Errno) {
+func (c *child) bind(id socketID, want wire.Endpoint, reuse bool) (grant, unix.Errno) {
 	ports := c.s.ports
 	for range bindTries {
 		local, errno := ports.bind(id, want, reuse)
 		if errno != 0 {
-			return want, nil, errno
+			return grant{local: want}, errno
 		}
-		points, errno := c.s.bindPoints(local, c.app.uid, reuse)
+		points, errno := c.s.bindPoints(local, &c.app, reuse)
 		if errno == 0 {
 			ports.holdBind(id, points)
-			return local, points, 0
+			return grant{local, points, c.s.listenMTU(local.Addr)}, 0
 		}
 		if ports.unbind(id) != 0 {
 			panic("BUG: a local end just taken cannot be given back")
 		}
 		if want.Port != 0 || errno != unix.EADDRINUSE {
-			return want, nil, errno
+			return grant{local: want}, errno
 		}
 	}
-	return want, nil, unix.EADDRINUSE
+	return grant{local: want}, unix.EADDRINUSE
 }
 
 // forward does a Forward: OpOpen takes a connection, OpClose gives it back. The
-// remote end must be on a host of the ring: EHOSTUNREACH.
-func (c *child) forward(m *message.Message) (wire.Endpoint, []int, unix.Errno) {
+// remote end must be on a host of the ring, or there must be a way to it by a device
+// that is served: EHOSTUNREACH, or what the kernel says.
+func (c *child) forward(m *message.Message) (grant, unix.Errno) {
 	if m.Op == message.OpClose {
-		return m.Local, nil, c.s.ports.close(c.vci, wire.Flow{Local: m.Local, Remote: m.Remote})
+		flow := wire.Flow{Local: m.Local, Remote: m.Remote}
+		c.disconnectNIC(flow)
+		return grant{local: m.Local}, c.s.ports.close(c.vci, flow)
 	}
-	if _, ok := c.s.station.Route(m.Remote.Addr.Netip()); !ok {
-		return m.Local, nil, c.noRoute(m)
+	open := c.open
+	if !c.s.onRing(m.Remote.Addr) {
+		if c.pool == nil {
+			return grant{local: m.Local}, c.noRoute(m)
+		}
+		open = c.openNIC
 	}
 	for range bindTries {
-		local, points, errno := c.open(m)
+		g, errno := open(m)
 		if errno != unix.EADDRINUSE || m.Local.Port != 0 {
-			return local, points, errno
+			return g, errno
 		}
 	}
-	return m.Local, nil, unix.EADDRNOTAVAIL
+	return grant{local: m.Local}, unix.EADDRNOTAVAIL
 }
 
 // noRoute says what is wrong with a connection to a host that is not there.
@@ -118,20 +139,20 @@ func (c *child) noRoute(m *message.Message) unix.Errno {
 
 // open takes a connection, and its local end from the kernel unless the socket
 // has one already.
-func (c *child) open(m *message.Message) (wire.Endpoint, []int, unix.Errno) {
+func (c *child) open(m *message.Message) (grant, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
 	local, errno := c.s.ports.open(id, m.Local, m.Remote)
 	if errno != 0 || m.Socket == message.NoSocket || c.s.ports.isBound(id) {
-		return local, nil, errno
+		return grant{local: local}, errno
 	}
 	flow := wire.Flow{Local: local, Remote: m.Remote}
-	points, errno := c.s.bindPoints(local, c.app.uid, true)
+	points, errno := c.s.bindPoints(local, &c.app, true)
 	if errno != 0 {
 		c.s.ports.close(c.vci, flow)
-		return m.Local, nil, errno
+		return grant{local: m.Local}, errno
 	}
 	c.s.ports.holdFlow(flow, points)
-	return local, points, 0
+	return grant{local: local, points: points}, 0
 }
 
 // divert is the child's answer to a Syn. A refusal is passed on as RST; a child

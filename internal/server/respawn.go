@@ -63,7 +63,7 @@ func (c *child) restart() error {
 // hand gives a process all that its predecessor has left.
 func (c *child) hand(control *message.Channel) error {
 	control.SetSendTimeout(takeOverTimeout)
-	for _, m := range append([]message.Message{c.s.ringLock()}, c.list()...) {
+	for _, m := range append(c.s.ringLock(), c.list()...) {
 		if err := control.SendMessage(&m); err != nil {
 			return fmt.Errorf("handing over to child %d: %w", c.pid(), err)
 		}
@@ -71,7 +71,10 @@ func (c *child) hand(control *message.Channel) error {
 	return nil
 }
 
-// ringLock is the message that gives a child the lock on the ring id.
-func (s *Server) ringLock() message.Message {
-	return message.Message{Type: message.Keep, N: message.KeepRing, Files: []int{s.station.Lock()}}
+// ringLock is the message that gives a child the lock on the ring id, if there is one.
+func (s *Server) ringLock() []message.Message {
+	if s.station == nil {
+		return nil
+	}
+	return []message.Message{{Type: message.Keep, N: message.KeepRing, Files: []int{s.station.Lock()}}}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"usertcp/internal/message"
+	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/wire"
 )
@@ -20,7 +21,8 @@ type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	lis      *net.UnixListener
-	station  *ring.Station
+	station  *ring.Station // nil if the host is on no ring
+	nic      *nic.Manager  // nil if it serves no devices
 	ports    *portSpace
 	counters counters
 	wg       sync.WaitGroup // of all goroutines but the station's
@@ -89,16 +91,20 @@ func (s *Server) join() (err error) {
 	if s.meetings, err = openMeetings(s.cfg.Socket); err != nil {
 		return err
 	}
-	lock, err := s.adoptChildren()
+	lock, err := (*os.File)(nil), s.openNIC()
 	if err == nil {
+		lock, err = s.adoptChildren()
+	}
+	if err == nil && s.cfg.Ring != "" {
 		s.station, err = ring.Rejoin(s.cfg.Ring, s.cfg.Addrs, s.fromStation, lock)
 	}
 	if err == nil {
+		s.endPools()
 		return nil
 	}
 	s.abandonChildren()
 	s.meetings.close()
-	return fmt.Errorf("server: %w", err)
+	return fmt.Errorf("server: %w", errors.Join(err, s.leaveNIC()))
 }
 
 // abandonChildren leaves the children for another server: this one can't start.
@@ -113,8 +119,13 @@ func (s *Server) abandonChildren() {
 	}
 }
 
-// RingID returns the host's ring id.
-func (s *Server) RingID() int { return int(s.station.RingID()) }
+// RingID returns the host's ring id, 0 if it is on no ring.
+func (s *Server) RingID() int {
+	if s.station == nil {
+		return 0
+	}
+	return int(s.station.RingID())
+}
 
 // vci returns the server's own, well-known VCI.
 func (s *Server) vci() wire.VCI { return wire.WellKnownVCI(s.RingID()) }
@@ -129,7 +140,10 @@ func (s *Server) Close() error {
 		s.stopChildren()
 		s.closeApplications()
 		s.wg.Wait()
-		err = errors.Join(err, s.station.Close())
+		if s.station != nil {
+			err = errors.Join(err, s.station.Close())
+		}
+		err = errors.Join(err, s.closeNIC())
 		s.meetings.close()
 		s.log.Info("stopped", "socket", s.cfg.Socket)
 	})

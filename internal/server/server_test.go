@@ -247,7 +247,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 	dir := t.TempDir()
 	good := config(dir, addr1)
 	for want, change := range map[string]func(*Config){
-		"no ring":           func(c *Config) { c.Ring = "" },
+		"neither a ring":    func(c *Config) { c.Ring = "" },
 		"no address":        func(c *Config) { c.Addrs = nil },
 		"no socket":         func(c *Config) { c.Socket = "" },
 		"cannot be the":     func(c *Config) { c.Addrs = []netip.Addr{{}} },

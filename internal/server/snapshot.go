@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/wire"
 )
@@ -18,6 +19,7 @@ type Snapshot struct {
 	Hosts    []ring.Host
 	Counters Counters
 	Ring     ring.StationCounters
+	NIC      nic.Counters
 }
 
 // ChildInfo is what a server knows of one child.
@@ -35,8 +37,14 @@ type ChildInfo struct {
 // Snapshot returns the server's present state.
 func (s *Server) Snapshot() Snapshot {
 	snap := Snapshot{
-		RingID: s.RingID(), Addrs: slices.Clone(s.cfg.Addrs), Hosts: s.station.Hosts(),
-		Counters: s.counters.snapshot(), Ring: s.station.Counters(),
+		RingID: s.RingID(), Addrs: slices.Clone(s.cfg.Addrs), Counters: s.counters.snapshot(),
+	}
+	if s.station != nil {
+		snap.Hosts, snap.Ring = s.station.Hosts(), s.station.Counters()
+	}
+	if s.nic != nil {
+		snap.NIC, _ = s.nic.Counters()
+		snap.Addrs = append(snap.Addrs, s.nic.Addrs()...)
 	}
 	s.mu.Lock()
 	var ready []*child

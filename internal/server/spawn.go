@@ -72,6 +72,7 @@ func (s *Server) addChild(app application) (*child, unix.Errno) {
 // forgetChild undoes addChild, and gives back all that the child had.
 func (s *Server) forgetChild(c *child) {
 	s.ports.release(c.vci)
+	c.closePool()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.children, c.vci.Stream())
@@ -106,15 +107,19 @@ func (s *Server) startChild(c *child, user int) (err error) {
 	if c.kept.meeting, err = s.meetings.make(c.vci); err != nil {
 		return err
 	}
+	if err := c.makePool(); err != nil {
+		return err
+	}
 	cmd, err := s.cfg.Spawn(SpawnArgs{
-		VCI: c.vci, Addrs: s.cfg.Addrs, CRC: s.cfg.CRC, Stderr: s.cfg.Stderr,
+		VCI: c.vci, Addrs: s.cfg.Addrs, CRC: s.cfg.CRC, Stderr: s.cfg.Stderr, TAP: c.tap(),
 		Files: [4]*os.File{controlEnd, framesEnd, c.kept.user, c.kept.meeting},
 	})
 	if err != nil {
 		return err
 	}
-	lock := s.ringLock()
-	_ = control.SendMessage(&lock) // if that fails it has ended already
+	for _, m := range s.ringLock() {
+		_ = control.SendMessage(&m) // if that fails it has ended already
+	}
 	c.attend(ours(cmd), control)
 	c.start(frames)
 	return nil

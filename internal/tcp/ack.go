@@ -24,6 +24,7 @@ func (c *Conn) arriveAck(m *Memory, now Time, seg *Segment) bool {
 		c.challenge(now)
 		return false
 	}
+	c.keepTimestamp(now, seg)
 	c.rcv.lastSeg = now
 	c.clear(flagMore)
 	s.probes, s.keepProbes = 0, 0
@@ -124,7 +125,9 @@ func (c *Conn) newAck(m *Memory, now Time, seg *Segment) {
 	}
 	if n > 0 && c.roomy() {
 		c.Events |= EventWritable
+		c.clear(flagStarved)
 	}
+	c.watchLimit(now)
 }
 
 // keepNear moves numbers that are only compared with una along with it, lest

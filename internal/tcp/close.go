@@ -38,9 +38,7 @@ func (c *Conn) CloseRead(m *Memory, now Time) {
 	c.begin()
 	c.set(flagReadClosed)
 	c.purgeRead()
-	if c.receives() && c.worthUpdate() {
-		c.pending |= pendAck
-	}
+	c.freePeer()
 }
 
 // Close says that nobody waits for the connection any more: the program has

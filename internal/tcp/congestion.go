@@ -119,9 +119,6 @@ func (c *Conn) chooseCongestion(now Time) {
 // have arrived; flight octets were in flight before it. It is called in every
 // phase of recovery, before the segment ends the phase.
 func (c *Conn) onAck(now Time, n, flight uint32) {
-	if c.has(flagTrainWaits) {
-		flight = max(flight, c.cc.cwnd)
-	}
 	a := ack{n: n, flight: flight}
 	last := c.snd.una
 	if c.has(flagSACK) {
@@ -196,6 +193,34 @@ func (c *Conn) growth(n uint32) uint32 {
 	return n
 }
 
+// usage is how much of cwnd the program used in one round trip, for who decides
+// whether cwnd may grow: acknowledgements of a sender that is held back by
+// something else say nothing about the path.
+type usage struct {
+	most  uint32     // octets in flight, at most
+	until seq.Number // sndNxt when that was so: then it is found anew
+}
+
+// noteUse takes note that data has left, or would have if cwnd were not full.
+func (c *Conn) noteUse(full bool) {
+	u, flight := &c.usage, c.flight()
+	if !full && c.snd.una.Before(u.until) && (c.has(flagFull) || flight <= u.most) {
+		return
+	}
+	*u = usage{flight, c.snd.nxt}
+	c.clear(flagFull)
+	if full {
+		c.set(flagFull)
+	}
+}
+
+// full reports whether cwnd was what limited the sender, in this round trip.
+func (c *Conn) full() bool { return c.has(flagFull) }
+
+// mayDouble reports whether slow start goes on: it may double what was used, so
+// that a program which nearly fills cwnd does not stop it.
+func (c *Conn) mayDouble() bool { return c.full() || c.cc.cwnd < 2*c.usage.most }
+
 // initialCwnd is the initial window: RFC 6928, of which Linux keeps "10*MSS" for
 // segments of all sizes.
 func (c *Conn) initialCwnd() uint32 {
@@ -213,13 +238,13 @@ func (c *Conn) restartIdle(now Time) {
 	// "a TCP SHOULD set cwnd to no more than RW before beginning transmission if the
 	// TCP has not sent data in an interval exceeding the retransmission timeout" (RFC
 	// 5681 section 4.1)
-	if c.flight() != 0 || c.snd.lastData == 0 {
+	if c.flight() != 0 || c.snd.lastData == 0 || c.snd.wnd == 0 {
 		return
 	}
 	if c.rate.pace != 0 {
 		c.controller().resumed(c, now)
 	}
-	if now-c.snd.lastData > c.rtt.rto && !c.ownsWindow() {
+	if c.Opt.KeepWindow == 0 && now-c.snd.lastData > c.rtt.rto && !c.ownsWindow() {
 		c.cc.cwnd = min(c.cc.cwnd, c.initialCwnd())
 	}
 }

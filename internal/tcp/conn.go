@@ -6,7 +6,7 @@ import (
 )
 
 // ConnSize is the size of a Conn in octets: a multiple of the cache line.
-const ConnSize = 1664
+const ConnSize = 1728
 
 // The queues of Conn.Freed, by where their chunks come from.
 const (
@@ -71,6 +71,7 @@ type Conn struct {
 	urgent   urgent
 	held     deferral
 	trains   trains
+	usage    usage
 	path     path
 	tuning   tuning
 	ecn      ecn
@@ -83,7 +84,9 @@ type Conn struct {
 	rate  delivery
 	cc    congestion
 	board scoreboard
-	Stats Stats
+
+	limited limited
+	Stats   Stats
 
 	fast fastOpen
 	_    [reserve]uint8
@@ -91,7 +94,7 @@ type Conn struct {
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 56 - 16 - 24
+const reserve = 64 - 24
 
 // flags are facts about a connection that are true or false.
 type flags uint32
@@ -110,11 +113,12 @@ const (
 	flagTiming                         // rtt.seq is being timed
 	flagOverride                       // the persist timer lets one small segment go
 	flagPartialAcked                   // the first partial acknowledgement of a recovery has come
-	flagTrainWaits                     // a train waits for more room in cwnd: until it leaves, cwnd is taken for full
+	flagFull                           // cwnd was full in this round trip: see usage
 	flagReorderTimer                   // timerLoss waits for what may only be late, and not for a tail loss probe
 	flagMore                           // what fills no segment waits for what the program will send next
 	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
 	flagPush                           // what is queued leaves, full-sized or not
+	flagStarved                        // the program wanted to write and found no room
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }
@@ -127,7 +131,8 @@ type pending uint16
 const (
 	pendSyn    pending = 1 << iota // SYN or SYN-ACK
 	pendAck                        // an acknowledgement, now
-	pendReset                      // RST with sequence number snd.reset
+	pendReset                      // RST with sequence number snd.reset, and an acknowledgement
+	pendRefuse                     // RST with sequence number snd.reset alone
 	pendProbe                      // a segment the peer must answer: zero window, keep-alive
 	pendResend                     // one segment from sndUna, or of the first that is lost
 	pendTail                       // a tail loss probe

@@ -44,14 +44,14 @@ func (cubic) acked(c *Conn, now Time, a ack) {
 		return
 	}
 	if cc.cwnd < cc.ssthresh {
-		if 2*a.flight >= cc.cwnd {
+		if c.mayDouble() {
 			cc.cwnd = min(cc.cwnd+c.hystart(n, a.rtt), maxBuffer)
 		}
 		return
 	}
 	w := c.cubic()
-	w.pass(now, a.flight+c.snd.mss > cc.cwnd)
-	if a.flight+c.snd.mss > cc.cwnd {
+	w.pass(now, c.full())
+	if c.full() {
 		cc.cwnd = min(w.next(c, now, n), maxBuffer)
 	}
 }

@@ -10,9 +10,10 @@ import (
 func useCubic(tk *talk) { tk.c.Opt.Congestion = CongestionCubic }
 
 // cubicConn returns a connection with CUBIC as it is in congestion avoidance,
-// with windows in octets, and segments of 1000.
+// with windows in octets that are used, and segments of 1000.
 func cubicConn(cwnd, ssthresh uint32, rtt Time) *Conn {
 	c := &Conn{State: Established}
+	c.set(flagFull)
 	c.snd.mss = 1000
 	c.cc.running = CongestionCubic
 	c.cc.cwnd, c.cc.ssthresh = cwnd, ssthresh
@@ -189,10 +190,12 @@ func TestCubicDoesNotCountTheTimeOfAnIdleProgram(t *testing.T) {
 	c.cc.cwnd = c.cc.ssthresh
 	now := roundTrips(c, Second, 2*Second)
 	was := c.cc.cwnd
+	c.clear(flagFull)
 	for range 100 {
 		now += rtt
 		cubic{}.acked(c, now, ack{n: 1000, flight: 1000})
 	}
+	c.set(flagFull)
 	if c.cc.cwnd != was {
 		t.Errorf("cwnd grew from %d to %d without use", was, c.cc.cwnd)
 	}

@@ -45,7 +45,12 @@ type Info struct {
 	Sacked, Lost   uint32 // of Unacked: selectively acknowledged; believed lost
 	Unread         uint32 // in order and not read
 	PacingRate     uint64 // 0: no pacing
-	Delivered      uint64 // octets known to have arrived
+
+	Busy          Time // in which something was to be sent or in flight
+	WindowLimited Time // of Busy: the peer's window let nothing more leave
+	BufferLimited Time // of Busy: a program that would write more waited for room
+
+	Delivered uint64 // octets known to have arrived
 
 	ECNReceived, ECNDelivered ECNCounts // with AccECN: what came to us, and what the peer says came to it
 
@@ -74,6 +79,8 @@ func (c *Conn) Info(now Time) Info {
 		Unread: c.RcvQ.Bytes - c.RcvHead, PacingRate: c.rate.pace, Delivered: c.Stats.BytesAcked + uint64(c.board.sacked),
 		Stats: c.Stats,
 	}
+	i.WindowLimited, i.BufferLimited = c.limitedBy(now, limitWindow), c.limitedBy(now, limitBuffer)
+	i.Busy = c.limitedBy(now, limitPath) + i.WindowLimited + i.BufferLimited
 	if c.ecn.on == ecnAccurate {
 		i.ECNReceived = countsOf(c.ecn.recvCEP, &c.ecn.recv)
 		i.ECNDelivered = countsOf(c.ecn.sentCEP, &c.ecn.sent)

@@ -44,7 +44,7 @@ func (c *Conn) checkState(*Memory) error {
 		return firstBroken(
 			claim{c.timers.next == 0, "no timer runs"},
 			claim{c.SndQ.Count == 0, "nothing is left to send"},
-			claim{c.pending&^pendReset == 0, "nothing but RST is owed"})
+			claim{c.pending&^(pendReset|pendRefuse) == 0, "nothing but RST is owed"})
 	case Established:
 		return firstBroken(claim{!fin && !received, "no FIN either way"})
 	case FinWait1:

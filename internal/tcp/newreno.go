@@ -25,12 +25,12 @@ func (newReno) acked(c *Conn, _ Time, a ack) {
 	if cc.cwnd < cc.ssthresh {
 		// Slow start. Counted in octets (RFC 3465), as the peer may acknowledge
 		// many segments at once.
-		if 2*a.flight >= cc.cwnd {
+		if c.mayDouble() {
 			cc.cwnd = min(cc.cwnd+n, maxBuffer)
 		}
 		return
 	}
-	if a.flight+c.snd.mss <= cc.cwnd {
+	if !c.full() {
 		return
 	}
 	// "cwnd is incremented by roughly 1 full-sized segment per round-trip time"

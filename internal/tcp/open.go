@@ -162,6 +162,7 @@ func (c *Conn) establish(m *Memory, now Time, seg *Segment) {
 	if !c.FastPending() { // there it has begun
 		c.startCongestion(now)
 	}
+	c.rcv.lastData = now // as in Linux: since then nothing has come
 	c.openAccurate()
 	c.fastEstablish(m, now, seg)
 	c.Events |= EventEstablished | EventWritable

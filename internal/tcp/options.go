@@ -47,10 +47,12 @@ type ConnOptions struct {
 	SndLock           uint8  // the program has set SndBuf: it does not grow by itself
 	RcvLock           uint8  // the program has set RcvBuf: it does not grow by itself
 	LeastTrain        uint8  // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
+	TrainParts        uint8  // one of so many parts of the window is worth a train; 0: three (Linux's tcp_tso_win_divisor)
+	KeepWindow        uint8  // keep cwnd over a pause of the program (Linux's tcp_slow_start_after_idle off)
 	FastOpen          uint8  // as a client, send the first data in the SYN (RFC 7413)
 	FastOpenQueue     uint16 // of a listener: connections that data in a SYN may have opened at one time; 0: none
 	FastOpenNoCookie  uint8  // neither ask for a cookie nor for one to be sent
-	_                 [9]uint8
+	_                 [7]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.
@@ -125,9 +127,7 @@ func (c *Conn) OptionsChanged(now Time) {
 	if c.State.Synchronized() && c.unsent() > 0 {
 		c.Events |= EventWritable
 	}
-	if c.receives() && c.worthUpdate() {
-		c.pending |= pendAck
-	}
+	c.freePeer()
 }
 
 // clamp brings the options into the range that the engine can obey.

@@ -19,8 +19,8 @@ func (c *Conn) HasOutput() bool {
 // false, at the latest before it lets go of the connection.
 func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 	c.unturned()
-	if c.pending&pendReset != 0 {
-		return c.emitReset(out)
+	if c.pending&(pendReset|pendRefuse) != 0 {
+		return c.emitReset(now, out)
 	}
 	switch c.State {
 	case Closed, Listen:
@@ -42,6 +42,7 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 			c.watchWindow(now)
 			c.noteLimited()
 		}
+		c.watchLimit(now)
 		return false
 	}
 	return true
@@ -193,18 +194,26 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 			c.noteProbe(s.nxt, n)
 		}
 	}
+	if c.trains.most != 0 && n > 0 {
+		c.noteTrain(n)
+	}
 	was := c.pipe()
 	s.nxt = s.nxt.Add(out.span())
-	if flight := c.pipe(); c.wantsMarks(flight) {
+	flight := c.pipe()
+	c.noteUse(flight+s.mss > c.cc.cwnd)
+	if c.wantsMarks(flight) {
 		c.rate.noteSent(now, s.nxt, was, flight, c.cc.lost)
 	}
 	if n%size != 0 {
 		s.small = s.nxt
 	}
+	if s.nxt.AtOrAfter(s.end) {
+		c.watchLimit(now)
+	}
 	if c.Opt.NotSentLowat != 0 && c.roomy() {
 		c.Events |= EventWritable
 	}
-	c.clear(flagOverride | flagTrainWaits)
+	c.clear(flagOverride)
 	s.probeShift = 0
 	c.stop(timerPersist)
 	c.startTiming(now, s.nxt)
@@ -227,7 +236,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 // and acknowledgements can travel with its answers.
 func (c *Conn) noteData(now Time) {
 	c.snd.lastData = now
-	if c.rcv.quick > 0 && c.rcv.lastData != 0 && now-c.rcv.lastData < delayedAck {
+	if c.rcv.quick > 0 && c.Stats.DataSegsIn > 0 && now-c.rcv.lastData < delayedAck {
 		c.rcv.quick = 0
 	}
 }

@@ -81,6 +81,15 @@ func (c *Conn) worthUpdate() bool {
 	return c.worthMoving(wnd) && wnd/2 >= uint32(c.rcv.edge.From(c.rcv.nxt))
 }
 
+// freePeer owes a window update if there is room that the program did not make by
+// reading, and the peer waits for some. Who can send hears of it with the next
+// acknowledgement.
+func (c *Conn) freePeer() {
+	if c.receives() && c.worthUpdate() && c.rcv.edge.From(c.rcv.nxt) < seq.Size(c.Opt.MSS) {
+		c.pending |= pendAck
+	}
+}
+
 // offer returns the window field of a segment that leaves now, and remembers the
 // promise in it: rcv.edge never moves back.
 //

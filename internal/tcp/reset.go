@@ -41,8 +41,14 @@ func (c *Conn) refuse(seg *Segment) {
 	if seg.Flags&wire.RST != 0 {
 		return
 	}
+	c.resetAt(seg)
+}
+
+// resetAt owes an RST whose number is what the peer expects next, as its
+// acknowledgement says.
+func (c *Conn) resetAt(seg *Segment) {
 	c.snd.reset = seg.Ack
-	c.pending |= pendReset
+	c.pending |= pendRefuse
 }
 
 // reset owes the RST of an abort. Its number must be one that the peer accepts,
@@ -57,15 +63,20 @@ func (c *Conn) reset() {
 }
 
 // emitReset emits the RST that is owed.
-func (c *Conn) emitReset(out *Segment) bool {
-	c.pending &^= pendReset
-	c.Stats.Resets++
-	c.Stats.SegsOut++
+func (c *Conn) emitReset(now Time, out *Segment) bool {
 	*out = Segment{Seq: c.snd.reset, Flags: wire.RST}
-	if c.State == Closed {
+	if c.pending&pendRefuse == 0 {
 		out.Flags |= wire.ACK
 		out.Ack = c.rcv.nxt
+		if c.has(flagTimestamps) {
+			// "the TSopt MUST be sent in every non-<RST> segment for the duration of the
+			// connection, and SHOULD be sent in an <RST> segment" (RFC 7323 section 3.2)
+			c.timestamps(now, &out.Options)
+		}
 	}
+	c.pending &^= pendReset | pendRefuse
+	c.Stats.Resets++
+	c.Stats.SegsOut++
 	return true
 }
 

@@ -127,7 +127,8 @@ func (c *Conn) takeBlocks(m *Memory, now Time, seg *Segment, x *news) {
 }
 
 // takeBlock marks what a SACK block names. A block that is partly about what was
-// never sent, or is empty, is not believed.
+// never sent, or is empty, is not believed, and one of less than the smallest
+// segment in flight says of no segment that it has arrived.
 func (c *Conn) takeBlock(m *Memory, now Time, seg *Segment, block wire.Block, x *news) {
 	b := &c.board
 	start := seq.Max(block.Start, b.una)
@@ -136,6 +137,9 @@ func (c *Conn) takeBlock(m *Memory, now Time, seg *Segment, block wire.Block, x 
 	}
 	if i, _ := b.find(m, start); b.view(m)[i].at&sentSacked != 0 && b.view(m)[i].end.AtOrAfter(block.End) {
 		return // nothing new, as of most blocks
+	}
+	if n := uint32(block.End.From(block.Start)); n+optionsLen < c.snd.mss && c.snd.small.AtOrBefore(c.snd.una) {
+		return
 	}
 	rs, i, j := b.isolate(m, start, block.End)
 	for ; i < j; i++ {

@@ -31,7 +31,6 @@ func (c *Conn) screen(m *Memory, now Time, seg *Segment) bool {
 		c.Stats.DropAck++
 		return false
 	}
-	c.keepTimestamp(now, seg)
 	if c.ecn.on == ecnAccurate {
 		c.countMark(seg)
 	}
@@ -113,7 +112,9 @@ func (c *Conn) paws(now Time, seg *Segment) bool {
 
 // keepTimestamp remembers the timestamp to be echoed: if "SEG.TSval >= TS.Recent and
 // SEG.SEQ <= Last.ACK.sent then SEG.TSval is copied to TS.Recent" (RFC 7323 section
-// 4.3). The first was checked by paws.
+// 4.3). The first was checked by paws. Like Linux it does so only when the
+// acknowledgement has proved to be good: who guesses a number in the window should
+// not be able to set TS.Recent beyond what the peer's clock will reach.
 func (c *Conn) keepTimestamp(now Time, seg *Segment) {
 	if !c.has(flagTimestamps) || seg.Seq.After(c.rcv.acked) {
 		return
@@ -137,6 +138,13 @@ func (c *Conn) MayReopen(syn *Segment) bool {
 		}
 	}
 	return syn.Seq.After(c.rcv.nxt)
+}
+
+// MayReuse reports whether the program may open a connection between the same two
+// ends anew although this one is in TIME-WAIT, for at least that long: with timestamps
+// its first segment will be known to be younger than all that was (RFC 6191 section 2).
+func (c *Conn) MayReuse(now, least Time) bool {
+	return c.State == TimeWait && c.has(flagTimestamps) && now-(c.timers.at[timerLife]-timeWait) >= least
 }
 
 // sndEdge returns the number behind the last one that the peer lets us send.

@@ -8,7 +8,10 @@ func (c *Conn) SendSpace() uint32 {
 	if !c.sends() {
 		return 0
 	}
-	queued := c.SndQ.Bytes - c.snd.head
+	queued := c.queuedNow()
+	if goal := c.goal(); goal > 0 {
+		return c.trainSpace(goal)
+	}
 	if queued >= c.Opt.SndBuf {
 		return 0
 	}
@@ -24,13 +27,41 @@ func (c *Conn) SendSpace() uint32 {
 	return room
 }
 
-// roomy reports whether it is worth while to wake a writer: a third of the buffer
-// is free, or of TCP_NOTSENT_LOWAT's octets a half.
-func (c *Conn) roomy() bool {
-	if low := c.Opt.NotSentLowat; low != 0 {
-		return 2*c.unsent() < low && c.SendSpace() > 0
+// queuedNow returns how many octets wait to be sent or acknowledged.
+func (c *Conn) queuedNow() uint32 { return c.SndQ.Bytes - c.snd.head }
+
+// goal returns how much makes a long train, as far as the peer's window goes: half
+// of it. It is 0 if the driver takes no trains.
+func (c *Conn) goal() uint32 {
+	mss := c.snd.mss
+	if c.trains.most < leastTrain*mss {
+		return 0
 	}
-	return c.SendSpace() >= c.Opt.SndBuf/3
+	return whole(max(min(c.trains.most, c.snd.maxWnd/2), mss), mss)
+}
+
+// trainSpace is SendSpace where trains leave: as in Linux what a program writes is
+// taken a whole train at a time, so that none is cut short by the end of the buffer
+// or by TCP_NOTSENT_LOWAT.
+func (c *Conn) trainSpace(goal uint32) uint32 {
+	unsent := c.unsent()
+	if begun := unsent % goal; begun != 0 {
+		return goal - begun
+	}
+	low := c.Opt.NotSentLowat
+	if c.queuedNow() >= c.Opt.SndBuf || low != 0 && unsent >= low {
+		return 0
+	}
+	return goal
+}
+
+// roomy reports whether it is worth while to wake a writer: a third of the buffer
+// is free, and of TCP_NOTSENT_LOWAT's octets a half.
+func (c *Conn) roomy() bool {
+	if low := c.Opt.NotSentLowat; low != 0 && 2*uint64(c.unsent()) >= uint64(low) {
+		return false
+	}
+	return c.sends() && c.queuedNow() <= c.Opt.SndBuf-c.Opt.SndBuf/3
 }
 
 // Writable reports whether a program that waits for room should go on: with little

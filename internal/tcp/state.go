@@ -45,7 +45,9 @@ func (c *Conn) setState(m *Memory, now Time, s State) {
 		c.Events |= EventTimeWait
 	case Closed:
 		c.stopAll()
-		c.pending &= pendReset
+		c.limited.advance(now)
+		c.limited.now = limitNone
+		c.pending &= pendReset | pendRefuse
 		c.purge(m)
 		c.Events |= EventClosed
 	}

@@ -23,7 +23,7 @@ func (c *Conn) arriveText(m *Memory, now Time, seg *Segment) {
 	if c.has(flagOrphan) && seg.Len > 0 && end.After(c.rcv.nxt) {
 		// "or if new data is received after CLOSE is called, its TCP implementation
 		// SHOULD send a RST to show that data was lost" (RFC 9293 SHLD-3)
-		c.reset()
+		c.resetAt(seg)
 		c.end(m, now, ErrNone)
 		return
 	}

@@ -15,16 +15,18 @@ import "usertcp/internal/seq"
 
 // trains is what is remembered of them.
 type trains struct {
-	most uint32 // octets of payload in one, at most; 0: the driver cuts nothing
+	most uint32     // octets of payload in one, at most; 0: the driver cuts nothing
+	from seq.Number // from here on all trains had the same length
+	each uint32     // that length in octets
 	_    uint32
 }
 
 const (
-	leastTrain  = 2  // segments, whatever the pace, if Opt.LeastTrain does not say more
-	paceShift   = 10 // of octets a second: those of 1/1024 s
-	bonusShift  = 9  // of the least round-trip time in microseconds, see trainMost
-	trainWait   = 1 * Millisecond
-	windowParts = 3 // a train of that part of the window is worth sending
+	leastTrain = 2  // segments, whatever the pace, if Opt.LeastTrain does not say more
+	paceShift  = 10 // of octets a second: those of 1/1024 s
+	bonusShift = 9  // of the least round-trip time in microseconds, see trainMost
+	trainWait  = 1 * Millisecond
+	trainParts = 3 // of the window one is worth sending, if Opt.TrainParts does not say otherwise
 )
 
 // SetOffload says that the driver takes segments of up to n octets of payload
@@ -100,7 +102,11 @@ func (c *Conn) orWait(m *Memory, now Time, n, size uint32) uint32 {
 		return n // nothing may leave anyhow
 	}
 	room := min(cwnd-pipe, uint32(c.sndEdge().From(c.snd.nxt)))
-	if room >= c.trainMost(size) || room >= min(cwnd, c.snd.wnd)/windowParts || room >= c.unsent() {
+	parts := uint32(c.Opt.TrainParts)
+	if parts == 0 {
+		parts = trainParts
+	}
+	if room >= c.trainMost(size) || room >= min(cwnd, c.snd.wnd)/parts || room >= c.unsent() {
 		return n
 	}
 	srtt := c.rtt.srtt
@@ -108,7 +114,7 @@ func (c *Conn) orWait(m *Memory, now Time, n, size uint32) uint32 {
 		return n
 	}
 	if room == cwnd-pipe {
-		c.set(flagTrainWaits)
+		c.noteUse(true)
 	}
 	return 0
 }
@@ -133,5 +139,28 @@ func (c *Conn) trainAgain(start seq.Number, size, pipe uint32) uint32 {
 	if edge := c.sndEdge(); edge.After(start) {
 		offered = uint32(edge.From(start))
 	}
-	return max(min(whole(room, size), c.trainMost(size), whole(offered, size)), size)
+	return max(min(whole(room, size), c.trainMost(size), whole(offered, size), c.trainRest(start)), size)
+}
+
+// noteTrain remembers that n octets of new data leave at once from nxt on.
+func (c *Conn) noteTrain(n uint32) {
+	t := &c.trains
+	if n != t.each || c.snd.nxt.From(t.from)%seq.Size(n) != 0 || c.snd.nxt.From(t.from) > maxBuffer {
+		t.from, t.each = c.snd.nxt, n
+	}
+}
+
+// trainRest returns how many octets there are from start to the end of the train
+// that start was in, as far as that is known. What is sent again is not sent
+// together with what was in another train: so the segments are those of the first
+// time, also where a train ended with a short one.
+func (c *Conn) trainRest(start seq.Number) uint32 {
+	t := &c.trains
+	switch {
+	case t.each == 0:
+		return t.most
+	case start.Before(t.from):
+		return uint32(t.from.From(start))
+	}
+	return t.each - uint32(start.From(t.from))%t.each
 }

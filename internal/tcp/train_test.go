@@ -231,7 +231,8 @@ func TestLostSegmentsAreSentAgainAsATrain(t *testing.T) {
 	}
 	a.advance(10 * Millisecond)
 	a.inject(sA, 1, 2001, 0, sacks(6001, 10001))
-	a.wantTrain(4001, 1, 2000)
+	a.wantSingle(sA, 4001, 1, 1000)
+	a.wantSingle(sA, 5001, 1, 1000)
 	a.inject(sA, 1, 10001, 0)
 	a.wantNone()
 	a.wantPhase(phaseOpen)
@@ -250,8 +251,11 @@ func TestTimeoutBeginsWithOneSegmentAndGoesOnWithTrains(t *testing.T) {
 			a.inject(sA, 1, 1001, 0)
 			a.wantTrain(1001, 1, 2000)
 			a.wantNone()
+			a.inject(sA, 1, 2001, 0)
 			a.inject(sA, 1, 3001, 0)
-			a.drain()
+			a.wantTrain(3001, 1, 2000)
+			a.wantTrain(5001, 1, 2000)
+			a.wantNone()
 			a.inject(sA, 1, 8001, 0)
 			a.wantPhase(phaseOpen)
 			a.wantNone()
@@ -268,6 +272,36 @@ func TestTrainIsSentAgainWithinTheWindow(t *testing.T) {
 	a.inject(sA, 1, 1, 0, sacks(6001, 10001), window(3500))
 	a.wantTrain(1, 1, 3000)
 	a.drain()
+}
+
+// What was in two trains is sent again in two.
+func TestTrainsAreSentAgainAsTheyWere(t *testing.T) {
+	a := trained(t, option(func(o *ConnOptions) { o.LeastTrain = 0 })) // two segments
+	a.write(10000)
+	for at := 1; at < 10000; at += 2000 {
+		a.wantTrain(at, 1, 2000)
+	}
+	a.wantNone()
+	a.advance(10 * Millisecond)
+	a.inject(sA, 1, 1001, 0, sacks(3001, 4001, 6001, 10001))
+	a.wantSingle(sA, 1001, 1, 1000)
+	a.wantSingle(sA, 2001, 1, 1000)
+	a.wantTrain(4001, 1, 2000)
+	a.wantNone()
+	a.inject(sA, 1, 10001, 0)
+
+	a.write(4500)
+	a.wantTrain(10001, 1, 2000)
+	a.wantTrain(12001, 1, 2000)
+	a.wantSingle(sPA, 14001, 1, 500)
+	if a.c.trains.from.From(ourISS) != 14001 || a.c.trainRest(a.c.snd.una) != 4000 {
+		t.Error("the short one has not begun a new row of trains")
+	}
+	a.c.trains.from -= 1 << 31 // long ago
+	a.c.noteTrain(500)
+	if a.c.trains.from != a.c.snd.nxt {
+		t.Error("a place half the sequence space behind is kept")
+	}
 }
 
 func TestTailLossProbeIsOneSegment(t *testing.T) {
@@ -307,9 +341,6 @@ func TestTrainWaitsForTheNextAcknowledgement(t *testing.T) {
 		a.inject(sA, 1, 2001, 0)
 		a.wantTrain(10001, 1, 4000)
 		a.wantNone()
-		if a.c.has(flagTrainWaits) {
-			t.Error("it still waits")
-		}
 	})
 	t.Run("it does not come: the tail loss probe", func(t *testing.T) {
 		a := start(t)

@@ -4,8 +4,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // End is one end of a wire.
@@ -21,7 +23,7 @@ type Wire struct {
 	MTU  int // of both; 0: 1500
 }
 
-// Join makes a wire, with both ends up.
+// Join makes a wire, with both ends up and running.
 func Join(w Wire) {
 	t := w.A.In.t
 	t.Helper()
@@ -42,7 +44,33 @@ func Join(w Wire) {
 		}
 		e.In.Up(e.Name)
 	}
+	for _, e := range []End{w.A, w.B} {
+		e.In.running(e.Name)
+	}
 }
+
+// running waits until the kernel has taken note that a device has a carrier and that
+// its addresses may be used, which it does in its own time; before that its routes
+// are not what they will be.
+func (n *Namespace) running(name string) {
+	n.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		ready := false
+		n.link(name, func(l netlink.Link) error {
+			addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+			ready = l.Attrs().OperState == netlink.OperUp && !slices.ContainsFunc(addrs, tentative)
+			return err
+		})
+		if ready {
+			return
+		}
+		if time.Now().After(end) {
+			n.t.Fatalf("%s has no carrier, or addresses that may not be used", name)
+		}
+	}
+}
+
+func tentative(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }
 
 // The addresses of Pair.
 const (

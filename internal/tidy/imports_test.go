@@ -32,9 +32,9 @@ var arrows = map[string][]string{
 	// The three kinds of process. The server is trusted and never maps an
 	// application's segment, so that it may see neither half nor shm. Of the
 	// engine it uses the answer to a segment that belongs to nobody.
-	"internal/server": {"internal/message", "internal/pool/ring", "internal/tcp", "internal/wire"},
-	"internal/child":  {"internal/half", "internal/message", "internal/pool", "internal/pool/ring", "internal/shm", "internal/tcp", "internal/wire"},
-	"internal/user":   {"internal/half", "internal/message", "internal/pool/ring", "internal/shm", "internal/wire"},
+	"internal/server": {"internal/message", "internal/nic", "internal/pool/ring", "internal/tcp", "internal/wire"},
+	"internal/child":  {"internal/half", "internal/message", "internal/pool", "internal/pool/nic", "internal/pool/ring", "internal/shm", "internal/tcp", "internal/wire"},
+	"internal/user":   {"internal/half", "internal/message", "internal/pool", "internal/pool/nic", "internal/pool/ring", "internal/shm", "internal/wire"},
 	".":               {"internal/half", "internal/tcp", "internal/user", "internal/wire"},
 
 	// Whole hosts without processes.
@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 	"internal/perf/proc": {},
 	"internal/perf":      {".", "internal/perf/proc"},
 	"internal/perf/demo": {"internal/perf", "internal/perf/proc", "internal/plot"},
-	"cmd/usertcp":        {".", "internal/child", "internal/perf", "internal/perf/demo", "internal/perf/proc", "internal/server", "internal/sim"},
+	"cmd/usertcp":        {".", "internal/child", "internal/nic", "internal/perf", "internal/perf/demo", "internal/perf/proc", "internal/server", "internal/sim"},
 	"examples/echo":      {"."},
 	"examples/hello":     {"."},
 	"examples/http":      {"."},
@@ -54,6 +54,7 @@ var arrows = map[string][]string{
 	// For tests only: no program may import them.
 	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
 	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
+	"tests/kill":              {},
 	"internal/interleave":     {},
 	"internal/testnet":        {},
 	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},

@@ -30,6 +30,7 @@ type Stack struct {
 	driver *ring.Driver
 	seg    *shm.Segment
 	bell   *shm.Segment
+	nic    int // descriptor of the pool's device, 0 if it has none
 	pids   helpers
 }
 
@@ -142,7 +143,7 @@ func (s *Stack) attach(m *message.Message) error {
 		message.CloseFiles(m.Files)
 		return fmt.Errorf("the child could not make its segment: %w", unix.Errno(m.Errno))
 	}
-	if len(m.Files) != 4 || m.N != message.Version {
+	if len(m.Files) < 4 || len(m.Files) > 5 || m.N != message.Version {
 		message.CloseFiles(m.Files)
 		return fmt.Errorf("the child's Init_Reply has %d descriptors and version %d", len(m.Files), m.N)
 	}
@@ -168,8 +169,12 @@ func (s *Stack) attach(m *message.Message) error {
 	if s.driver, err = ring.NewDriver(s.seg, m.VCI); err != nil {
 		return err
 	}
+	driver, poll, err := s.joinNIC(m.Files[4:], doors[0])
+	if err != nil {
+		return err
+	}
 	s.top, err = half.NewTop(half.Config{
-		Segment: s.seg, Driver: s.driver, Bell: bell, Doorbells: doors,
+		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: doors, Poll: poll,
 	}, spinFromEnv(), s.fetch)
 	if err == nil {
 		go s.mind()
@@ -269,11 +274,29 @@ func (s *Stack) open(setup []Setup) (*half.Socket, error) {
 }
 
 // Connect opens a connection to remote, from local if that is given. It returns
-// an errno, or an error that says what it waited for. first is sent as soon as may be: with the SYN, if Fast Open can.
+// an errno, or an error that says what it waited for. first is sent as soon as may
+// be: with the SYN, if Fast Open can.
 func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, first []byte, setup ...Setup) (*half.Socket, error) {
 	sock, err := s.open(setup)
 	if err != nil {
 		return nil, err
+	}
+	// A SYN that waits for the program's Write finds out too late who is not there.
+	waits, _ := sock.Option(unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT)
+	direct := local.Port == 0 && (waits == 0 || len(first) > 0)
+	if direct && sock.Dial(local.Addr, remote) {
+		if err = connected(ctx, sock, first); err == nil {
+			return sock, nil
+		}
+		sock.Close()
+		if err != unix.ECONNREFUSED {
+			return nil, err
+		}
+		// Whom the circuit leads to does not listen (any more). Somebody else may.
+		s.top.Forget(remote)
+		if sock, err = s.open(setup); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.during(ctx, sock, func(ctx context.Context) error {
 		return s.connect(ctx, sock, local, remote, first)
@@ -316,6 +339,11 @@ func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wi
 	if _, err := s.call(ctx, &m); err != nil {
 		return err
 	}
+	return connected(ctx, sock, first)
+}
+
+// connected waits until sock is connected and first is written, or ctx ends.
+func connected(ctx context.Context, sock *half.Socket, first []byte) error {
 	stop := context.AfterFunc(ctx, func() { sock.SetDeadline(false, true, time.Unix(1, 0)) })
 	err := sock.Connected()
 	if err == nil && len(first) > 0 {

@@ -70,6 +70,7 @@ func pdFree(h C.uintptr_t) {
 
 //export pdSocket
 func pdSocket(h C.uintptr_t, domain, typ, proto C.int) C.long {
+	of(h).SetOffload(C.pdOffload() != 0)
 	return result(of(h).Socket(int(domain), int(typ), int(proto)))
 }
 

@@ -9,7 +9,11 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -20,6 +24,28 @@
 #include "_cgo_export.h"
 
 #define EXPORT __attribute__((visibility("default")))
+
+/*
+ * Whether tun0 segments, for scripts that switch that off with ethtool. Where there
+ * is no tun0 nobody did.
+ */
+int pdOffload(void)
+{
+	struct ethtool_value value = { .cmd = ETHTOOL_GGSO };
+	struct ifreq req;
+	int on = 1;
+	int fd = syscall(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return 1;
+	memset(&req, 0, sizeof(req));
+	strcpy(req.ifr_name, "tun0");
+	req.ifr_data = (void *)&value;
+	if (syscall(SYS_ioctl, fd, SIOCETHTOOL, &req) == 0)
+		on = value.data != 0;
+	syscall(SYS_close, fd);
+	return on;
+}
 
 struct packetdrill_interface {
 	void *userdata;

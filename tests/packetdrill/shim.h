@@ -5,4 +5,5 @@
 #include <stddef.h>
 #include <stdint.h>
 
+int pdOffload(void);
 #endif

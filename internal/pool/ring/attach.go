@@ -50,6 +50,17 @@ func (d *Driver) Find(remote wire.VCI) (i uint16, up, ok bool) {
 	return pool.NoCircuit, false, false
 }
 
+// Peers returns the peers of the circuits that are up.
+func (d *Driver) Peers() map[uint16]wire.VCI {
+	peers := map[uint16]wire.VCI{}
+	for i := range d.states {
+		if st := &d.states[i]; st.State.Load() == circuitUp {
+			peers[uint16(i)] = wire.VCI(st.Remote)
+		}
+	}
+	return peers
+}
+
 // Offer begins a circuit to remote with the memory of this end, which it takes
 // over.
 func (d *Driver) Offer(remote wire.VCI, mem *shm.Segment) (uint16, error) {

@@ -32,11 +32,16 @@ const (
 	// FrameHello is the first frame each way between two servers: Src is the
 	// server's well-known VCI, N its version, PDU its addresses, 16 octets each.
 	FrameHello
+	// FrameLease says which ports Src has leased: PDU is two addresses of its host,
+	// 16 octets each, zero for none, and the first ports of the blocks, 2 octets each.
+	FrameLease
+	// FrameLeased answers: Src knows of N blocks of Dst's.
+	FrameLeased
 
 	numFrameTypes = iota
 )
 
-var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello"}
+var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello", "Lease", "Leased"}
 
 func (t FrameType) String() string {
 	if int(t) >= len(frameNames) {
@@ -54,6 +59,9 @@ const (
 	MaxFrame      = frameHeader + MaxFramePDU     // octets of a frame as sent
 	minPDU        = 20 + wire.AAL5Len             // an IPv4 header and the trailer
 	helloAddr     = 16
+	MaxLeases     = 64  // blocks of ports of one pool
+	LeasePorts    = 256 // in a block; its first port is a multiple
+	leaseAddrs    = 2
 	frameMagic    = "utfr"
 	frameHeader   = 24
 	FrameVersion  = 1 // of frames
@@ -178,6 +186,10 @@ func (f *Frame) check() error {
 		return f.want(len(f.PDU) <= MaxUnreach, ErrFramePDU)
 	case FrameHello:
 		return f.checkHello()
+	case FrameLease:
+		return f.checkLease()
+	case FrameLeased:
+		return f.want(len(f.PDU) == 0 && f.N <= MaxLeases, ErrFramePDU)
 	}
 	return ErrFrameType
 }
@@ -219,6 +231,36 @@ func (f *Frame) checkHello() error {
 	}
 	n := len(f.PDU)
 	return f.want(n%helloAddr == 0 && n <= MaxAddrs*helloAddr, ErrFramePDU)
+}
+
+func (f *Frame) checkLease() error {
+	n := len(f.PDU) - leaseAddrs*helloAddr
+	return f.want(n >= 0 && n%2 == 0 && n <= 2*MaxLeases && !f.Src.IsWellKnown() && !f.Dst.IsWellKnown(), ErrFramePDU)
+}
+
+// NewLease returns a FrameLease.
+func NewLease(src, dst wire.VCI, addrs [leaseAddrs]wire.Addr, first []uint16) Frame {
+	f := Frame{Type: FrameLease, Src: src, Dst: dst}
+	for _, a := range addrs {
+		f.PDU = append(f.PDU, a[:]...)
+	}
+	for _, p := range first {
+		f.PDU = binary.LittleEndian.AppendUint16(f.PDU, p)
+	}
+	return f
+}
+
+// Lease returns what a FrameLease that has been checked says.
+func (f *Frame) Lease() (addrs [leaseAddrs]wire.Addr, first []uint16) {
+	b := f.PDU
+	for i := range addrs {
+		copy(addrs[i][:], b)
+		b = b[helloAddr:]
+	}
+	for ; len(b) > 0; b = b[2:] {
+		first = append(first, binary.LittleEndian.Uint16(b))
+	}
+	return addrs, first
 }
 
 // Packet returns the IP packet of a FramePDU that has been checked.

@@ -31,6 +31,8 @@ func sampleFrames() []Frame {
 		{Type: FrameDetach, Src: vciA, Dst: vciB},
 		{Type: FrameUnreachable, Src: wire.WellKnownVCI(2), Dst: vciA, Errno: uint32(unix.EHOSTUNREACH), PDU: packet(128)},
 		hello(wire.WellKnownVCI(1), wire.WellKnownVCI(2), []netip.Addr{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd00::1")}),
+		NewLease(vciA, vciB, [2]wire.Addr{wire.AddrFrom(netip.MustParseAddr("10.1.0.1"))}, []uint16{40960, 41216}),
+		{Type: FrameLeased, Src: vciB, Dst: vciA, N: 2},
 	}
 }
 
@@ -49,7 +51,7 @@ func TestFramesComeBackAsTheyWere(t *testing.T) {
 
 func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 	s := sampleFrames()
-	pdu, attach, detach, unreach, hi := s[0], s[2], s[3], s[4], s[5]
+	pdu, attach, detach, unreach, hi, lease, leased := s[0], s[2], s[3], s[4], s[5], s[6], s[7]
 	set := func(off int, v ...byte) func([]byte) []byte {
 		return func(b []byte) []byte { copy(b[off:], v); return b }
 	}
@@ -64,7 +66,7 @@ func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 		{"another magic", detach, set(0, 'x'), 0, ErrFrameMagic},
 		{"reserved octet", detach, set(7, 1), 0, ErrFrameReserved},
 		{"type 0", detach, set(5, 0), 0, ErrFrameType},
-		{"type 6", detach, set(5, 6), 0, ErrFrameType},
+		{"type 8", detach, set(5, 8), 0, ErrFrameType},
 		{"a VCI of 16 bits", detach, set(9, 0x80), 0, ErrFrameVCI},
 		{"a multicast VCI", detach, set(11, 0x40), 0, ErrFrameVCI},
 		{"a PDU that is not announced", detach, func(b []byte) []byte { return append(b, 0) }, 0, ErrFramePDU},
@@ -83,6 +85,10 @@ func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 		{"a trailer of another length", pdu, set(frameHeader+43, 41), 0, ErrFrameTrailer},
 		{"no packet before the trailer", pdu, func(b []byte) []byte { return set(20, 8)(b)[:frameHeader+8] }, 0, ErrFramePDU},
 		{"hello of an application", hi, set(8, 1), 0, ErrFrameVCI},
+		{"half a port", lease, func(b []byte) []byte { return set(20, 35)(b)[:len(b)-1] }, 0, ErrFramePDU},
+		{"a lease without addresses", lease, func(b []byte) []byte { return set(20, 30)(b)[:len(b)-6] }, 0, ErrFramePDU},
+		{"a server's lease", lease, set(8, 0, 4), 0, ErrFramePDU},
+		{"more leases than there can be", leased, set(12, MaxLeases+1), 0, ErrFramePDU},
 		{"half an address", hi, func(b []byte) []byte { return set(20, 31)(b)[:len(b)-1] }, 0, ErrFramePDU},
 	} {
 		b := c.damage(c.frame.Append(nil))

@@ -133,6 +133,9 @@ func (s *Stack) Splice(from, to, n, flags int) (int, unix.Errno) {
 		m, err := unix.Splice(from, nil, to, nil, n, flags)
 		return int(m), errnoOf(err)
 	}
+	if k != nil && k.sock.AtMark() {
+		return 0, 0 // as in Linux: an urgent octet stops it
+	}
 	b := make([]byte, min(n, spliceMax))
 	recv, send := 0, 0
 	if flags&nonblock != 0 {

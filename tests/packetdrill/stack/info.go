@@ -65,6 +65,7 @@ func encodeInfo(i *tcp.Info) []byte {
 	segments := func(octets uint32) uint32 { return (octets + mss - 1) / mss }
 	us := func(t tcp.Time) uint32 { return uint32(t / tcp.Microsecond) }
 	ms := func(t tcp.Time) uint32 { return uint32(t / tcp.Millisecond) }
+	us64 := func(t tcp.Time) uint64 { return uint64(t / tcp.Microsecond) }
 	ssthresh := i.Ssthresh / mss
 	if i.Ssthresh >= 1<<30 {
 		ssthresh = 0x7fffffff // never reduced
@@ -77,13 +78,14 @@ func encodeInfo(i *tcp.Info) []byte {
 		60: i.PathMTU, 64: i.RcvSsthresh, 68: us(i.RTT), 72: us(i.RTTVar),
 		76: ssthresh, 80: i.Cwnd / mss, 84: i.AdvMSS, 88: max(3, segments(i.Recovery.Late)),
 		92: us(i.ReceiverRTT), 96: i.RcvSpace, 100: i.Resent,
-		136: uint32(i.SegsOut), 140: uint32(i.SegsIn), 144: i.NotSent,
+		136: uint32(i.SegsOut), 140: uint32(i.SegsIn), 144: i.NotSent, 148: us(i.MinRTT),
 		152: i.DataSegsIn, 156: i.DataSegsOut,
 		192: segments(uint32(i.Delivered)), 216: i.DSACKs, 224: i.OutOfOrder, 228: i.SndWnd,
 	} {
 		binary.NativeEndian.PutUint32(b[at:], v)
 	}
-	for at, v := range map[int]uint64{104: i.PacingRate, 120: i.BytesAcked, 128: i.BytesIn, 200: i.BytesSent, 208: i.BytesResent} {
+	for at, v := range map[int]uint64{104: i.PacingRate, 120: i.BytesAcked, 128: i.BytesIn,
+		168: us64(i.Busy), 176: us64(i.WindowLimited), 184: us64(i.BufferLimited), 200: i.BytesSent, 208: i.BytesResent} {
 		binary.NativeEndian.PutUint64(b[at:], v)
 	}
 	return b

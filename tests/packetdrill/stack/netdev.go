@@ -1,8 +1,8 @@
 package stack
 
 import (
-	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usertcp/internal/pool"
@@ -38,6 +38,8 @@ type netdev struct {
 	free []uint32 // slots of rxm
 	rx   map[uint32]int
 	lost uint64
+
+	cuts atomic.Bool // segmentation offload is switched off: trains leave as single packets
 }
 
 var _ pool.Driver = (*netdev)(nil)
@@ -137,32 +139,25 @@ func (d *netdev) Release(_ uint16, id uint32, n int) {
 }
 
 // Send implements pool.Driver. Scripts for Linux expect trains whole, as a device
-// with segmentation offload gets them.
+// with segmentation offload gets them, unless they have switched that off.
 func (d *netdev) Send(p *pool.Packet) {
 	b := append(make([]byte, 0, int(p.Header)+int(p.Payload)), p.Data[:p.Header+p.Inline]...)
 	for _, q := range p.Pieces[:p.NPieces] {
 		b = append(b, d.txm[q.Off:q.Off+q.Len]...)
 	}
-	checksum(b, int(p.Header))
-	select {
-	case d.out <- sent{b, time.Now()}:
-	default:
-		d.lost++
+	packets := [][]byte{b}
+	if d.cuts.Load() {
+		packets = cut(b, int(p.Header), int(p.SegSize))
+	} else {
+		checksum(b, int(p.Header))
 	}
-}
-
-// checksum fills in the TCP checksum of a packet of our own with so many octets
-// of headers.
-func checksum(b []byte, header int) {
-	const at = 16 // in the header
-	var ip wire.IP
-	if wire.ParseIP(b, &ip) != nil {
-		panic("BUG: packet of our own is damaged")
+	for _, ip := range packets {
+		select {
+		case d.out <- sent{ip, time.Now()}:
+		default:
+			d.lost++
+		}
 	}
-	seg := b[ip.HeaderLen:]
-	n := header - ip.HeaderLen
-	sum := wire.TCPChecksum(&ip.Src, &ip.Dst, seg[:n], [][]byte{seg[n:]})
-	binary.BigEndian.PutUint16(seg[at:], sum)
 }
 
 // The rest of pool.Driver: a circuit that is always there and has room.

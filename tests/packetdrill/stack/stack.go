@@ -135,4 +135,5 @@ func (s *Stack) options(o *tcp.ConnOptions) {
 	if id, ok := tcp.CongestionByName(ctl.congestion); ok {
 		o.Congestion = id
 	}
+	shape(o, sysctlDir)
 }

@@ -1,0 +1,247 @@
+package half
+
+import (
+	"fmt"
+
+	"usertcp/internal/tcp"
+)
+
+// crashCase is a kind of step: prepare brings two hosts to where it begins, and
+// run, in a process of its own that dies, does it at host a. What prepare returns
+// run gets, since run has nothing but the segment.
+type crashCase struct {
+	name    string
+	who     mortal
+	prepare func(w *crashWorld, c *crashBase) []uint32
+	run     func(h *crashHost, at []uint32) func() // what it returns is the step
+}
+
+// mortal says who does a step, and dies.
+type mortal int
+
+const (
+	program mortal = iota // its child goes on
+	child                 // its program goes on, and gets another child
+	both                  // the child after its program: another child goes on
+)
+
+// crashBase is what is there before any step: connections with data in every
+// state, in both directions.
+type crashBase struct {
+	x, y    uint32 // a's end and b's: a has written
+	written int    // by a on x
+	u, v    uint32 // a's end and b's: b has written, more than a has read
+	sent    int    // by b on v
+	l       uint32 // a's listener
+	gotY    int    // octets that b has read on y
+	gotU    int    // octets that a has read on u
+}
+
+const crashPort = 80
+
+func prepareBase(w *crashWorld) *crashBase {
+	c := &crashBase{}
+	c.x, c.y = w.a.pair(w.b, 1001)
+	c.u, c.v = w.a.pair(w.b, 1002)
+	c.l = w.a.listen(crashPort, 8)
+	c.write(w, 100)
+	c.write(w, 20000)
+	w.settle()
+	c.send(w, 300)
+	c.send(w, 50000)
+	w.settle()
+	c.gotU, _ = w.a.top.Read(c.u, make([]byte, 1000))
+	w.settle()
+	return c
+}
+
+// write has a write n octets on x.
+func (c *crashBase) write(w *crashWorld, n int) {
+	c.written += w.a.top.Write(c.x, stream(c.x, c.written, n))
+}
+
+// send has b write n octets on v.
+func (c *crashBase) send(w *crashWorld, n int) {
+	c.sent += w.b.top.Write(c.v, stream(c.v, c.sent, n))
+}
+
+func nothing(*crashWorld, *crashBase) []uint32 { return nil }
+
+// sockets returns the base's connections for run.
+func sockets(_ *crashWorld, c *crashBase) []uint32 {
+	return []uint32{c.x, uint32(c.written), c.u, c.l}
+}
+
+// step is a step that needs no more than the host and what prepare has returned.
+func step(f func(h *crashHost, at []uint32)) func(*crashHost, []uint32) func() {
+	return func(h *crashHost, at []uint32) func() { return func() { f(h, at) } }
+}
+
+func writes(n int) func(*crashHost, []uint32) func() {
+	return func(h *crashHost, at []uint32) func() {
+		p := stream(at[0], int(at[1]), n)
+		return func() { h.top.Write(at[0], p) }
+	}
+}
+
+func reads(n int) func(*crashHost, []uint32) func() {
+	return func(h *crashHost, at []uint32) func() {
+		p := make([]byte, n)
+		clear(p) // no page of it is to be touched for the first time
+		return func() { h.top.Read(at[2], p) }
+	}
+}
+
+var turn = step(func(h *crashHost, _ []uint32) { h.top.Step() })
+
+var crashCases = []crashCase{
+	{"open", program, nothing, step(func(h *crashHost, _ []uint32) { h.top.Open() })},
+	{"listen", program, nothing, step(func(h *crashHost, _ []uint32) { h.listen(81, 4) })},
+	{"write little", program, sockets, writes(50)},
+	{"write behind what is queued", program, sockets, writes(3000)},
+	{"write many buffers", program, sockets, writes(60000)},
+	{"read little", program, sockets, reads(100)},
+	{"read long payloads to their end", program, sockets, reads(60000)},
+	{"take long packets", program, func(w *crashWorld, c *crashBase) []uint32 {
+		c.send(w, 40000)
+		return nil
+	}, turn},
+	{"take short packets", program, func(w *crashWorld, c *crashBase) []uint32 {
+		for range 4 {
+			c.send(w, 120)
+		}
+		return nil
+	}, turn},
+	{"take acknowledgements, with more to send", program, func(w *crashWorld, c *crashBase) []uint32 {
+		for range 6 {
+			c.write(w, 60000)
+		}
+		w.b.top.Step()
+		c.readAt(w, 200000)
+		w.b.top.Step()
+		return nil
+	}, turn},
+	{"take what was sent out of order", program, outOfOrder, turn},
+	{"a timer", program, func(w *crashWorld, c *crashBase) []uint32 {
+		c.write(w, 5000)
+		w.now += 3 * tcp.Second
+		return nil
+	}, turn},
+	{"a SYN", program, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.dial(w.a, 2001, crashPort)
+		return nil
+	}, turn},
+	{"the handshake's end", program, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.dial(w.a, 2001, crashPort)
+		w.a.top.Step()
+		w.b.top.Step()
+		return nil
+	}, turn},
+	{"accept", program, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.dial(w.a, 2001, crashPort)
+		w.b.dial(w.a, 2002, crashPort)
+		w.settle()
+		return sockets(w, c)
+	}, step(func(h *crashHost, at []uint32) { h.top.Accept(at[3]) })},
+	{"close a listener", program, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.dial(w.a, 2001, crashPort)
+		w.settle()
+		w.b.dial(w.a, 2002, crashPort)
+		w.a.top.Step()
+		return sockets(w, c)
+	}, step(func(h *crashHost, at []uint32) { h.top.Close(at[3]) })},
+	{"close", program, sockets, step(func(h *crashHost, at []uint32) { h.top.Close(at[0]) })},
+	{"close with data unread", program, sockets, step(func(h *crashHost, at []uint32) { h.top.Close(at[2]) })},
+	{"shutdown", program, sockets, step(func(h *crashHost, at []uint32) { h.top.Shutdown(at[0]) })},
+	{"close for reading", program, sockets, step(func(h *crashHost, at []uint32) { h.top.CloseRead(at[2]) })},
+	{"abort", program, sockets, step(func(h *crashHost, at []uint32) { h.top.Abort(at[2]) })},
+	{"a FIN", program, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.top.Shutdown(c.y)
+		return nil
+	}, turn},
+	{"a RST", program, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.top.Abort(c.v)
+		return nil
+	}, turn},
+	{"options", program, sockets, step(func(h *crashHost, at []uint32) {
+		h.top.SetOptions(at[0], func(o *tcp.ConnOptions) { o.SndBuf = 1 << 20; o.NoDelay = 1 })
+	})},
+	{"connect", child, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.listen(82, 4)
+		i, _ := w.a.top.Open()
+		return []uint32{i}
+	}, step(crashConnect)},
+	{"a SYN by the server", child, func(w *crashWorld, c *crashBase) []uint32 {
+		return nil
+	}, func(h *crashHost, _ []uint32) func() {
+		syn := crashSyn(h)
+		return func() { h.bottom.Arrive(syn, 0) }
+	}},
+	{"stand in", child, func(w *crashWorld, c *crashBase) []uint32 {
+		c.send(w, 30000)
+		c.write(w, 30000)
+		w.b.top.Step()
+		return nil
+	}, step(func(h *crashHost, _ []uint32) { h.bottom.Look(true); h.bottom.Look(true) })},
+	{"free sockets", child, func(w *crashWorld, c *crashBase) []uint32 {
+		w.a.top.Abort(c.u)
+		w.a.top.Close(c.l)
+		return nil
+	}, step(func(h *crashHost, _ []uint32) { h.bottom.Look(false) })},
+	{"the program has ended", both, sockets, step(func(h *crashHost, _ []uint32) {
+		h.bottom.ProgramEnded(func() bool { return false })
+	})},
+	{"the program is dead", both, sockets, step(func(h *crashHost, _ []uint32) {
+		h.bottom.ProgramEnded(func() bool { return true })
+	})},
+	{"repair after a death while writing", both, func(w *crashWorld, c *crashBase) []uint32 {
+		w.a.top.DieWriting(c.x, stream(c.x, c.written, 30000), 0x5a)
+		return nil
+	}, step(func(h *crashHost, _ []uint32) { h.bottom.ProgramEnded(func() bool { return true }) })},
+	{"repair after a death while reading", both, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.dial(w.a, 2001, crashPort)
+		c.write(w, 30000)
+		w.settle()
+		w.a.top.DieReading(c.u, 0xa5)
+		return nil
+	}, step(func(h *crashHost, _ []uint32) { h.bottom.ProgramEnded(func() bool { return true }) })},
+}
+
+// readAt has b read up to n octets on y, and checks nothing: who takes over does.
+func (c *crashBase) readAt(w *crashWorld, n int) {
+	for n > 0 {
+		k, _ := w.b.top.Read(c.y, make([]byte, min(n, 64<<10)))
+		if k == 0 {
+			return
+		}
+		n -= k
+		c.gotY += k
+	}
+}
+
+// outOfOrder has packets of b get lost, so that what comes next is out of order.
+func outOfOrder(w *crashWorld, c *crashBase) []uint32 {
+	before := w.a.top.Conn(c.u).Stats.OutOfOrder
+	for k := range 6 {
+		c.send(w, 3000)
+		if k%2 == 0 && w.a.drv.Receive(&w.a.top.pkt) {
+			w.a.top.release(&w.a.top.pkt) // and nobody looks at it
+		}
+		w.a.top.Step()
+	}
+	if w.a.top.Conn(c.u).Stats.OutOfOrder == before {
+		panic("BUG: nothing came out of order")
+	}
+	c.send(w, 2000)
+	c.send(w, 9000)
+	return nil
+}
+
+func caseNamed(name string) (*crashCase, error) {
+	for i := range crashCases {
+		if crashCases[i].name == name {
+			return &crashCases[i], nil
+		}
+	}
+	return nil, fmt.Errorf("no case %q", name)
+}

@@ -1,0 +1,134 @@
+package half
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/pool/ring"
+	"usertcp/internal/shm"
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+// The process that dies is the test binary again: it maps the memory of a host,
+// says that it is ready, and does one step between two signals to itself, at
+// which whoever traces it begins and ends to look.
+
+const victimEnv = "USERTCP_TEST_VICTIM"
+
+func init() { runtime.LockOSThread() } // the step is run by the thread that is traced
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(victimEnv); spec != "" {
+		if err := victim(spec); err != nil {
+			fmt.Fprintln(os.Stderr, "victim:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// Descriptors that the victim inherits.
+const (
+	victimSeg = 3 + iota
+	victimPage
+	victimTop
+	victimBottom
+	victimOwn
+	victimPeer // its memory, bell and doorbells
+)
+
+// victimSpec is what the victim has to know: the case, the time, and what prepare
+// has returned.
+func victimSpec(name string, now tcp.Time, at []uint32) string {
+	s := fmt.Sprintf("%s;%d", name, now)
+	for _, x := range at {
+		s += fmt.Sprintf(";%d", x)
+	}
+	return s
+}
+
+func victim(spec string) error {
+	words := strings.Split(spec, ";")
+	c, err := caseNamed(words[0])
+	if err != nil {
+		return err
+	}
+	now, _ := strconv.ParseUint(words[1], 10, 64)
+	var at []uint32
+	for _, w := range words[2:] {
+		x, _ := strconv.ParseUint(w, 10, 32)
+		at = append(at, uint32(x))
+	}
+	h := &crashHost{t: &testing.T{}, w: &crashWorld{now: tcp.Time(now)}, addr: victimAddr(1), vci: wire.NewVCI(1, 1)}
+	h.w.a = h
+	if err := h.inherit(); err != nil {
+		return err
+	}
+	h.halves()
+	step := c.run(h, at)
+	debug.SetGCPercent(-1)
+	pid, tid := unix.Getpid(), unix.Gettid()
+	fmt.Println("ready", tid)
+	if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	unix.RawSyscall(unix.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(unix.SIGUSR1))
+	step()
+	unix.RawSyscall(unix.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(unix.SIGUSR1))
+	return nil
+}
+
+func victimAddr(n byte) wire.Addr { return wire.AddrFrom(netip.AddrFrom4([4]byte{10, 1, 0, n})) }
+
+// inherit maps what the test has made.
+func (h *crashHost) inherit() (err error) {
+	if h.seg, err = shm.Attach(victimSeg, Version, true); err != nil {
+		return err
+	}
+	if h.page, err = shm.Attach(victimPage, ring.Version, true); err != nil {
+		return err
+	}
+	for i := range h.doors {
+		if h.doors[i], err = shm.DoorbellFrom(victimTop + i); err != nil {
+			return err
+		}
+	}
+	if h.drv, err = ring.NewDriver(h.seg, h.vci); err != nil {
+		return err
+	}
+	h.drv.Changed()
+	return h.drv.Map(0, []int{victimOwn, victimPeer, victimPeer + 1, victimPeer + 2, victimPeer + 3})
+}
+
+// files are what the victim inherits.
+func (h *crashHost) files(peer *crashHost) []int {
+	p := peer.offers()
+	return append([]int{h.seg.Fd(), h.page.Fd(), h.doors[0].Fd(), h.doors[1].Fd(), h.own.Fd()}, p.Files()...)
+}
+
+func crashConnect(h *crashHost, at []uint32) {
+	f := wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: 3001}, Remote: wire.Endpoint{Addr: victimAddr(2), Port: 82}}
+	h.bottom.Connect(at[0], f, 0)
+}
+
+// crashSyn returns a SYN for a's listener, as the connection server brings it.
+func crashSyn(h *crashHost) []byte {
+	b := make([]byte, 40)
+	ip := wire.IP{Src: victimAddr(2), Dst: h.addr, Proto: protoTCP, TTL: 64}
+	t := wire.TCP{SrcPort: 4001, DstPort: crashPort, Seq: 77, Flags: wire.SYN, Window: 1000}
+	n := ip.Emit(b, t.Len())
+	t.Emit(b[n:])
+	sum := wire.TCPChecksum(&ip.Src, &ip.Dst, b[n:], nil)
+	b[n+16], b[n+17] = byte(sum>>8), byte(sum)
+	return b
+}

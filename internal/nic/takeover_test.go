@@ -1,0 +1,298 @@
+package nic
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/testnet"
+)
+
+// The test binary is a server that can be killed, when its first argument says so.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == victimArg {
+		os.Exit(victim(os.Args[2], strings.Split(os.Args[3], ",")))
+	}
+	os.Exit(m.Run())
+}
+
+const victimArg = "usertcp-nic-victim"
+
+// victim serves, makes a pool with a listener and a flow, sends its descriptor over
+// descriptor 3, and waits to be killed.
+func victim(pins string, devices []string) int {
+	m, err := Open(Config{Devices: devices, Pins: pins})
+	if err != nil {
+		os.Stderr.WriteString(err.Error())
+		return 1
+	}
+	p, err := m.NewPool(7)
+	if err == nil {
+		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+	}
+	if err == nil {
+		var rc interface{ Control(func(uintptr)) error }
+		if rc, err = p.File().SyscallConn(); err == nil {
+			rc.Control(func(fd uintptr) {
+				err = unix.Sendmsg(3, []byte{1}, unix.UnixRights(int(fd)), nil, 0)
+			})
+		}
+	}
+	if err != nil {
+		os.Stderr.WriteString(err.Error())
+		return 1
+	}
+	time.Sleep(time.Minute)
+	return 0
+}
+
+// killed runs a victim in a namespace, kills it, and returns its TAP's descriptor.
+func killed(t *testing.T, in *testnet.Namespace, pins string, devices string) *os.File {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(pair[0])
+	theirs := os.NewFile(uintptr(pair[1]), "")
+	cmd := exec.Command(os.Args[0], victimArg, pins, devices)
+	cmd.ExtraFiles, cmd.Stderr = []*os.File{theirs}, t.Output()
+	must(t, in.Start(cmd))
+	theirs.Close()
+	buf, oob := make([]byte, 1), make([]byte, 64)
+	n, oobn, _, _, err := unix.Recvmsg(pair[0], buf, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil || n != 1 {
+		cmd.Wait()
+		t.Fatalf("the server has died by itself: %v", err)
+	}
+	must(t, cmd.Process.Kill())
+	cmd.Wait()
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	must(t, err)
+	fds, err := unix.ParseUnixRights(&messages[0])
+	must(t, err)
+	must(t, unix.SetNonblock(fds[0], true))
+	f := os.NewFile(uintptr(fds[0]), "tap")
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// A server is killed. Its pools go on, the next server has them, and what dies later is
+// cleaned away.
+func TestTheNextServerTakesOver(t *testing.T) {
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	pins := filepath.Join(t.TempDir(), "bpf")
+	tap := killed(t, a, pins, "va,lo")
+	works := func(when string) {
+		p := &Pool{file: tap}
+		done := make(chan error, 1)
+		go func() { done <- dialed(b, "10.9.0.1:80", 3*time.Second) }()
+		answer(t, p, want(t, p, "SYN "+when, syn))
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	works("without a server")
+	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})
+	all := m.Pools()
+	if len(all) != 1 || all[0].VCI() != 7 || all[0].File() != nil {
+		t.Fatalf("the next server has pools %v", all)
+	}
+	works("with the next")
+	p := newPool(t, m, 8)
+	if err := p.Listen(endpoint("10.9.0.1:80")); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("its listener is not known: %v", err)
+	}
+	if err := p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("its flow is not known: %v", err)
+	}
+	// What its processes still have is confirmed, and the rest goes.
+	must(t, all[0].Listen(endpoint("10.9.0.1:80")))
+	if err := all[0].Listen(endpoint("10.9.0.1:80")); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("a listener is confirmed twice: %v", err)
+	}
+	must(t, all[0].Forget())
+	if err := all[0].Disconnect(flow("10.9.0.1:1000", "10.9.0.2:2000")); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("a flow that nobody has confirmed is there: %v", err)
+	}
+	works("confirmed")
+	if len(programs(t, a, "lo")) != 0 {
+		t.Error("lo is served, which the next server was not asked for")
+	}
+	tap.Close()
+	if !soon(func() bool { return len(m.Pools()) == 1 }) {
+		t.Fatal("the pool outlives its processes")
+	}
+	must(t, p.Listen(endpoint("10.9.0.1:80")))
+	must(t, p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+}
+
+// Server and pool die together: the kernel has its ports back at once, and the next
+// server finds nothing to take over.
+func TestWhatIsDeadIsCleaned(t *testing.T) {
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	pins := filepath.Join(t.TempDir(), "bpf")
+	killed(t, a, pins, "va").Close()
+	if err := dialed(b, "10.9.0.1:80", 3*time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("port of a dead pool: %v, want the kernel's refusal", err)
+	}
+	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})
+	if all := m.Pools(); len(all) != 0 {
+		t.Errorf("the next server has %v", all)
+	}
+	p := newPool(t, m, 7)
+	must(t, p.Listen(endpoint("10.9.0.1:80")))
+	must(t, p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+}
+
+// programs returns the numbers of the programs at a device's ingress.
+func programs(t *testing.T, in *testnet.Namespace, device string) (ids []ebpf.ProgramID) {
+	t.Helper()
+	in.Do(func() {
+		found, err := link.QueryPrograms(link.QueryOptions{Target: in.Index(device), Attach: ebpf.AttachTCXIngress})
+		must(t, err)
+		for _, p := range found.Programs {
+			ids = append(ids, p.ID)
+		}
+	})
+	return ids
+}
+
+func TestTwoServersOnOneDevice(t *testing.T) {
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	pins := filepath.Join(t.TempDir(), "bpf")
+	open(t, a, Config{Devices: []string{"va"}, Pins: pins})
+	own := "process " + strconv.Itoa(os.Getpid())
+	for name, c := range map[string]Config{
+		"the same pins": {Devices: []string{"va"}, Pins: pins},
+		"other pins":    {Devices: []string{"va"}},
+	} {
+		m, err := tryOpen(t, a, c)
+		if err == nil {
+			m.Close()
+		}
+		if !errors.Is(err, ErrServed) || !strings.Contains(err.Error(), own+" (") {
+			t.Errorf("%s: %v, want %v and %q", name, err, ErrServed, own)
+		}
+	}
+	open(t, a, Config{Devices: []string{"lo"}})
+	if n := len(programs(t, a, "va")); n != 1 {
+		t.Errorf("%d programs at va", n)
+	}
+}
+
+// state describes what a namespace has: devices with their settings, addresses, routes,
+// rules, neighbours, programs, filters.
+func state(t *testing.T, in *testnet.Namespace) string {
+	t.Helper()
+	var all strings.Builder
+	in.Do(func() {
+		for _, args := range [][]string{
+			{"ip", "-d", "link"}, {"ip", "-d", "addr"}, {"ip", "-4", "route", "show", "table", "all"},
+			{"ip", "-6", "route", "show", "table", "all"}, {"ip", "rule"}, {"ip", "-6", "rule"}, {"ip", "neigh"}, {"tc", "qdisc"},
+			{"tc", "filter", "show", "dev", "va", "ingress"},
+			{"sh", "-c", "cd /proc/sys/net && grep -r . ipv4/conf ipv6/conf ipv4/ip_forward core/bpf_jit_enable | sort"},
+		} {
+			cmd := exec.Command(args[0], args[1:]...)
+			out, err := cmd.Output()
+			if errors.Is(err, exec.ErrNotFound) {
+				continue
+			}
+			all.WriteString(strings.Join(args, " ") + "\n" + string(out))
+		}
+	})
+	return all.String()
+}
+
+// mounts returns the file systems of ours; other tests of the machine have theirs.
+func mounts(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/mounts")
+	must(t, err)
+	all := strings.Split(string(b), "\n")
+	return strings.Join(slices.DeleteFunc(all, func(l string) bool { return !strings.Contains(l, t.Name()) }), "\n")
+}
+
+// After Close the host is as it was, and what others have changed stays.
+func TestCloseLeavesNothing(t *testing.T) {
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	must(t, dialed(b, net.JoinHostPort("10.9.0.1", strconv.Itoa(a.Listen("tcp", "10.9.0.1:0").Addr().(*net.TCPAddr).Port)), time.Second))
+	pins := filepath.Join(t.TempDir(), "made", "bpf")
+	before, mounted := state(t, a), mounts(t)
+	m := open(t, a, Config{Devices: []string{"va", "lo"}, Pins: pins})
+	during := state(t, a)
+	p := newPool(t, m, 1)
+	must(t, p.Listen(endpoint("[::]:80")))
+	newPool(t, m, 2)
+	if during != before {
+		t.Errorf("Open has changed the configuration:\n%s", diff(before, during))
+	}
+	must(t, m.Close())
+	must(t, m.Close())
+	if after := state(t, a); after != before {
+		t.Errorf("Close has left something:\n%s", diff(before, after))
+	}
+	if now := mounts(t); now != mounted {
+		t.Errorf("mounts:\n%s", diff(mounted, now))
+	}
+	if _, err := os.Stat(filepath.Dir(pins)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the pins' directory: %v", err)
+	}
+	if n := len(programs(t, a, "va")) + len(programs(t, a, "lo")); n != 0 {
+		t.Errorf("%d programs left", n)
+	}
+	if _, err := m.NewPool(3); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("NewPool after Close: %v", err)
+	}
+}
+
+// diff returns the lines that only one of two texts has; times and counts that pass by
+// themselves are left out.
+func diff(a, b string) string {
+	was, is := strings.Split(a, "\n"), strings.Split(b, "\n")
+	var out []string
+	for _, l := range was {
+		if !slices.Contains(is, l) {
+			out = append(out, "-"+l)
+		}
+	}
+	for _, l := range is {
+		if !slices.Contains(was, l) {
+			out = append(out, "+"+l)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// A failed start leaves nothing, either.
+func TestFailedOpenLeavesNothing(t *testing.T) {
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	before, mounted := state(t, a), mounts(t)
+	for name, c := range map[string]Config{
+		"a device that is not there": {Devices: []string{"va", "vx"}},
+		"no device":                  {},
+		"a bad rule":                 {Devices: []string{"va"}, Deny: []Rule{{}}},
+	} {
+		if m, err := tryOpen(t, a, c); err == nil {
+			m.Close()
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if after := state(t, a); after != before || mounts(t) != mounted || len(programs(t, a, "va")) != 0 {
+		t.Errorf("left:\n%s%s", diff(before, after), diff(mounted, mounts(t)))
+	}
+}
