@@ -182,6 +182,7 @@ func (c *child) wake() {
 func (c *child) tick() error {
 	t := time.NewTicker(half.Tick)
 	defer t.Stop()
+	handed := time.Now()
 	for {
 		for c.bottom.Live() == 0 {
 			t.Stop()
@@ -196,6 +197,10 @@ func (c *child) tick() error {
 		}
 		<-t.C
 		c.bottom.Look(true)
+		if time.Since(handed) >= remnantPeriod {
+			c.handRemnants()
+			handed = time.Now()
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package half
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ type bench struct {
 	bottom *Bottom
 	drv    *loop
 	audit  *Auditor
+	seg    *shm.Segment
 }
 
 // loop is a driver with one circuit that leads back to its own host.
@@ -28,7 +30,8 @@ type loop struct {
 	list        pool.List
 	bufs        pool.Buffers
 	rx          []pool.Packet
-	asked       int // calls of Notify for released buffers
+	held        [][]uint32 // buffers of each packet that was sent
+	asked       int        // calls of Notify for released buffers
 	deaf        bool
 	offload     uint32
 	see         func(*pool.Packet)
@@ -61,12 +64,20 @@ func (l *loop) Send(p *pool.Packet) {
 		l.bufs.Ref(b)
 	}
 	q := *p
-	q.ID = 0
+	q.ID = uint32(len(l.held))
+	l.held = append(l.held, slices.Clone(p.Bufs[:p.NPieces]))
 	l.rx = append(l.rx, q)
 }
 
-// Release finds the buffers by the region: the tests hold few packets.
-func (l *loop) Release(uint16, uint32, int) {}
+func (l *loop) Release(_ uint16, id uint32, pieces int) {
+	if pieces != len(l.held[id]) {
+		panic("BUG: pieces are released one by one")
+	}
+	for _, b := range l.held[id] {
+		l.bufs.Unref(b)
+	}
+	l.held[id] = nil
+}
 
 func (l *loop) Crowded(uint16) bool            { return true }
 func (l *loop) Usable(c uint16) bool           { return c == 0 }
@@ -97,6 +108,7 @@ func newBench(t testing.TB, buffers int) *bench {
 	check(t, err)
 	t.Cleanup(func() { seg.Close() })
 	check(t, Initialise(seg, 1500))
+	b.seg = seg
 	cfg := Config{
 		Segment: seg, Driver: b.drv, Bell: new(shm.Bell),
 		Doorbells: [2]shm.Doorbell{shm.NoDoorbell, shm.NoDoorbell},

@@ -16,8 +16,8 @@ type Annex struct {
 }
 
 const (
-	maxRuns   = 512 // of a scoreboard: about half as many gaps
-	maxRanges = 256 // out of order
+	maxRuns   = 1024 // of a scoreboard: about half as many gaps
+	maxRanges = 512  // out of order
 
 	nearRuns   = 16 // of those, in a Conn
 	nearRanges = 6

@@ -45,7 +45,7 @@ func (cubic) acked(c *Conn, now Time, a ack) {
 	}
 	if cc.cwnd < cc.ssthresh {
 		if c.mayDouble() {
-			cc.cwnd = min(cc.cwnd+c.hystart(n, a.rtt), maxBuffer)
+			cc.cwnd = min(cc.cwnd+c.hystart(now, n, a.rtt), maxBuffer)
 		}
 		return
 	}

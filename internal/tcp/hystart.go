@@ -6,6 +6,13 @@ import "usertcp/internal/seq"
 // packets are lost. A rise may be chance: so it first slows the growth down, in
 // conservative slow start (CSS), and goes back if the round-trip time does.
 //
+// A queue that only the bursts of slow start make is gone again when the next
+// round begins, and the beginning of a round shows no rise until the window is up
+// to twice what the path holds: then it is too late where the queue is no longer than
+// that. So slow start also ends, as in Linux and in the first HyStart, when the
+// acknowledgements of a round come without a pause for half a round-trip time:
+// the path is full from here on.
+//
 // Its limit of 8 segments for each acknowledgement is left out: a peer that
 // gathers what it receives would hold the window down, and pacing is what bounds
 // bursts.
@@ -34,7 +41,15 @@ const (
 	hystartLast                           // Time: smallest of the last round, 0 for none
 	hystartCurrent                        // Time: smallest of this one, 0 for none
 	hystartBaseline                       // Time: smallest of the round in which CSS began, 0 outside CSS
+
+	// Two words that CUBIC begins anew with each epoch.
+	hystartTrain = cubicEst     // Time when the acknowledgements of this round began
+	hystartAcked = cubicEstRest // Time of the last one that came without a pause
 )
+
+// hystartPause is how far apart the acknowledgements of a train are at most
+// (Linux's hystart_ack_delta_us).
+const hystartPause = 2 * Millisecond
 
 // hystartRound is the round trip that is watched.
 type hystartRound struct {
@@ -69,7 +84,7 @@ func (c *Conn) startHystart() {
 // hystart returns by how much the window grows in slow start for n octets
 // acknowledged; rtt is the round-trip time of what was acknowledged, if known. It
 // may end slow start.
-func (c *Conn) hystart(n uint32, rtt Time) uint32 {
+func (c *Conn) hystart(now Time, n uint32, rtt Time) uint32 {
 	w := c.cubic()
 	r := w.round()
 	if !r.on || c.cc.ssthresh != maxBuffer {
@@ -78,6 +93,10 @@ func (c *Conn) hystart(n uint32, rtt Time) uint32 {
 	}
 	if c.snd.una.After(r.end) {
 		c.nextRound(&r)
+		w[hystartTrain], w[hystartAcked] = uint64(now), uint64(now)
+	}
+	if r.on && w.fills(now) {
+		c.endHystart(&r)
 	}
 	if rtt > 0 {
 		w.sample(&r, rtt)
@@ -87,6 +106,17 @@ func (c *Conn) hystart(n uint32, rtt Time) uint32 {
 		return n / hystartCSSGrowth
 	}
 	return n
+}
+
+// fills takes note of an acknowledgement, and reports whether those of this round
+// show that the path is full.
+func (w *cubicWords) fills(now Time) bool {
+	if now-Time(w[hystartAcked]) > hystartPause {
+		return false
+	}
+	w[hystartAcked] = uint64(now)
+	last := Time(w[hystartLast])
+	return last != 0 && now-Time(w[hystartTrain]) > last/2
 }
 
 // sample takes a round-trip time, and goes into CSS or out of it.
@@ -115,11 +145,16 @@ func (c *Conn) nextRound(r *hystartRound) {
 	w := c.cubic()
 	if w[hystartBaseline] != 0 {
 		if r.css++; r.css >= hystartCSSRounds {
-			c.cc.ssthresh = c.cc.cwnd
-			r.on = false
-			c.rate.every = noMarks
+			c.endHystart(r)
 		}
 	}
 	r.end, r.samples = c.snd.nxt, 0
 	w[hystartLast], w[hystartCurrent] = w[hystartCurrent], 0
+}
+
+// endHystart ends slow start.
+func (c *Conn) endHystart(r *hystartRound) {
+	c.cc.ssthresh = c.cc.cwnd
+	c.rate.every = noMarks
+	r.on = false
 }

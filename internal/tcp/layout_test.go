@@ -13,23 +13,23 @@ import (
 // The layout that both halves compile in. A change here is a change of the
 // segment's version.
 var (
-	_ [ConnSize]byte             = [unsafe.Sizeof(Conn{})]byte{}
-	_ [88]byte                   = [unsafe.Sizeof(ConnOptions{})]byte{}
-	_ [32]byte                   = [unsafe.Sizeof(Chunk{})]byte{}
-	_ [16]byte                   = [unsafe.Sizeof(Queue{})]byte{}
-	_ [2 * (512*8 + 256*20)]byte = [unsafe.Sizeof(Annex{})]byte{}
-	_ [0]byte                    = [unsafe.Offsetof(Conn{}.State)]byte{}
-	_ [2]byte                    = [unsafe.Offsetof(Conn{}.Events)]byte{}
-	_ [8]byte                    = [unsafe.Offsetof(Conn{}.Flow)]byte{}
-	_ [48]byte                   = [unsafe.Offsetof(Conn{}.Opt)]byte{}
-	_ [136]byte                  = [unsafe.Offsetof(Conn{}.SndQ)]byte{}
-	_ [152]byte                  = [unsafe.Offsetof(Conn{}.RcvQ)]byte{}
-	_ [168]byte                  = [unsafe.Offsetof(Conn{}.RcvHead)]byte{}
-	_ [172]byte                  = [unsafe.Offsetof(Conn{}.Annex)]byte{}
-	_ [176]byte                  = [unsafe.Offsetof(Conn{}.Freed)]byte{}
-	_ [224]byte                  = [unsafe.Offsetof(Conn{}.Spent)]byte{}
-	_ [232]byte                  = [unsafe.Offsetof(Conn{}.snd)]byte{}
-	_ [0]byte                    = [ConnSize % 64]byte{}
+	_ [ConnSize]byte              = [unsafe.Sizeof(Conn{})]byte{}
+	_ [88]byte                    = [unsafe.Sizeof(ConnOptions{})]byte{}
+	_ [32]byte                    = [unsafe.Sizeof(Chunk{})]byte{}
+	_ [16]byte                    = [unsafe.Sizeof(Queue{})]byte{}
+	_ [2 * (1024*8 + 512*20)]byte = [unsafe.Sizeof(Annex{})]byte{}
+	_ [0]byte                     = [unsafe.Offsetof(Conn{}.State)]byte{}
+	_ [2]byte                     = [unsafe.Offsetof(Conn{}.Events)]byte{}
+	_ [8]byte                     = [unsafe.Offsetof(Conn{}.Flow)]byte{}
+	_ [48]byte                    = [unsafe.Offsetof(Conn{}.Opt)]byte{}
+	_ [136]byte                   = [unsafe.Offsetof(Conn{}.SndQ)]byte{}
+	_ [152]byte                   = [unsafe.Offsetof(Conn{}.RcvQ)]byte{}
+	_ [168]byte                   = [unsafe.Offsetof(Conn{}.RcvHead)]byte{}
+	_ [172]byte                   = [unsafe.Offsetof(Conn{}.Annex)]byte{}
+	_ [176]byte                   = [unsafe.Offsetof(Conn{}.Freed)]byte{}
+	_ [224]byte                   = [unsafe.Offsetof(Conn{}.Spent)]byte{}
+	_ [232]byte                   = [unsafe.Offsetof(Conn{}.snd)]byte{}
+	_ [0]byte                     = [ConnSize % 64]byte{}
 )
 
 func TestSharedStructsHaveNoPadding(t *testing.T) {

@@ -78,7 +78,7 @@ func (c *Conn) rackDeliver(now Time, seg *Segment, r sent, start, end seq.Number
 			k.reordered = 1
 			c.late = max(c.late, uint32(k.fack.From(start)))
 		}
-	} else if rtt < k.minRTT() || c.echoesBefore(seg, now-rtt.time()) {
+	} else if rtt+span(sentBits) < k.minRTT() || c.echoesBefore(seg, now-rtt.time()) {
 		return // it is the first copy that has arrived
 	}
 	if end.After(k.fack) {
@@ -86,7 +86,7 @@ func (c *Conn) rackDeliver(now Time, seg *Segment, r sent, start, end seq.Number
 	}
 	k.rtt = rtt
 	if k.seen == 0 || sentAfter(r.at, end, k.at, k.end) {
-		k.at, k.end, k.seen = r.at&^sentFate, end, 1
+		k.at, k.end, k.seen = r.at&^sentBits, end, 1
 	}
 }
 
@@ -174,7 +174,7 @@ func (c *Conn) setReorderTimer(now Time, rest span) {
 	switch {
 	case rest > 0:
 		c.set(flagReorderTimer)
-		c.arm(timerLoss, now+(rest+span(sentFate)+1).time())
+		c.arm(timerLoss, now+(rest+span(sentBits)+1).time())
 	case c.has(flagReorderTimer):
 		c.stopLossTimer()
 	}

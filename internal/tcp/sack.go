@@ -298,6 +298,7 @@ func (c *Conn) emitRun(m *Memory, now Time, out *Segment, from, end seq.Number, 
 			rs[i].at = stampOf(now) | sentResent
 		}
 	}
+	b.resent = max(stampOf(now), sentBits+1)
 	b.tidy(m, c.rack.grain)
 }
 

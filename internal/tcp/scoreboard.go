@@ -2,8 +2,8 @@ package tcp
 
 import "usertcp/internal/seq"
 
-// stamp is a moment in units of 1024 ns, modulo 2^32, whose lowest three bits
-// are the fate of what was sent then.
+// stamp is a moment in units of 1024 ns, modulo 2^32, in whose lowest four bits
+// stands what became of what was sent then.
 type stamp uint32
 
 // The fates of octets that are in flight or were. What has none of sentSacked
@@ -13,7 +13,13 @@ const (
 	sentLost                     // believed lost, to be sent again
 	sentResent                   // sent more than once
 
+	// Between the first octets of the run before and these something was sent again.
+	// When that arrives these are still on their way: they must not be counted as sent
+	// before it, as they would be if they joined that run.
+	sentFence
+
 	sentFate = sentSacked | sentLost | sentResent
+	sentBits = sentFate | sentFence
 )
 
 // span is a time between two stamps, in units of 1024 ns.
@@ -22,11 +28,11 @@ type span uint32
 const spanShift = 10
 
 // stampOf returns the stamp of a moment.
-func stampOf(now Time) stamp { return stamp(now>>spanShift) &^ sentFate }
+func stampOf(now Time) stamp { return stamp(now>>spanShift) &^ sentBits }
 
 // since returns how long after b a is, zero if it is before.
 func (a stamp) since(b stamp) span {
-	if d := int32(a&^sentFate - b&^sentFate); d > 0 {
+	if d := int32(a&^sentBits - b&^sentBits); d > 0 {
 		return span(d)
 	}
 	return 0
@@ -56,25 +62,32 @@ type scoreboard struct {
 	at           place
 	n            uint32
 	una          seq.Number
-	sacked, lost uint32 // octets of that fate
-	again        uint32 // octets in flight that were sent more than once
-	_            uint32
+	sacked, lost uint32         // octets of that fate
+	again        uint32         // octets in flight that were sent more than once
+	resent       stamp          // when something was last sent again, 0 if that is long ago
 	near         [nearRuns]sent // the runs, unless they lie in an annex
 }
 
 // begin makes a scoreboard of nothing.
 func (b *scoreboard) begin(una seq.Number) {
-	b.n, b.sacked, b.lost, b.again = 0, 0, 0, 0
+	b.n, b.sacked, b.lost, b.again, b.resent = 0, 0, 0, 0, 0
 	b.at.far = 0
 	b.una = una
 }
 
 // grow adds what has just been sent for the first time. What leaves within grain
-// after the first octets of a run joins it.
+// after the first octets of a run joins it, unless something was sent again in
+// between: see sentFence.
 func (b *scoreboard) grow(m *Memory, end seq.Number, at stamp, grain span) {
+	if b.n == 0 || at.since(b.resent) > grain {
+		b.resent = 0
+	}
 	if b.n > 0 {
 		last := &b.view(m)[b.n-1]
-		if last.at&sentFate == 0 && at.since(last.at) <= grain {
+		switch {
+		case !b.latest(last.at):
+			at |= sentFence
+		case last.at&sentFate == 0 && at.since(last.at) <= grain:
 			if b.at.far != 0 {
 				last = &b.edit(m)[b.n-1]
 			}
@@ -86,6 +99,9 @@ func (b *scoreboard) grow(m *Memory, end seq.Number, at stamp, grain span) {
 	b.edit(m)[b.n] = sent{end, at}
 	b.n++
 }
+
+// latest reports whether nothing was sent again since the moment at.
+func (b *scoreboard) latest(at stamp) bool { return b.resent == 0 || b.resent.since(at) == 0 }
 
 // makeRoom sees to it that n more runs fit: it joins neighbours if they must.
 func (b *scoreboard) makeRoom(m *Memory, n uint32) {
@@ -135,7 +151,7 @@ func (b *scoreboard) join(m *Memory, i uint32) {
 		at = x.at
 	}
 	fate := x.at&y.at&(sentSacked|sentLost) | (x.at|y.at)&sentResent
-	rs[i+1].at = at&^sentFate | fate
+	rs[i+1].at = at&^sentBits | fate | x.at&sentFence
 	copy(rs[i:b.n], rs[i+1:b.n])
 	b.n--
 	b.count(m)
@@ -187,7 +203,7 @@ func (b *scoreboard) tidy(m *Memory, grain span) {
 	rs := b.edit(m)
 	k := uint32(0)
 	for i := range b.n {
-		if k > 0 && rs[k-1].absorbs(rs[i], grain) {
+		if k > 0 && b.merges(rs[k-1], rs[i], grain) {
 			rs[k-1].end = rs[i].end
 			rs[k-1].at |= rs[i].at & sentResent
 			continue
@@ -199,9 +215,9 @@ func (b *scoreboard) tidy(m *Memory, grain span) {
 	b.count(m)
 }
 
-// absorbs reports whether the run y behind x need not be one of its own. When
+// merges reports whether the run y behind x need not be one of its own. When
 // something was sent matters no more once it is delivered or lost.
-func (x sent) absorbs(y sent, grain span) bool {
+func (b *scoreboard) merges(x, y sent, grain span) bool {
 	switch {
 	case x.at&y.at&sentSacked != 0:
 		return true
@@ -209,6 +225,9 @@ func (x sent) absorbs(y sent, grain span) bool {
 		return false
 	case x.at&sentLost != 0:
 		return true
+	}
+	if y.at&sentFence|x.at&sentResent != 0 {
+		grain = 0
 	}
 	return x.at.since(y.at) == 0 && y.at.since(x.at) <= grain
 }

@@ -43,8 +43,30 @@ func TestWhatLeavesTogetherIsOneRun(t *testing.T) {
 	at := stampOf(Second)
 	b.grow(&m, 100, at, 100)
 	b.grow(&m, 200, at+96, 100)
-	b.grow(&m, 300, at+104, 100)
+	b.grow(&m, 300, at+112, 100)
 	if got := b.show(&m); got != "200 300" {
+		t.Errorf("runs %q", got)
+	}
+}
+
+// What leaves behind a retransmission must not count as sent before it: see
+// TestNothingIsSentAgainInVain.
+func TestWhatLeavesBehindARetransmissionIsARunOfItsOwn(t *testing.T) {
+	var b scoreboard
+	var m Memory
+	b.begin(0)
+	at := stampOf(Second)
+	b.grow(&m, 100, at, 100)
+	b.resent = at + 16
+	b.grow(&m, 200, at+32, 100)
+	b.grow(&m, 300, at+48, 100)
+	b.tidy(&m, 100)
+	if got := b.show(&m); got != "100 300" {
+		t.Errorf("runs %q", got)
+	}
+	b.grow(&m, 400, at+160, 100) // the retransmission is long ago
+	b.tidy(&m, 200)
+	if got := b.show(&m); got != "100 400" || b.resent != 0 {
 		t.Errorf("runs %q", got)
 	}
 }
@@ -81,7 +103,7 @@ func TestCutAndTidy(t *testing.T) {
 
 func TestFullBoardJoinsTheNearestInTime(t *testing.T) {
 	b, m := boardOf(t, nearRuns)
-	b.near[5].at = b.near[6].at - 8
+	b.near[5].at = b.near[6].at - 16
 	last := b.near[6].at
 	b.grow(&m, 10000, stampOf(1000*Second), 0)
 	if b.n != nearRuns || b.near[5].end != 700 || b.near[5].at != last {

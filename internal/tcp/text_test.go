@@ -186,7 +186,7 @@ func TestOverlaps(t *testing.T) {
 // without.
 func TestFullListKeepsTheLowestRanges(t *testing.T) {
 	for most, annexes := range map[int][]uint32{nearRanges: nil, maxRanges: {0}} {
-		a := established(t)
+		a := established(t, func(tk *talk) { tk.st = newStore(1024) })
 		a.st.annexes = annexes
 		for i := range most {
 			a.inject(sA, 1001+20*i, 1, 10)
