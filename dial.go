@@ -128,7 +128,7 @@ func (d *Dialer) dial(ctx context.Context, s *user.Stack, local, remote wire.End
 	if len(d.FirstData) > 0 {
 		options = append(options[:len(options):len(options)], Option{syscall.IPPROTO_TCP, tcpFastOpenConnect, 1})
 	}
-	sock, err := s.Connect(ctx, local, remote, d.FirstData, setup(options))
+	sock, err := s.ConnectFirst(ctx, local, remote, d.FirstData, setup(options))
 	if err != nil {
 		return nil, err
 	}

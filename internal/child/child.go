@@ -145,6 +145,7 @@ func (c *child) serve() error {
 	go c.receiveFrames(c.link.Load())
 	go c.awaitServers()
 	go c.receiveRequests()
+	go c.overlook()
 	go c.hear()
 	return c.tick()
 }

@@ -274,9 +274,14 @@ func (s *Stack) open(setup []Setup) (*half.Socket, error) {
 }
 
 // Connect opens a connection to remote, from local if that is given. It returns
-// an errno, or an error that says what it waited for. first is sent as soon as may
-// be: with the SYN, if Fast Open can.
-func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, first []byte, setup ...Setup) (*half.Socket, error) {
+// an errno, or an error that says what it waited for.
+func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, setup ...Setup) (*half.Socket, error) {
+	return s.ConnectFirst(ctx, local, remote, nil, setup...)
+}
+
+// ConnectFirst is Connect with data that is sent as soon as may be: with the SYN, if
+// Fast Open can.
+func (s *Stack) ConnectFirst(ctx context.Context, local, remote wire.Endpoint, first []byte, setup ...Setup) (*half.Socket, error) {
 	sock, err := s.open(setup)
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func connect(t *testing.T, a, b *user.Stack, at wire.Endpoint) (*half.Socket, *h
 		}
 		accepted <- s
 	}()
-	c, err := a.Connect(ctx, wire.Endpoint{}, local, nil)
+	c, err := a.Connect(ctx, wire.Endpoint{}, local)
 	if err != nil {
 		a.Dump(t.Output())
 		b.Dump(t.Output())
