@@ -347,3 +347,38 @@ func TestKilledListenerRefuses(t *testing.T) {
 	childOf(t, p)
 	p.Want("listening")
 }
+
+// TIME-WAIT is no reason for a child to live: the server keeps it.
+func TestTimeWaitKeepsNoChild(t *testing.T) {
+	t.Cleanup(func() { wantNoChildren(t) })
+	h := testhost.Ring(t, 2)
+	useServer(t, h[0].Socket)
+	l, err := Listen("tcp", "10.1.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*Listener).SetDeadline(time.Now().Add(20 * time.Second))
+	p := testhost.Run(t, h[1].Socket, "send", l.Addr().String(), "100000", "exit")
+	child := childOf(t, p)
+	c := accept(t, l.(*Listener))
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		t.Fatal(err)
+	}
+	remote := c.RemoteAddr()
+	c.Close() // the program's end has closed first, and is in TIME-WAIT
+	testhost.WantGone(t, 5*time.Second, child)
+	if n := h[1].Server.Snapshot().TimeWaits; n != 1 {
+		t.Errorf("%d connections in TIME-WAIT at the server, want 1", n)
+	}
+	// Its four numbers are taken for as long.
+	l.Close()
+	process.stack.Close()
+	process.stack = nil
+	useServer(t, h[1].Socket)
+	if _, err := Dial("tcp", l.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("another connection: %v", err)
+	}
+	d := Dialer{LocalAddr: remote}
+	_, err = d.Dial("tcp", l.Addr().String())
+	wantError(t, err, "dial", syscall.EADDRNOTAVAIL)
+}

@@ -145,6 +145,7 @@ func (c *child) serve() error {
 	go c.receiveFrames(c.link.Load())
 	go c.awaitServers()
 	go c.receiveRequests()
+	go c.overlook()
 	go c.hear()
 	return c.tick()
 }
@@ -182,6 +183,7 @@ func (c *child) wake() {
 func (c *child) tick() error {
 	t := time.NewTicker(half.Tick)
 	defer t.Stop()
+	handed := time.Now()
 	for {
 		for c.bottom.Live() == 0 {
 			t.Stop()
@@ -196,6 +198,10 @@ func (c *child) tick() error {
 		}
 		<-t.C
 		c.bottom.Look(true)
+		if time.Since(handed) >= remnantPeriod {
+			c.handRemnants()
+			handed = time.Now()
+		}
 	}
 }
 

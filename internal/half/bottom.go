@@ -75,7 +75,11 @@ func NewBottom(cfg Config, out Outside) (*Bottom, error) {
 	if err := b.init(cfg, shm.BottomHalf); err != nil {
 		return nil, err
 	}
-	b.slow = func(ip []byte) { b.frames = append(b.frames, ip) }
+	b.slow = func(ip []byte) {
+		if len(b.frames) < maxFrames {
+			b.frames = append(b.frames, ip)
+		}
+	}
 	return b, nil
 }
 
@@ -161,11 +165,19 @@ func (b *Bottom) Look(tick bool) {
 	}
 }
 
+// maxTurns bounds what the bottom half does at once; the rest has time until the
+// next tick.
+const maxTurns = 1024
+
+// maxFrames is how many packets may wait for the lock to be given back, to be sent
+// through the connection server; more are lost, as packets may be.
+const maxFrames = 1024
+
 // stand does the top half's work.
 func (b *Bottom) stand() {
 	b.drv.Changed()
 	for range 64 {
-		for b.turn() {
+		for n := 0; n < maxTurns && b.turn(); n++ {
 			b.ctl.Counters.BottomDrives++
 		}
 		b.bell.Sleep(shm.BottomHalf)

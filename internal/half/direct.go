@@ -100,20 +100,33 @@ func (d *Direct) Accept(l uint32) (i uint32, ok bool) {
 // or the connection sends no more, which its state and error say. If it was for
 // want of buffers, EventWritable comes when there are some.
 func (d *Direct) Write(i uint32, p []byte) (n int) {
+	d.call(func() { n = d.write(i, p) })
+	return n
+}
+
+// WriteUrgent is Write, and the last octet that it sends is urgent.
+func (d *Direct) WriteUrgent(i uint32, p []byte) (n int) {
 	d.call(func() {
-		var r reservation
-		if d.reserve(i, min(len(p), writeMax), &r) == 0 {
-			if d.conns[i].SendSpace() > 0 {
-				d.starve(i)
-			}
-			return
-		}
-		r.fill(p)
-		if n = r.bytes; !d.send(i, &r) {
-			n = 0
+		if n = d.write(i, p); n > 0 {
+			d.sendUrgent(i)
 		}
 	})
 	return n
+}
+
+func (d *Direct) write(i uint32, p []byte) int {
+	var r reservation
+	if d.reserve(i, min(len(p), writeMax), &r) == 0 {
+		if d.conns[i].SendSpace() > 0 {
+			d.starve(i)
+		}
+		return 0
+	}
+	r.fill(p)
+	if !d.send(i, &r) {
+		return 0
+	}
+	return r.bytes
 }
 
 // Read reads up to len(p) octets into p and returns how many. fin reports

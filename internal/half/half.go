@@ -108,6 +108,9 @@ func (h *Half) init(cfg Config, party shm.Party) error {
 // undone if this process dies before commit.
 func (h *Half) begin(i uint32) *tcp.Conn {
 	c := &h.conns[i]
+	if c.SndQ.Count > maxChunks || c.RcvQ.Count > maxChunks {
+		panic("BUG: a queue of more chunks than there are") // and a walk of minutes
+	}
 	j := h.journal
 	j.before = *c
 	j.index = i
@@ -177,7 +180,7 @@ func (h *Half) turn() bool {
 func (h *Half) feed() {
 	q := &h.ctl.lists[listStarved]
 	last := q.tail
-	for q.head != 0 {
+	for n := 0; q.head != 0 && n < MaxConns; n++ {
 		i := h.delist(listStarved)
 		if h.hasBuffer(i) {
 			h.conns[i].Events |= tcp.EventWritable
@@ -249,7 +252,7 @@ func (h *Half) rearm(i uint32) {
 // settle looks at every connection that was touched in this turn: sends what it
 // wants to send, sets its timer, tells the program what happened.
 func (h *Half) settle() {
-	for {
+	for range maxSettle {
 		i := h.delist(listTouched)
 		if i == none {
 			return
@@ -259,7 +262,11 @@ func (h *Half) settle() {
 		h.events(i)
 		h.reap(i)
 	}
+	panic("BUG: a turn has no end")
 }
+
+// maxSettle bounds settle: what is looked at can touch few others.
+const maxSettle = 4 * MaxConns
 
 // unblock tries connections again that had found no room.
 func (h *Half) unblock() {

@@ -16,7 +16,10 @@ const corkBacklog = 4
 func (h *Half) output(i uint32) {
 	c := &h.conns[i]
 	a := &h.aux[i]
-	for c.HasOutput() {
+	for n := 0; c.HasOutput(); n++ {
+		if n > maxBurst {
+			panic("BUG: a connection sends without an end")
+		}
 		fast := h.drv.Usable(a.circuit)
 		if fast && !h.room(i) {
 			return
@@ -35,6 +38,10 @@ func (h *Half) output(i uint32) {
 		h.transmit(i)
 	}
 }
+
+// maxBurst is how many segments a connection can have to send at once: a window of
+// 1 GiB, of segments of the least size that there is, comes to fewer.
+const maxBurst = 1 << 22
 
 // room reports whether i's circuit takes another packet; if not, i will be tried
 // again when it does.
@@ -199,6 +206,9 @@ func (h *Half) transmitSlow(p *pool.Packet) {
 	if h.slow == nil || p.SegSize != 0 {
 		h.ctl.Counters.NoRoute++
 		return
+	}
+	if p.Payload > pool.MaxPDU {
+		panic("BUG: a packet of more octets than there can be")
 	}
 	b := make([]byte, 0, int(p.Header)+int(p.Payload))
 	b = append(b, p.Data[:p.Header]...)

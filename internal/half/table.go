@@ -153,6 +153,9 @@ func (h *Half) delist(l int) uint32 {
 		return none
 	}
 	i := q.head - 1
+	if h.aux[i].inLists&(1<<l) == 0 {
+		panic("BUG: a connection is in a list and does not know of it")
+	}
 	q.head = h.aux[i].listNext[l]
 	h.aux[i].inLists &^= 1 << l
 	return i
@@ -166,7 +169,10 @@ func (h *Half) unlist(l int, i uint32) {
 	}
 	q := &h.ctl.lists[l]
 	prev := uint32(0)
-	for at := q.head; at != 0; prev, at = at, h.aux[at-1].listNext[l] {
+	for at, n := q.head, 0; at != 0; prev, at = at, h.aux[at-1].listNext[l] {
+		if n++; n > MaxConns {
+			panic("BUG: a list has no end")
+		}
 		if at != i+1 {
 			continue
 		}

@@ -107,31 +107,46 @@ func (w *wheel) next() (slot int, tick uint64, ok bool) {
 // returns none if there is none.
 func (w *wheel) due(as []aux, now tcp.Time) uint32 {
 	limit := uint64(now) >> tickShift
-	for {
+	for range maxCascades {
 		slot, tick, ok := w.next()
 		if !ok || tick > limit {
 			w.elapsed = max(w.elapsed, limit)
 			return none
 		}
 		if slot < wheelWidth {
-			i := w.heads[slot] - 1
-			w.remove(as, i)
-			return i
+			return w.takeFirst(as, slot)
 		}
 		w.elapsed = max(w.elapsed, tick)
 		w.cascade(as, slot)
 	}
+	panic("BUG: the timer wheel goes round and round")
+}
+
+// maxCascades is how often the timers of some slot can move down before one is due.
+const maxCascades = wheelSlots * wheelLevels
+
+// takeFirst takes the first connection out of a slot, which is not empty.
+func (w *wheel) takeFirst(as []aux, slot int) uint32 {
+	i := w.heads[slot] - 1
+	if as[i].timerSlot != uint32(slot) {
+		panic("BUG: a timer is in a slot and does not know of it")
+	}
+	w.remove(as, i)
+	return i
 }
 
 // cascade moves the timers of a slot of a higher level, whose time has come, to
 // where they belong now. It moves all of them: lower levels come first, and who
 // stayed behind would be passed over.
 func (w *wheel) cascade(as []aux, slot int) {
-	for n := 0; w.heads[slot] != 0 && n < len(as); n++ {
-		i := w.heads[slot] - 1
-		w.remove(as, i)
+	for n := 0; w.heads[slot] != 0; n++ {
+		i := w.takeFirst(as, slot)
 		w.arm(as, i, as[i].timerAt)
+		if n > len(as) || as[i].timerSlot == uint32(slot) {
+			panic("BUG: a timer does not leave its slot")
+		}
 	}
+	w.occupied[slot/wheelWidth] &^= 1 << (slot % wheelWidth)
 }
 
 // deadline returns when due should be called next: never too late.

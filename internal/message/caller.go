@@ -28,6 +28,7 @@ var replies = [numTypes + 1]Type{
 	SetTxBufs:    GeneralReply,
 	SetRxBufs:    GeneralReply,
 	SetReuseAddr: GeneralReply,
+	TimeWait:     GeneralReply,
 }
 
 // A Caller makes calls over a channel: it gives requests their IDs, hands

@@ -27,8 +27,8 @@ func Check() error {
 	return errors.Join(
 		checkKernel(unix.ByteSliceToString(uts.Release[:])),
 		checkCapabilities(string(status)),
-		checkFile("/sys/kernel/btf/vmlinux", "a kernel with CONFIG_DEBUG_INFO_BTF, whose types the eBPF programs look up"),
-		checkFile("/dev/net/tun", "the TUN/TAP driver (CONFIG_TUN, modprobe tun)"),
+		checkFile("/sys/kernel/btf/vmlinux", os.O_RDONLY, "a kernel with CONFIG_DEBUG_INFO_BTF, whose types the eBPF programs look up"),
+		checkFile("/dev/net/tun", os.O_RDWR, "the TUN/TAP driver (CONFIG_TUN, modprobe tun), and the right to open its device"),
 	)
 }
 
@@ -75,9 +75,10 @@ func checkCapabilities(status string) error {
 	return fmt.Errorf("serving network devices needs root, or these capabilities too: %s: %w", strings.Join(missing, ", "), unix.EPERM)
 }
 
-func checkFile(path, what string) error {
-	if _, err := os.Stat(path); err != nil {
+func checkFile(path string, how int, what string) error {
+	f, err := os.OpenFile(path, how, 0)
+	if err != nil {
 		return fmt.Errorf("serving network devices needs %s: %w", what, err)
 	}
-	return nil
+	return f.Close()
 }

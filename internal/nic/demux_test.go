@@ -11,6 +11,7 @@ import (
 // The kernel at the other end connects; its SYN goes to the pool, and the pool's answer
 // comes back.
 func TestListenerGetsWhatComesForIt(t *testing.T) {
+	t.Parallel()
 	m, _, b := pair(t, Config{})
 	p := newPool(t, m, 5)
 	for _, row := range []struct{ listen, dial, from string }{

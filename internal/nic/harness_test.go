@@ -34,7 +34,7 @@ func open(t *testing.T, in *testnet.Namespace, c Config) *Manager {
 	return m
 }
 
-func tryOpen(t *testing.T, in *testnet.Namespace, c Config) (m *Manager, err error) {
+func tryOpen(t testing.TB, in *testnet.Namespace, c Config) (m *Manager, err error) {
 	if c.Pins == "" {
 		c.Pins = filepath.Join(t.TempDir(), "bpf")
 	}
@@ -71,7 +71,7 @@ func flow(local, remote string) wire.Flow {
 	return wire.Flow{Local: endpoint(local), Remote: endpoint(remote)}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ type segment struct {
 }
 
 // frame returns the segment in an Ethernet frame.
-func (s segment) frame(t *testing.T) []byte {
+func (s segment) frame(t testing.TB) []byte {
 	t.Helper()
 	src, dst := netip.MustParseAddrPort(s.src), netip.MustParseAddrPort(s.dst)
 	eth := &layers.Ethernet{SrcMAC: make(net.HardwareAddr, 6), DstMAC: make(net.HardwareAddr, 6), EthernetType: layers.EthernetTypeIPv4}
@@ -119,7 +119,7 @@ func (s segment) frame(t *testing.T) []byte {
 	return b
 }
 
-func serialize(t *testing.T, all ...gopacket.SerializableLayer) []byte {
+func serialize(t testing.TB, all ...gopacket.SerializableLayer) []byte {
 	t.Helper()
 	buf := gopacket.NewSerializeBuffer()
 	must(t, gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, all...))

@@ -49,6 +49,9 @@ type kernelOwner struct {
 	_      structs.HostLayout
 	Tap    uint32
 	Inside uint32
+	Device uint32
+	Mtu    uint32
+	Until  uint64
 }
 
 type kernelPoolCounters struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -22,6 +23,7 @@ var ownAddrs = []string{"10.9.0.1", "127.0.0.1", "127.1.2.3", "fd09::1", "::1"}
 // A client of the kernel's reaches a pool's listener on the same host, and the pool
 // the kernel's client.
 func TestKernelReachesPoolInside(t *testing.T) {
+	t.Parallel()
 	m, a, _ := pair(t, Config{Devices: []string{"va", "lo"}})
 	p := newPool(t, m, 1)
 	must(t, p.Listen(endpoint("[::]:80")))
@@ -39,6 +41,7 @@ func TestKernelReachesPoolInside(t *testing.T) {
 // A pool reaches a listener of the kernel's on the same host: handshake, a line, and
 // the kernel's echo of it.
 func TestPoolReachesKernelInside(t *testing.T) {
+	t.Parallel()
 	m, a, _ := pair(t, Config{Devices: []string{"va", "lo"}})
 	p := newPool(t, m, 1)
 	for i, addr := range ownAddrs {
@@ -78,6 +81,7 @@ func echo(t *testing.T, p *Pool, local, remote string) {
 // Two pools of one host reach each other, without the kernel's stack between, and
 // whether lo is served or not.
 func TestPoolReachesPoolInside(t *testing.T) {
+	t.Parallel()
 	for _, devices := range [][]string{{"va"}, {"va", "lo"}} {
 		m, _, _ := pair(t, Config{Devices: devices})
 		p, q := newPool(t, m, 1), newPool(t, m, 2)
@@ -91,6 +95,7 @@ func TestPoolReachesPoolInside(t *testing.T) {
 
 // What the host's settings, which are not changed, make impossible is said in the log.
 func TestSettingsInTheWayAreTold(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	m := open(t, a, Config{Devices: []string{"va", "lo"}})
@@ -109,7 +114,18 @@ func TestSettingsInTheWayAreTold(t *testing.T) {
 }
 
 func TestLocalAddressesNeedLo(t *testing.T) {
-	m, _, _ := pair(t, Config{})
+	t.Parallel()
+	var log strings.Builder
+	m, _, _ := pair(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	defer func() {
+		m.Close()
+		if n := strings.Count(log.String(), "lo is served"); n != 1 {
+			t.Errorf("the log tells it %d times:\n%s", n, log.String())
+		}
+	}()
+	for range 5 {
+		m.Route(netip.MustParseAddr("10.9.0.1"))
+	}
 	if r, err := m.Route(netip.MustParseAddr("10.9.0.1")); !errors.Is(err, unix.EHOSTUNREACH) {
 		t.Errorf("route %+v, %v", r, err)
 	}

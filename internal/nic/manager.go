@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -29,13 +30,14 @@ type Manager struct {
 	events *os.File // tells of changes of devices, addresses and routes
 	ended  chan struct{}
 
-	mu      sync.Mutex
-	closed  bool
-	devices map[string]*device // of the configuration, by name
-	links   map[int]linkState  // all of the namespace's
-	local   map[wire.Addr]bool // what the addresses map holds
-	addrs   []netip.Addr       // of the devices served
-	pools   map[int]*Pool      // by number of their TAP
+	mu         sync.Mutex
+	closed     bool
+	devices    map[string]*device // of the configuration, by name
+	links      map[int]linkState  // all of the namespace's
+	local      map[wire.Addr]bool // what the addresses map holds
+	addrs      []netip.Addr       // of the devices served
+	pools      map[int]*Pool      // by number of their TAP
+	complained time.Time          // when the log was last told of a route
 }
 
 // device is one that the configuration names; index is 0 while it is not there.

@@ -16,6 +16,7 @@ import (
 
 // Addresses and devices come and go.
 func TestChangesAreFollowed(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	changed := make(chan struct{}, 100)
@@ -72,6 +73,7 @@ func TestChangesAreFollowed(t *testing.T) {
 
 // Route says what the kernel's connect would do.
 func TestRoutes(t *testing.T) {
+	t.Parallel()
 	m, a, b := pair(t, Config{})
 	testnet.Join(testnet.Wire{A: testnet.End{In: a, Name: "vc", Addrs: []string{"10.8.0.1/24"}}, B: testnet.End{In: b, Name: "vd", Addrs: nil}})
 	a.AddAddr("va", "10.9.7.1/24")
@@ -118,8 +120,53 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// The way of a connection that sends is followed when it changes, soon; in between
+// its limits hold as they were.
+func TestAFlowFollowsItsRoute(t *testing.T) {
+	t.Parallel()
+	m, a, b := pair(t, Config{})
+	testnet.Join(testnet.Wire{A: testnet.End{In: a, Name: "vc", Addrs: []string{"10.8.0.1/24"}}, B: testnet.End{In: b, Name: "vd", Addrs: []string{"10.8.0.2/24"}}})
+	p := newPool(t, m, 1)
+	must(t, p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+	must(t, p.Connect(flow("[fd09::1]:1000", "[fd09::2]:2000")))
+	s := segment{src: "10.9.0.1:1000", dst: "10.9.0.2:2000"}
+	s6 := segment{src: "[fd09::1]:1000", dst: "[fd09::2]:2000"}
+	big := s
+	big.payload = string(make([]byte, 1461))
+	count := func(what string, s segment, c func(PoolCounters) uint64) {
+		t.Helper()
+		if !soon(func() bool {
+			before := c(counters(t, p))
+			send(t, p, s)
+			return c(counters(t, p)) == before+1
+		}) {
+			t.Errorf("%s: %+v", what, counters(t, p))
+		}
+	}
+	for range 3 { // found, and then known
+		count("it leaves", s, out)
+		count("too big", big, tooBig)
+		count("it leaves by IPv6", s6, out)
+	}
+	a.SetRoute(testnet.Route{To: "10.9.0.2/32", Type: unix.RTN_UNREACHABLE})
+	count("unreachable", s, noRoute)
+	a.SetRoute(testnet.Route{To: "10.9.0.2/32", Dev: "vc"})
+	count("by a device that is not served", s, unserved)
+	a.SetRoute(testnet.Route{To: "10.9.0.2/32", Dev: "va"})
+	count("by the first again", s, out)
+	a.RemoveAddr("va", "fd09::1/64")
+	count("from an address that has gone", s6, foreign)
+	must(t, p.Disconnect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+	before := counters(t, p)
+	send(t, p, s)
+	if counters(t, p).Foreign != before.Foreign+1 {
+		t.Error("what is disconnected leaves")
+	}
+}
+
 // By a router: its ICMP errors come, and the route's gateway is used.
 func TestAcrossARouter(t *testing.T) {
+	t.Parallel()
 	a, r, b := testnet.New(t), testnet.New(t), testnet.New(t)
 	testnet.Join(testnet.Wire{A: testnet.End{In: a, Name: "a0", Addrs: []string{"10.1.0.2/24"}}, B: testnet.End{In: r, Name: "r0", Addrs: []string{"10.1.0.1/24"}}})
 	testnet.Join(testnet.Wire{A: testnet.End{In: b, Name: "b0", Addrs: []string{"10.2.0.2/24"}}, B: testnet.End{In: r, Name: "r1", Addrs: []string{"10.2.0.1/24"}}, MTU: 1280})
@@ -158,6 +205,7 @@ func TestAcrossARouter(t *testing.T) {
 
 // A device upon another: what is for it is not for the lower one.
 func TestStackedDevice(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	a.Do(func() {
@@ -184,6 +232,7 @@ func TestStackedDevice(t *testing.T) {
 
 // A VLAN device is served like any other.
 func TestVLANDevice(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	for _, e := range []struct {

@@ -63,6 +63,7 @@ func (w rawWire) segment(t *testing.T, s segment) {
 
 // What is not ours, or may not be, goes on to the kernel.
 func TestTheRestPasses(t *testing.T) {
+	t.Parallel()
 	m, a, b := pair(t, Config{Deny: rules(t, "10.9.0.66", "*:83")})
 	p := newPool(t, m, 1)
 	must(t, p.Listen(endpoint("0.0.0.0:80")))
@@ -139,6 +140,7 @@ func soon(is func() bool) bool {
 // IPv6 extension headers that any host passes over do not hide a segment; others, and
 // too many, are the kernel's.
 func TestExtensionHeaders(t *testing.T) {
+	t.Parallel()
 	m, a, b := pair(t, Config{})
 	p := newPool(t, m, 1)
 	must(t, p.Listen(endpoint("[fd09::1]:80")))
@@ -179,6 +181,7 @@ func TestExtensionHeaders(t *testing.T) {
 
 // A tagged frame is its VLAN device's, and so is none of ours where it arrives.
 func TestTaggedFramesPass(t *testing.T) {
+	t.Parallel()
 	m, a, b := pair(t, Config{})
 	p := newPool(t, m, 1)
 	must(t, p.Listen(endpoint("10.9.0.1:80")))
@@ -193,6 +196,7 @@ func TestTaggedFramesPass(t *testing.T) {
 
 // ICMP errors about a segment of a pool's go to it, and to the kernel too.
 func TestICMPErrorsFindTheirPool(t *testing.T) {
+	t.Parallel()
 	m, a, b := pair(t, Config{})
 	p, other := newPool(t, m, 1), newPool(t, m, 2)
 	must(t, p.Connect(flow("10.9.0.1:1000", "10.9.0.9:2000")))
@@ -253,6 +257,7 @@ func icmp6(t *testing.T, w rawWire, typ uint8, quoted []byte) []byte {
 
 // A neighbour that is not there is reported as to a socket of the kernel's.
 func TestMissingNeighbourIsReported(t *testing.T) {
+	t.Parallel()
 	m, _, _ := pair(t, Config{Devices: []string{"va", "lo"}})
 	p := newPool(t, m, 1)
 	for _, row := range []struct{ local, remote string }{{"10.9.0.1:1000", "10.9.0.77:80"}, {"[fd09::1]:1000", "[fd09::77]:80"}} {
@@ -271,6 +276,7 @@ func TestMissingNeighbourIsReported(t *testing.T) {
 // The checksum of a segment that the neighbour's kernel has not computed is marked so,
 // and large segments come in one piece.
 func TestOffloadsSurvive(t *testing.T) {
+	t.Parallel()
 	m, _, b := pair(t, Config{})
 	p := newPool(t, m, 1)
 	must(t, p.Listen(endpoint("10.9.0.1:80")))
@@ -298,6 +304,7 @@ func TestOffloadsSurvive(t *testing.T) {
 // A connection that another pool has goes before a listener, and an address before all
 // addresses.
 func TestTheExactGoesFirst(t *testing.T) {
+	t.Parallel()
 	m, a, b := pair(t, Config{})
 	all, one, conn := newPool(t, m, 1), newPool(t, m, 2), newPool(t, m, 3)
 	must(t, all.Listen(endpoint("[::]:80")))
@@ -322,6 +329,7 @@ func TestTheExactGoesFirst(t *testing.T) {
 }
 
 func TestWhatIsTakenIsTaken(t *testing.T) {
+	t.Parallel()
 	m, _, _ := pair(t, Config{Devices: []string{"va", "lo"}})
 	p, q := newPool(t, m, 1), newPool(t, m, 2)
 	must(t, p.Listen(endpoint("10.9.0.1:80")))

@@ -3,6 +3,7 @@ package nic
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +44,7 @@ func (m *Manager) inside(r Route) (Route, error) {
 	defer m.mu.Unlock()
 	lo := m.devices[loopback]
 	if lo == nil || lo.index == 0 {
-		m.log.Warn("an address of this host can be reached only if lo is served", "source", r.Source)
+		m.complain("an address of this host can be reached only if lo is served", "source", r.Source)
 		return Route{}, unix.EHOSTUNREACH
 	}
 	r.Device = loopback
@@ -60,7 +61,7 @@ func (m *Manager) outside(r Route, index int) (Route, error) {
 		return Route{}, fmt.Errorf("device %d: %w", index, unix.EHOSTUNREACH)
 	}
 	if d := m.devices[l.name]; d == nil || d.index != index {
-		m.log.Warn("the route is by a device that is not served", "device", l.name)
+		m.complain("the route is by a device that is not served", "device", l.name)
 		return Route{}, fmt.Errorf("device %s is not served: %w", l.name, unix.EHOSTUNREACH)
 	}
 	r.Device = l.name
@@ -69,4 +70,13 @@ func (m *Manager) outside(r Route, index int) (Route, error) {
 	}
 	r.MTU = min(r.MTU, maxPacket)
 	return r, nil
+}
+
+// complain writes into the log, once a second at most: who asks for routes is not to
+// fill it. The caller holds the lock.
+func (m *Manager) complain(text string, args ...any) {
+	if now := time.Now(); now.Sub(m.complained) >= time.Second {
+		m.complained = now
+		m.log.Warn(text, args...)
+	}
 }

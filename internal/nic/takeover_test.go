@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,11 +61,18 @@ func victim(pins string, devices []string) int {
 // killed runs a victim in a namespace, kills it, and returns its TAP's descriptor.
 func killed(t *testing.T, in *testnet.Namespace, pins string, devices string) *os.File {
 	t.Helper()
+	return killedAs(t, in, os.Args[0], nil, pins, devices)
+}
+
+// killedAs does so with the program and the rights that are given.
+func killedAs(t *testing.T, in *testnet.Namespace, program string, rights *syscall.SysProcAttr, pins string, devices string) *os.File {
+	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
 	defer unix.Close(pair[0])
 	theirs := os.NewFile(uintptr(pair[1]), "")
-	cmd := exec.Command(os.Args[0], victimArg, pins, devices)
+	cmd := exec.Command(program, victimArg, pins, devices)
+	cmd.SysProcAttr = rights
 	cmd.ExtraFiles, cmd.Stderr = []*os.File{theirs}, t.Output()
 	must(t, in.Start(cmd))
 	theirs.Close()
@@ -89,6 +97,7 @@ func killed(t *testing.T, in *testnet.Namespace, pins string, devices string) *o
 // A server is killed. Its pools go on, the next server has them, and what dies later is
 // cleaned away.
 func TestTheNextServerTakesOver(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	pins := filepath.Join(t.TempDir(), "bpf")
@@ -140,6 +149,7 @@ func TestTheNextServerTakesOver(t *testing.T) {
 // Server and pool die together: the kernel has its ports back at once, and the next
 // server finds nothing to take over.
 func TestWhatIsDeadIsCleaned(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	pins := filepath.Join(t.TempDir(), "bpf")
@@ -156,6 +166,67 @@ func TestWhatIsDeadIsCleaned(t *testing.T) {
 	must(t, p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
 }
 
+// A program may ask its TAP to stay when it has gone: it goes with its descriptors
+// nevertheless.
+func TestAPoolCannotOutstay(t *testing.T) {
+	t.Parallel()
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	pins := filepath.Join(t.TempDir(), "bpf")
+	tap := killed(t, a, pins, "va")
+	persist := func(f *os.File) {
+		rc, err := f.SyscallConn()
+		must(t, err)
+		must(t, rc.Control(func(fd uintptr) { err = unix.IoctlSetInt(int(fd), unix.TUNSETPERSIST, 1) }))
+		must(t, err)
+	}
+	persist(tap)
+	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})
+	tap.Close()
+	if !soon(func() bool { return len(m.Pools()) == 0 && len(a.Devices()) == 2 }) {
+		t.Errorf("pools %v, devices %v", m.Pools(), a.Devices())
+	}
+	p := newPool(t, m, 1)
+	persist(p.File())
+	must(t, p.Close())
+	if len(a.Devices()) != 2 {
+		t.Errorf("devices %v after Close", a.Devices())
+	}
+}
+
+// The capabilities that Check asks for are enough: root is not needed.
+func TestCapabilitiesAreEnough(t *testing.T) {
+	t.Parallel()
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	dir, err := os.MkdirTemp("/tmp", "usertcp-nic")
+	must(t, err)
+	t.Cleanup(func() {
+		unix.Unmount(filepath.Join(dir, "bpf"), 0)
+		os.RemoveAll(dir)
+	})
+	const nobody = 65534
+	must(t, os.Chown(dir, nobody, nobody))
+	program := filepath.Join(dir, "server")
+	text, err := os.ReadFile(os.Args[0])
+	must(t, err)
+	must(t, os.WriteFile(program, text, 0o755))
+	var caps []uintptr
+	for _, c := range needed {
+		caps = append(caps, uintptr(c.bit))
+	}
+	if tun, err := os.Stat("/dev/net/tun"); err != nil || tun.Mode().Perm()&6 != 6 {
+		t.Log("/dev/net/tun is not everybody's: with CAP_DAC_OVERRIDE")
+		caps = append(caps, unix.CAP_DAC_OVERRIDE)
+	}
+	attr := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, AmbientCaps: caps}
+	killedAs(t, a, program, attr, filepath.Join(dir, "bpf"), "va,lo").Close()
+	must(t, unix.Unmount(filepath.Join(dir, "bpf"), 0))
+	if len(programs(t, a, "va")) != 0 {
+		t.Error("programs outlive their pins")
+	}
+}
+
 // programs returns the numbers of the programs at a device's ingress.
 func programs(t *testing.T, in *testnet.Namespace, device string) (ids []ebpf.ProgramID) {
 	t.Helper()
@@ -170,6 +241,7 @@ func programs(t *testing.T, in *testnet.Namespace, device string) (ids []ebpf.Pr
 }
 
 func TestTwoServersOnOneDevice(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	pins := filepath.Join(t.TempDir(), "bpf")
@@ -227,6 +299,7 @@ func mounts(t *testing.T) string {
 
 // After Close the host is as it was, and what others have changed stays.
 func TestCloseLeavesNothing(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	must(t, dialed(b, net.JoinHostPort("10.9.0.1", strconv.Itoa(a.Listen("tcp", "10.9.0.1:0").Addr().(*net.TCPAddr).Port)), time.Second))
@@ -279,6 +352,7 @@ func diff(a, b string) string {
 
 // A failed start leaves nothing, either.
 func TestFailedOpenLeavesNothing(t *testing.T) {
+	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
 	before, mounted := state(t, a), mounts(t)

@@ -128,6 +128,7 @@ func fenced(t *testing.T) (p *Pool, b *testnet.Namespace) {
 }
 
 func TestHostileFramesGetNowhere(t *testing.T) {
+	t.Parallel()
 	p, b := fenced(t)
 	vb, vd := sniff(t, b, "vb"), sniff(t, b, "vd")
 	// The neighbours are known before.
@@ -156,6 +157,7 @@ func TestHostileFramesGetNowhere(t *testing.T) {
 
 // Frames that no packet library makes.
 func TestRawHostileFrames(t *testing.T) {
+	t.Parallel()
 	p, b := fenced(t)
 	vb := sniff(t, b, "vb")
 	send(t, p, segment{src: "10.9.0.1:80", dst: "10.9.0.2:5"})
@@ -193,6 +195,7 @@ func TestRawHostileFrames(t *testing.T) {
 
 // Frames beyond the device's MTU do not leave; those that the kernel is to cut do.
 func TestMTUHolds(t *testing.T) {
+	t.Parallel()
 	m, a, b := pair(t, Config{})
 	p := newPool(t, m, 1)
 	must(t, p.Listen(endpoint("10.9.0.1:80")))

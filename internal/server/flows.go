@@ -78,7 +78,7 @@ func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint, accepted 
 		return errno
 	}
 	f := wire.Flow{Local: local, Remote: remote}
-	if _, taken := p.flows[f]; taken {
+	if _, taken := p.flows[f]; taken || p.waiting != nil && p.waiting(f) {
 		return unix.EADDRNOTAVAIL
 	}
 	if !bound && p.leased(local.Port) {

@@ -88,7 +88,8 @@ func (p *portSpace) unused(first uint16) bool {
 			return false
 		}
 	}
-	return true
+	// Whoever has leased a block opens connections without asking.
+	return p.waitingAt == nil || !p.waitingAt(first, ring.LeasePorts)
 }
 
 // holds reports whether all that a FrameLease of a child says is so.

@@ -66,6 +66,9 @@ func (s *Server) packet(f *ring.Frame) {
 		return
 	}
 	id, ok := s.ports.listener(flow.Local)
+	if s.waits(flow, &seg, ok) {
+		return
+	}
 	switch {
 	case ok && seg.isSyn() && s.syn(id, &seg, f):
 	case ok && !seg.isSyn() && s.giveTo(id.child, f):
@@ -112,24 +115,41 @@ func (s *Server) syn(id socketID, seg *segment, f *ring.Frame) bool {
 	return true
 }
 
+// waits answers a segment of a connection in TIME-WAIT that a child has left.
+func (s *Server) waits(flow wire.Flow, seg *segment, listened bool) bool {
+	in := seg.engine()
+	var out tcp.Segment
+	mine, answer := s.timeWaits.input(flow, &in, &out, listened)
+	if answer {
+		s.send(ring.NewPDU(s.vci(), seg.from, answerPacket(seg, &out)))
+	}
+	return mine
+}
+
+// engine returns the segment as the engine takes it, less the payload.
+func (s *segment) engine() tcp.Segment {
+	return tcp.Segment{
+		Seq: s.tcp.Seq, Ack: s.tcp.Ack, Flags: s.tcp.Flags, Window: s.tcp.Window,
+		Options: s.tcp.Options, Len: uint32(s.len),
+	}
+}
+
 // reset answers a segment with RST, if it is one that is answered at all.
 func (s *Server) reset(seg *segment) {
-	in := tcp.Segment{
-		Seq: seg.tcp.Seq, Ack: seg.tcp.Ack, Flags: seg.tcp.Flags, Window: seg.tcp.Window, Len: uint32(seg.len),
-	}
+	in := seg.engine()
 	var out tcp.Segment
 	if !tcp.ResetFor(&in, &out) {
 		return
 	}
 	s.counters.resets.Add(1)
-	s.send(ring.NewPDU(s.vci(), seg.from, resetPacket(seg, &out)))
+	s.send(ring.NewPDU(s.vci(), seg.from, answerPacket(seg, &out)))
 }
 
 // ttl is the time to live, or hop limit, of packets that the server makes.
 const ttl = 64
 
-// resetPacket returns the packet that carries out back to where seg came from.
-func resetPacket(seg *segment, out *tcp.Segment) []byte {
+// answerPacket returns the packet that carries out back to where seg came from.
+func answerPacket(seg *segment, out *tcp.Segment) []byte {
 	h := wire.TCP{
 		SrcPort: seg.tcp.DstPort, DstPort: seg.tcp.SrcPort,
 		Seq: out.Seq, Ack: out.Ack, Flags: out.Flags, Window: out.Window, Options: out.Options,

@@ -38,7 +38,10 @@ type portSpace struct {
 	flows    map[wire.Flow]forward
 	unbound  map[wire.Endpoint]int // local ends of flows on ports that nobody has bound
 	usage    map[wire.VCI]*usage
-	leases   map[uint16]wire.VCI // by first port
+	waiting  func(wire.Flow) bool // is in TIME-WAIT, with no child
+
+	waitingAt func(first, n uint16) bool // the same of any connection from one of n ports
+	leases    map[uint16]wire.VCI        // by first port
 }
 
 // socketID names a socket: a child, and an index in its segment.

@@ -24,6 +24,10 @@ func (c *child) request(m *message.Message) {
 		c.reply(m, c.forward)
 	case message.Divert:
 		c.divert(m)
+	case message.TimeWait:
+		c.reply(m, func(m *message.Message) (grant, unix.Errno) {
+			return grant{local: m.Local}, c.s.timeWaits.add(m.PDU, c.s.ports.onRing)
+		})
 	default:
 		panic("BUG: a message that no child sends the server was decoded as one")
 	}

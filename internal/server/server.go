@@ -37,6 +37,7 @@ type Server struct {
 	children map[int]*child // by stream
 	meetings *meetings
 
+	timeWaits  *timeWaits
 	formerLock *os.File // on the ring id, from the children of the server before
 	apps       map[*message.Channel]bool
 	perUID     map[int]int // children
@@ -91,6 +92,11 @@ func (s *Server) join() (err error) {
 	if s.meetings, err = openMeetings(s.cfg.Socket); err != nil {
 		return err
 	}
+	if s.timeWaits, err = openTimeWaits(s.meetings.path); err != nil {
+		s.meetings.close()
+		return err
+	}
+	s.ports.waiting, s.ports.waitingAt = s.timeWaits.has, s.timeWaits.hasPort
 	lock, err := (*os.File)(nil), s.openNIC()
 	if err == nil {
 		lock, err = s.adoptChildren()
@@ -103,6 +109,7 @@ func (s *Server) join() (err error) {
 		return nil
 	}
 	s.abandonChildren()
+	s.timeWaits.close(true)
 	s.meetings.close()
 	return fmt.Errorf("server: %w", errors.Join(err, s.leaveNIC()))
 }
@@ -144,6 +151,7 @@ func (s *Server) Close() error {
 			err = errors.Join(err, s.station.Close())
 		}
 		err = errors.Join(err, s.closeNIC())
+		s.timeWaits.close(false)
 		s.meetings.close()
 		s.log.Info("stopped", "socket", s.cfg.Socket)
 	})

@@ -19,7 +19,9 @@ type Snapshot struct {
 	Hosts    []ring.Host
 	Counters Counters
 	Ring     ring.StationCounters
-	NIC      nic.Counters
+
+	TimeWaits int // connections in TIME-WAIT whose child has ended
+	NIC       nic.Counters
 }
 
 // ChildInfo is what a server knows of one child.
@@ -38,6 +40,7 @@ type ChildInfo struct {
 func (s *Server) Snapshot() Snapshot {
 	snap := Snapshot{
 		RingID: s.RingID(), Addrs: slices.Clone(s.cfg.Addrs), Counters: s.counters.snapshot(),
+		TimeWaits: s.timeWaits.count(),
 	}
 	if s.station != nil {
 		snap.Hosts, snap.Ring = s.station.Hosts(), s.station.Counters()

@@ -38,7 +38,7 @@ func (s *socket) write() {
 	s.out.fill(b, s.out.wrote)
 	s.out.maybe = want
 	s.h.mayDie(s, dieWriting, b)
-	n := s.h.top.Write(s.i, b)
+	n := s.send(b)
 	s.out.maybe = 0
 	s.out.wrote += n
 	if n == 0 {
@@ -49,6 +49,15 @@ func (s *socket) write() {
 		return
 	}
 	s.wr.at = s.pause()
+}
+
+// send writes b, now and then as urgent data.
+func (s *socket) send(b []byte) int {
+	if s.h.w.plan.Urgent && s.r.IntN(4) == 0 {
+		s.h.w.result.Urgent++
+		return s.h.top.WriteUrgent(s.i, b)
+	}
+	return s.h.top.Write(s.i, b)
 }
 
 // endWriting does what the program does when it has written all.

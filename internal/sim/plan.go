@@ -30,7 +30,8 @@ type Plan struct {
 	Clog                        int // octets that wait for Rate before packets are dropped
 	SmallMTU                    bool
 	Partition, Stop, Kill, Odd  bool
-	Volume                      int // most octets that a program writes
+	Volume                      int  // most octets that a program writes
+	Urgent                      bool // some of them are urgent, and stay in the stream
 }
 
 // newPlan draws the plan of a seed.
@@ -81,6 +82,7 @@ func newPlan(seed uint64) Plan {
 	if p.Told = some(2); some(4) {
 		p.Mark = pick(r, 0.01, 0.2)
 	}
+	p.Urgent = some(4)
 	return p
 }
 
@@ -103,7 +105,7 @@ func (p *Plan) String() string {
 		{p.Reorder > 0, fmt.Sprint("reorders ", p.Reorder)}, {p.Corrupt > 0, fmt.Sprint("damages ", p.Corrupt)},
 		{p.Jitter > 0, fmt.Sprint("jitter ", p.Jitter/tcp.Millisecond, " ms")},
 		{p.Rate > 0, fmt.Sprint("rate ", p.Rate, " B/s, queue ", p.Clog)}, {p.SmallMTU, "the path's MTU changes"}, {p.SmallMTU && p.Told, "and ICMP says so"}, {p.Mark > 0, fmt.Sprint("marks ", p.Mark)},
-		{p.Partition, "partitions"}, {p.Stop, "programs stopped"}, {p.Kill, "a program killed"}, {p.Odd, "odd programs"},
+		{p.Partition, "partitions"}, {p.Stop, "programs stopped"}, {p.Kill, "a program killed"}, {p.Odd, "odd programs"}, {p.Urgent, "urgent data"},
 	} {
 		if x.on {
 			b.WriteString(", " + x.what)

@@ -75,6 +75,10 @@ func newSocket(h *host, i uint32, flow wire.Flow, t *talk, side int) *socket {
 	s.in = t.stream(1-side, t.key)
 	s.out = t.stream(side, t.key)
 	s.rd.at, s.wr.at = h.w.now, h.w.now
+	if p.Urgent {
+		// An octet that is taken out of the stream would be missing there.
+		h.top.SetOptions(i, func(o *tcp.ConnOptions) { o.UrgentInline = 1 })
+	}
 	s.goal = s.r.IntN(p.Volume + 1)
 	if s.r.IntN(4) == 0 {
 		s.goal = 0
@@ -90,6 +94,9 @@ func newSocket(h *host, i uint32, flow wire.Flow, t *talk, side int) *socket {
 func (s *socket) happened(ev tcp.Event) {
 	const both = tcp.EventError | tcp.EventClosed | tcp.EventEstablished
 	now := s.h.w.now
+	if ev&tcp.EventUrgent != 0 {
+		s.h.w.result.Marks++
+	}
 	if ev&(tcp.EventReadable|both) != 0 && s.rd.at == tcp.Never {
 		s.rd.at = now
 	}

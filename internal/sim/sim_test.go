@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"flag"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -43,7 +44,7 @@ func TestSeeds(t *testing.T) {
 		return
 	}
 	// What the seeds are for has to come about.
-	if sum.Repairs == 0 || sum.Failed == 0 || sum.Octets < 1_000_000 {
+	if sum.Repairs == 0 || sum.Failed == 0 || sum.Marks == 0 || sum.Octets < 1_000_000 {
 		t.Errorf("too tame: %v", &sum)
 	}
 }
@@ -78,6 +79,36 @@ func calm(seed uint64) Plan {
 	return Plan{
 		Seed: seed, Hosts: 2, Conns: 2, Healed: tcp.Second, MTU: 1500, Buffer: 2048, Buffers: 64, Slots: 8,
 		Delay: 10 * tcp.Millisecond, Volume: 30000,
+	}
+}
+
+// TestTraceIsAsEver runs one small world and compares every packet and every deed
+// with what is kept: a change of behaviour shows as a difference, in words.
+func TestTraceIsAsEver(t *testing.T) {
+	p := calm(5)
+	p.Conns, p.Volume, p.Loss, p.Urgent = 1, 30000, 0.2, true
+	var trace bytes.Buffer
+	if _, err := RunPlan(p, Options{Trace: &trace}); err != nil {
+		t.Fatal(err)
+	}
+	const file = "testdata/trace.golden"
+	if *update {
+		if err := os.WriteFile(file, trace.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, was := strings.Split(trace.String(), "\n"), strings.Split(string(want), "\n")
+	for i := range min(len(got), len(was)) {
+		if got[i] != was[i] {
+			t.Fatalf("%s:%d\nwas %s\nis  %s\nif that is meant: go test ./internal/sim -run AsEver -update", file, i+1, was[i], got[i])
+		}
+	}
+	if len(got) != len(was) {
+		t.Errorf("%s has %d lines, the run %d", file, len(was), len(got))
 	}
 }
 

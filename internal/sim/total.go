@@ -21,6 +21,8 @@ func (t *Total) Add(r *Result) {
 	t.Octets += r.Octets
 	t.Failed += r.Failed
 	t.Repairs += r.Repairs
+	t.Urgent += r.Urgent
+	t.Marks += r.Marks
 }
 
 // String is a line about all of them.

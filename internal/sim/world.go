@@ -35,6 +35,8 @@ type Result struct {
 	Octets  int      // read by programs
 	Failed  int      // connections that ended with an error that is excused
 	Repairs int
+	Urgent  int    // urgent octets written
+	Marks   int    // … of which a reader was told
 	Digest  uint64 // of all packets and when they were sent
 }
 

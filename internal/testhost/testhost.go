@@ -20,7 +20,7 @@ import (
 // Main is a TestMain for packages whose tests start children or programs: the
 // test binary is one when its first argument says so.
 func Main(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == childArg {
+	if len(os.Args) > 1 && os.Args[1] == ChildArg {
 		os.Exit(child.Main(os.Args[2:]))
 	}
 	if len(os.Args) > 2 && os.Args[1] == programArg {
@@ -29,7 +29,8 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const childArg = "usertcp-test-child"
+// ChildArg is the argument with which a test binary is a child.
+const ChildArg = "usertcp-test-child"
 
 // Host is a connection server of a test's.
 type Host struct {
@@ -100,7 +101,7 @@ func config(dir, socket string, addrs []netip.Addr) (server.Config, error) {
 	exe, err := os.Executable()
 	return server.Config{
 		Ring: filepath.Join(dir, "ring"), Socket: socket, Addrs: addrs,
-		ChildCommand: []string{exe, childArg},
+		ChildCommand: []string{exe, ChildArg},
 	}, err
 }
 

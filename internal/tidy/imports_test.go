@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 	"examples/sendfile":  {"."},
 
 	// For tests only: no program may import them.
+	"tests/nic":               {},
 	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
 	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
 	"tests/kill":              {},

@@ -143,6 +143,17 @@ func show(all []*row) string {
 	var w strings.Builder
 	fmt.Fprintf(&w, "# The kernel's TCP over the paths of goodput.golden, in real time: Linux %s, %s.\n",
 		unix.ByteSliceToString(u.Release[:]), time.Now().Format(time.DateOnly))
+	again, flows := 0, 0
+	for _, x := range all {
+		for _, note := range x.note {
+			flows++
+			if note != "" {
+				again++
+			}
+		}
+	}
+	fmt.Fprintf(&w, "# For %d of %d figures a run was taken again, up to four times, since the shaper was more than %v late with more than\n"+
+		"# %v %% of the packets.\n", again, flows, mostSlack, 100*mostBehind)
 	w.WriteString("# Goodput in Mbit/s, segments sent again in percent, and mean queueing delay in ms. 15 s, one run; at 100 Mbit/s\n" +
 		"# 20 s, the mean of five seeds. Written by: go test -exec \"chrt -f 10\" ./tests/goodput -run Table -update -timeout 60m\n#\n")
 	fmt.Fprintf(&w, "%-6s %-6s %-7s %-6s", "Mbit/s", "delay", "buffer", "loss")

@@ -193,20 +193,17 @@ static __always_inline _Bool written(struct __sk_buff *skb, struct packet *p, __
 	return tcp_length(&tcp) >= sizeof(tcp) && p->total == skb->len - ETHERNET && *header <= p->total && offloads_honest(skb, p);
 }
 
-// owned says that the segment's source, and its peer, belong to the TAP. fresh is set
-// if only a listener says so.
-static __always_inline _Bool owned(struct __sk_buff *skb, const struct packet *p, _Bool *fresh)
+// owned returns what says that the segment's source, and its peer, belong to the TAP: a
+// flow, or failing that a listener, which sets fresh.
+static __always_inline struct owner *owned(struct __sk_buff *skb, const struct packet *p, _Bool *fresh)
 {
-	struct owner *owner;
+	struct owner *owner = flow_owner(&p->src, p->sport, &p->dst, p->dport);
 
-	if (!is_local(&p->src, p->v6))
-		return 0;
-	owner = flow_owner(&p->src, p->sport, &p->dst, p->dport);
 	if (!owner) {
 		*fresh = 1;
 		owner = listener_owner(&p->src, p->sport, p->v6);
 	}
-	return owner && owner->tap == skb->ifindex;
+	return owner && owner->tap == skb->ifindex ? owner : 0;
 }
 
 // The destination is this host: another pool, or the kernel. The kernel takes IPv4 as
@@ -242,14 +239,17 @@ static __always_inline int send_inside(struct __sk_buff *skb, const struct packe
 	return bpf_redirect(LOOPBACK, BPF_F_INGRESS);
 }
 
-// The kernel's routes and neighbours say how it leaves.
-static __always_inline int send_outside(struct __sk_buff *skb, const struct packet *p, __u32 header, struct pool_counters *pool)
+// The time for which the way of a flow is not asked for again. Nothing but this has to
+// know when a route or an address has changed.
+enum { KNOWN_NS = 10 * 1000 * 1000 };
+
+// find_way asks the kernel's routes. It returns 0, or the counter of what is wrong.
+static __always_inline __u64 *find_way(struct __sk_buff *skb, const struct packet *p, struct pool_counters *pool, struct owner *way)
 {
 	struct bpf_fib_lookup fib = {.ifindex = skb->ifindex, .l4_protocol = PROTO_TCP, .sport = p->sport, .dport = p->dport};
 	__u32 device;
-	long err;
 
-	fib.tot_len = skb->gso_size ? header + skb->gso_size : p->total;
+	fib.tot_len = 1; // any: so that we are told the MTU
 	if (p->v6) {
 		fib.family = 10; // AF_INET6
 		fib.flowinfo = bpf_htonl((__u32)p->tos << 20);
@@ -261,18 +261,22 @@ static __always_inline int send_outside(struct __sk_buff *skb, const struct pack
 		fib.ipv4_src = p->src.word[3];
 		fib.ipv4_dst = p->dst.word[3];
 	}
-	err = bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH);
-	if (err == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-		pool->too_big++;
-		return DROP;
-	}
-	if (err != BPF_FIB_LKUP_RET_SUCCESS) {
-		pool->no_route++;
-		return DROP;
-	}
+	if (bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH) != BPF_FIB_LKUP_RET_SUCCESS)
+		return &pool->no_route;
 	device = fib.ifindex;
-	if (!bpf_map_lookup_elem(&devices, &device)) {
-		pool->unserved++;
+	if (!bpf_map_lookup_elem(&devices, &device))
+		return &pool->unserved;
+	way->device = device;
+	way->mtu = fib.mtu_result;
+	return 0;
+}
+
+// send_by sends a segment on its way; the neighbours are the kernel's. header is the
+// length of the segment's headers.
+static __always_inline int send_by(struct __sk_buff *skb, const struct packet *p, __u32 header, __u32 device, __u32 mtu, struct pool_counters *pool)
+{
+	if ((skb->gso_size ? header + skb->gso_size : p->total) > mtu) {
+		pool->too_big++;
 		return DROP;
 	}
 	// The kernel reports a neighbour that is not there to the source of packets
@@ -281,35 +285,69 @@ static __always_inline int send_outside(struct __sk_buff *skb, const struct pack
 	return bpf_redirect_neigh(device, 0, 0, 0);
 }
 
+// send_owned sends what belongs to the pool, by a way that is yet to be found.
+static __always_inline int send_owned(struct __sk_buff *skb, const struct packet *p, __u32 header, struct owner *owner, _Bool fresh, struct pool_counters *pool)
+{
+	struct owner way = {};
+	struct device_counters *c;
+	struct settings *s;
+	__u64 *wrong;
+	__u32 zero = 0;
+	_Bool inside;
+
+	c = bpf_map_lookup_elem(&counters, &zero);
+	s = bpf_map_lookup_elem(&setting, &zero);
+	if (!c || !s)
+		return DROP;
+	inside = is_local(&p->dst, p->v6);
+	if (!is_local(&p->src, p->v6) || (!inside && is_loopback(&p->src, p->v6))) {
+		pool->foreign++;
+		return DROP;
+	}
+	if (fresh && !permitted(s, &p->dst, p->sport)) {
+		pool->denied++;
+		return DROP;
+	}
+	if (inside)
+		return send_inside(skb, p, s, pool, c);
+	wrong = find_way(skb, p, pool, &way);
+	if (wrong) {
+		++*wrong;
+		return DROP;
+	}
+	if (!fresh) {
+		owner->device = way.device;
+		owner->mtu = way.mtu;
+		owner->until = bpf_ktime_get_coarse_ns() + KNOWN_NS;
+	}
+	return send_by(skb, p, header, way.device, way.mtu, pool);
+}
+
 SEC("tcx/ingress") int usertcp_template(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	struct pool_counters *pool;
-	__u32 tap = skb->ifindex, zero = 0, header = 0, len = skb->len;
-	struct device_counters *c;
-	struct settings *s;
-	_Bool fresh = 0, inside;
+	__u32 tap = skb->ifindex, header = 0, len = skb->len;
+	struct owner *owner;
+	_Bool fresh = 0;
 	int verdict;
 
 	pool = bpf_map_lookup_elem(&pools, &tap);
-	c = bpf_map_lookup_elem(&counters, &zero);
-	s = bpf_map_lookup_elem(&setting, &zero);
-	if (!pool || !c || !s)
+	if (!pool)
 		return DROP;
 	if (!written(skb, &p, &header)) {
 		pool->malformed++;
 		return DROP;
 	}
-	inside = is_local(&p.dst, p.v6);
-	if (!owned(skb, &p, &fresh) || (!inside && is_loopback(&p.src, p.v6))) {
+	owner = owned(skb, &p, &fresh);
+	if (!owner) {
 		pool->foreign++;
 		return DROP;
 	}
-	if (fresh && !permitted(s, &p.dst, p.sport)) {
-		pool->denied++;
-		return DROP;
-	}
-	verdict = inside ? send_inside(skb, &p, s, pool, c) : send_outside(skb, &p, header, pool);
+	if (!fresh && bpf_ktime_get_coarse_ns() < owner->until)
+		verdict = send_by(skb, &p, header, owner->device, owner->mtu, pool);
+	else
+		verdict = send_owned(skb, &p, header, owner, fresh, pool);
 	if (verdict != DROP) {
 		pool->out++;
 		pool->out_octets += len;

@@ -25,10 +25,13 @@ struct listener {
 	__u16 unused;
 };
 
-// What a flow or a listener belongs to.
+// What a flow or a listener belongs to. Of a flow the template notes what it has
+// found out about the way out, so that it need not ask for each frame.
 struct owner {
-	__u32 tap;   // the pool's device
+	__u32 tap;    // the pool's device
 	__u32 inside; // of a flow: the peer is this host, so that it comes by lo
+	__u32 device, mtu;
+	__u64 until; // when that is too old, ns of the coarse monotonic clock
 };
 
 // A rule of the allow or the deny list; see Rule in Go.

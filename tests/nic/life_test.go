@@ -1,0 +1,153 @@
+package nic_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"usertcp/internal/testnet"
+	"usertcp/internal/wire"
+)
+
+func TestWhatConnectReturns(t *testing.T) {
+	na, nb := testnet.New(t), testnet.New(t)
+	testnet.Pair(na, nb, 1500)
+	a := newHost(t, na, "va", "10.9.0.2:25")
+	b := newHost(t, nb, "vb")
+	ua, ub := a.attach(), b.attach()
+	listen(t, ub, end(testnet.PairB4, 80))
+	a.SetRoute(testnet.Route{To: "10.77.0.0/16", Type: syscall.RTN_UNREACHABLE})
+	a.SetRoute(testnet.Route{To: "10.78.0.0/16", Type: syscall.RTN_PROHIBIT})
+	for _, row := range []struct {
+		name string
+		to   wire.Endpoint
+		want error
+	}{
+		{"a port of the kernel's that nobody has", end(testnet.PairB4, 9), syscall.ECONNREFUSED},
+		{"the same, IPv6", end(testnet.PairB6, 9), syscall.ECONNREFUSED},
+		{"an address without a route", end("192.0.2.1", 80), syscall.ENETUNREACH},
+		{"an unreachable route", end("10.77.1.1", 80), syscall.EHOSTUNREACH},
+		{"a prohibited route", end("10.78.1.1", 80), syscall.EACCES},
+		{"what the server denies", end(testnet.PairB4, 25), syscall.EACCES},
+		{"the host itself without lo", end(testnet.PairA4, 80), syscall.EHOSTUNREACH},
+	} {
+		if c, err := dial(ua, row.to); !errors.Is(err, row.want) {
+			t.Errorf("%s: %v, want %v", row.name, err, row.want)
+			if err == nil {
+				c.Close()
+			}
+		}
+	}
+	// A port of ours from which the listener has gone is the kernel's again.
+	if _, err := kernelDial(a.Namespace, end(testnet.PairB4, 81)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("the kernel connects to nobody: %v", err)
+	}
+}
+
+// One port space: what one stack has the other can't have.
+func TestPortsAreInUseForBoth(t *testing.T) {
+	a, _ := pair(t, 1500)
+	ua := a.attach()
+	_, local := listen(t, ua, wire.Endpoint{})
+	a.Do(func() {
+		for _, addr := range []string{testnet.PairA4, "127.0.0.1", testnet.PairA6} {
+			l, err := net.Listen("tcp", net.JoinHostPort(addr, portText(local)))
+			if !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("the kernel listens at %s port %d, which is ours: %v", addr, local.Port, err)
+			}
+			if err == nil {
+				l.Close()
+			}
+		}
+	})
+	kernel := a.Listen("tcp", testnet.PairA4+":0").Addr().(*net.TCPAddr).AddrPort()
+	ctx := context.Background()
+	for _, at := range []wire.Endpoint{wire.EndpointFrom(kernel), {Port: kernel.Port()}} {
+		if _, _, err := ua.Listen(ctx, at, 1, true); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("we listen at %v, which is the kernel's: %v", at, err)
+		}
+	}
+	// The same port on different addresses is fine.
+	if l, _, err := ua.Listen(ctx, end(testnet.PairA6, int(kernel.Port())), 1, true); err != nil {
+		t.Errorf("another address: %v", err)
+	} else {
+		l.Close()
+	}
+	if _, _, err := ua.Listen(ctx, end("10.1.2.3", 80), 1, true); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		t.Errorf("an address that nobody has: %v", err)
+	}
+}
+
+func portText(e wire.Endpoint) string {
+	_, port, _ := net.SplitHostPort(e.String())
+	return port
+}
+
+// within waits until ok holds.
+func within(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
+	}
+}
+
+// A connection that came in by a listener outlives it, and its end is the end of
+// what the pool has.
+func TestAConnectionOutlivesItsListener(t *testing.T) {
+	a, b := pair(t, 1500)
+	ub := b.attach()
+	l, _ := listen(t, ub, end(testnet.PairB4, 80))
+	k, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
+	check(t, err)
+	s, err := l.Accept()
+	check(t, err)
+	check(t, l.Close())
+	within(t, "the listener is still there", func() bool {
+		_, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	within(t, "the port can't be had again", func() bool {
+		again, _, err := ub.Listen(context.Background(), end(testnet.PairB4, 80), 1, true)
+		if err == nil {
+			again.Close()
+		}
+		return err == nil
+	})
+	exchange(t, k, s, 1<<20)
+}
+
+// A server that is killed takes nothing with it; the next one goes on where it was.
+func TestAServerIsKilledAndStartedAgain(t *testing.T) {
+	a, b := pair(t, 1500)
+	ub := b.attach()
+	l, _ := listen(t, ub, end(testnet.PairB4, 80))
+	k, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
+	check(t, err)
+	s, err := l.Accept()
+	check(t, err)
+	b.server.Kill(syscall.SIGKILL)
+	b.server.Wait()
+	echo := func() {
+		t.Helper()
+		_, err := k.Write([]byte("hello"))
+		check(t, err)
+		buf := make([]byte, 5)
+		_, err = io.ReadFull(s, buf)
+		check(t, err)
+	}
+	echo()
+	b.start()
+	echo()
+	k2, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
+	check(t, err)
+	s2, err := l.Accept()
+	check(t, err)
+	exchange(t, k2, s2, 1<<20)
+	exchange(t, k, s, 1<<20)
+}
