@@ -20,6 +20,7 @@ type compareFlags struct {
 	link, spin string
 	cpus       string
 	json       bool
+	tuning     perf.Tuning
 }
 
 func newCompare() *cobra.Command {
@@ -44,6 +45,7 @@ own, free leaves it to the scheduler; it is the same for both stacks.`,
 	flags.IntVar(&f.repeat, "repeat", 5, "measurements of each stack")
 	flags.StringVar(&f.link, "link", "ring", "link between the hosts: ring")
 	addSpin(flags, &f.spin)
+	addTuning(flags, &f.tuning)
 	flags.StringVar(&f.cpus, "cpus", "free", "`placement`: same, split or free")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object")
 	return cmd
@@ -87,7 +89,7 @@ func (f *compareFlags) compare(ctx context.Context, c perf.Comparison, progress 
 	if err != nil {
 		return nil, err
 	}
-	runner, err := perf.NewRunner(command, perf.Placement(f.cpus), f.spin)
+	runner, err := perf.NewRunner(command, perf.Options{Placement: perf.Placement(f.cpus), Spin: f.spin, Tuning: f.tuning})
 	if err != nil {
 		return nil, err
 	}
@@ -120,13 +122,23 @@ func printOutcome(w io.Writer, o *perf.Outcome) {
 	fmt.Fprintln(w)
 	if l := o.Latency; l != nil {
 		fmt.Fprintf(w, "%-22s %12s %12s %12s %12s\n", "latency, µs", "p50", "p99", "p99.9", "max")
-		fmt.Fprintf(w, "%-22s %12.1f %12.1f %12.1f %12.1f\n", "user", l.User.P50, l.User.P99, l.User.P999, l.User.Max)
-		fmt.Fprintf(w, "%-22s %12.1f %12.1f %12.1f %12.1f\n\n", "kernel", l.Kernel.P50, l.Kernel.P99, l.Kernel.P999, l.Kernel.Max)
-		fmt.Fprintf(w, "CPU seconds for 10^6 transactions: user %.2f, kernel %.2f\n", o.CPUPerOps.User, o.CPUPerOps.Kernel)
+		printLatency(w, "user", l.User)
+		printLatency(w, "kernel", l.Kernel)
+		fmt.Fprintf(w, "\nCPU seconds for 10^6 transactions: user %.2f, kernel %.2f\n", o.CPUPerOps.User, o.CPUPerOps.Kernel)
 	} else {
 		fmt.Fprintf(w, "CPU seconds for each GB: user %.3f, kernel %.3f\n", o.CPUPerGB.User, o.CPUPerGB.Kernel)
 	}
 	fmt.Fprint(w, o.How())
+}
+
+// printLatency prints one stack's. A machine that is busy with other things may not
+// have got through a single transaction in some measurement.
+func printLatency(w io.Writer, stack string, l *perf.Latency) {
+	if l == nil {
+		fmt.Fprintf(w, "%-22s a measurement without a transaction\n", stack)
+		return
+	}
+	fmt.Fprintf(w, "%-22s %12.1f %12.1f %12.1f %12.1f\n", stack, l.P50, l.P99, l.P999, l.Max)
 }
 
 // thisStderr is the standard error when it is what cmd writes errors to.

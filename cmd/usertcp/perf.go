@@ -23,12 +23,17 @@ const defaultPerfAddr = ":12865"
 // stackFlags are those of every command that uses a stack.
 type stackFlags struct {
 	stack, spin, cpus string
+	tuning            perf.Tuning
 }
 
 func (f *stackFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.stack, "stack", "user", "`TCP`: user or kernel")
 	addSpin(flags, &f.spin)
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
+}
+
+func addTuning(flags *pflag.FlagSet, t *perf.Tuning) {
+	flags.IntVar(&t.Buffers, "buffers", 0, "`octets` of SO_SNDBUF and SO_RCVBUF")
 }
 
 func addSpin(flags *pflag.FlagSet, spin *string) {
@@ -50,7 +55,7 @@ func (f *stackFlags) open() (perf.Stack, error) {
 	if err := checkSpin(f.spin); err != nil {
 		return nil, err
 	}
-	st, err := perf.NewStack(f.stack)
+	st, err := perf.NewStack(f.stack, f.tuning)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +135,7 @@ usertcp server.`,
 	}
 	flags := cmd.Flags()
 	f.stackFlags.add(flags)
+	addTuning(flags, &f.tuning)
 	f.setup.add(flags, 5*time.Second)
 	flags.BoolVar(&f.listen, "listen", false, "listen for programs that measure")
 	flags.BoolVar(&f.once, "once", false, "with -listen: end after one test")

@@ -24,6 +24,8 @@ type serverFlags struct {
 	allow, deny        []string
 	quiet              bool
 	crc                bool
+	receive            string
+	pools              server.PoolOptions
 }
 
 func newServer() *cobra.Command {
@@ -53,6 +55,11 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.StringVar(&f.socket, "socket", "", "`path` of the socket (default: $USERTCP_SERVER,\nelse the user's, else the system's)")
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
 	flags.BoolVar(&f.crc, "crc", false, "AAL-5's CRC-32 on every PDU (on all hosts of the ring)")
+	flags.StringVar(&f.pools.Lock, "lock", "adaptive", "`lock` between the halves: adaptive, semaphore,\npeterson or edwards")
+	flags.IntVar(&f.pools.PDU, "pdu", 65535, "`octets` of a packet on the ring")
+	flags.StringVar(&f.receive, "receive", "caller", "`who` takes packets, caller or child")
+	flags.IntVar(&f.pools.Realtime, "realtime", 0, "children run under SCHED_FIFO with this `prio`")
+	flags.IntVar(&f.pools.CPU, "child-cpu", -1, "and on this `CPU`")
 	flags.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
 	return cmd
 }
@@ -80,6 +87,11 @@ func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
 	if err := f.devices(&cfg); err != nil {
 		return cfg, err
 	}
+	if f.receive != "caller" && f.receive != "child" {
+		return cfg, fmt.Errorf("unknown value %q of -receive (there are: caller, child)", f.receive)
+	}
+	cfg.Pools = f.pools
+	cfg.Pools.ChildTakes = f.receive == "child"
 	for _, s := range f.addrs {
 		addr, err := netip.ParseAddr(s)
 		if err != nil {

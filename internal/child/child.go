@@ -14,15 +14,11 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/message"
-	"usertcp/internal/pool"
 	"usertcp/internal/pool/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/shm"
 	"usertcp/internal/wire"
 )
-
-// mtu is the longest packet that the ring takes: a PDU.
-const mtu = pool.MaxPDU
 
 // child is the state of the process.
 type child struct {
@@ -41,6 +37,7 @@ type child struct {
 	seg    *shm.Segment
 	bell   *shm.Segment
 	doors  [2]shm.Doorbell
+	sem    shm.Semaphore // of a lock that is one
 	driver *ring.Driver
 	nic    *nic.Driver // nil if the pool has no device
 	poll   int         // what the bottom half sleeps on; 0: its doorbell
@@ -99,7 +96,7 @@ func (c *child) makeSegment() error {
 	if c.seg, err = shm.Create("usertcp-segment", half.Version, half.Specs(append(ring.Specs(), nic.Specs()...))...); err != nil {
 		return err
 	}
-	if err := errors.Join(half.Initialise(c.seg, mtu), half.CheckPorts(c.seg), ring.Initialise(c.seg, c.cfg.crc), nic.Initialise(c.seg)); err != nil {
+	if err := errors.Join(half.Initialise(c.seg, c.cfg.mtu), half.CheckPorts(c.seg), ring.Initialise(c.seg, c.cfg.crc), nic.Initialise(c.seg), c.arrange()); err != nil {
 		return err
 	}
 	if c.bell, err = ring.NewBellPage(); err != nil {
@@ -111,6 +108,19 @@ func (c *child) makeSegment() error {
 		}
 	}
 	return nil
+}
+
+// arrange sets up who takes packets, and which lock there is.
+func (c *child) arrange() (err error) {
+	if c.cfg.takes {
+		err = half.SetChildTakes(c.seg)
+	}
+	if c.cfg.lock == shm.LockSemaphore {
+		var e error
+		c.sem, e = shm.NewSemaphore()
+		err = errors.Join(err, e)
+	}
+	return errors.Join(err, half.SetLock(c.seg, c.cfg.lock, c.cfg.cpu))
 }
 
 // useSegment makes the bottom half on the segment.
@@ -127,7 +137,7 @@ func (c *child) useSegment() error {
 		return err
 	}
 	c.bottom, err = half.NewBottom(half.Config{
-		Segment: c.seg, Driver: driver, Bell: bell, Doorbells: c.doors,
+		Segment: c.seg, Driver: driver, Bell: bell, Doorbells: c.doors, Semaphore: c.sem,
 	}, outside{c})
 	return err
 }
@@ -208,6 +218,9 @@ func (c *child) tick() error {
 // memoryFiles are the descriptors of all that the application shares with its child.
 func (c *child) memoryFiles() []int {
 	files := []int{c.seg.Fd(), c.bell.Fd(), c.doors[0].Fd(), c.doors[1].Fd()}
+	if fd := c.sem.Fd(); fd >= 0 {
+		files = append(files, fd)
+	}
 	if c.cfg.tap != 0 {
 		files = append(files, c.cfg.tap)
 	}

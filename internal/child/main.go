@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/message"
+	"usertcp/internal/pool"
+	"usertcp/internal/shm"
 	"usertcp/internal/wire"
 )
 
@@ -41,12 +43,19 @@ func Main(args []string) int {
 	return 0
 }
 
+// leastMTU is what every host takes (RFC 8200 section 5), octets.
+const leastMTU = 1280
+
 type config struct {
 	vci       wire.VCI
 	addrs     []netip.Addr
 	crc       bool
 	successor bool
-	tap       int // descriptor of the pool's device, 0 if it has none
+	lock      shm.LockKind
+	cpu       int  // where both halves run, for the lock that needs it
+	mtu       int  // longest packet on the ring, octets
+	takes     bool // this child takes all packets
+	tap       int  // descriptor of the pool's device, 0 if it has none
 }
 
 func parse(args []string) (config, error) {
@@ -57,6 +66,13 @@ func parse(args []string) (config, error) {
 	f.BoolVar(&cfg.crc, "crc", false, "AAL-5 CRC-32 on every PDU")
 	f.IntVar(&cfg.tap, "tap", 0, "descriptor of the pool's device")
 	f.BoolVar(&cfg.successor, "successor", false, "take over what a child that has ended has left")
+	f.BoolVar(&cfg.takes, "takes", false, "take all packets, instead of the application")
+	f.IntVar(&cfg.mtu, "pdu", pool.MaxPDU, "longest packet on the ring")
+	f.IntVar(&cfg.cpu, "cpu", 0, "where both halves run")
+	f.Func("lock", "the segment's lock", func(s string) (err error) {
+		cfg.lock, err = shm.ParseLockKind(s)
+		return err
+	})
 	f.Func("addr", "an address of the host", func(s string) error {
 		a, err := netip.ParseAddr(s)
 		cfg.addrs = append(cfg.addrs, a)
@@ -64,6 +80,9 @@ func parse(args []string) (config, error) {
 	})
 	if err := f.Parse(args); err != nil {
 		return cfg, err
+	}
+	if cfg.mtu < leastMTU || cfg.mtu > pool.MaxPDU {
+		return cfg, fmt.Errorf("PDUs of %d octets", cfg.mtu)
 	}
 	cfg.vci = wire.VCI(*vci)
 	if *vci >= 1<<15 || cfg.vci.IsWellKnown() || cfg.vci.IsMulticast() || len(cfg.addrs) == 0 && cfg.tap == 0 && !cfg.successor {

@@ -69,14 +69,11 @@ func (c *child) succeed() error {
 
 // attachSegment maps what the predecessor had made.
 func (c *child) attachSegment(l *legacy) (err error) {
-	if len(l.memory) < 4 || len(l.memory) > 5 {
+	if len(l.memory) < 4 || len(l.memory) > 6 {
 		return fmt.Errorf("the child before has left %d descriptors", len(l.memory))
 	}
 	files := l.memory
 	l.memory = nil
-	if len(files) == 5 {
-		c.cfg.tap = files[4]
-	}
 	if c.seg, err = shm.Attach(files[0], half.Version, true); err != nil {
 		message.CloseFiles(files[1:])
 		return err
@@ -89,6 +86,15 @@ func (c *child) attachSegment(l *legacy) (err error) {
 		var e error
 		c.doors[i], e = shm.DoorbellFrom(files[2+i])
 		err = errors.Join(err, e)
+	}
+	rest := files[4:]
+	if c.cfg.lock == shm.LockSemaphore && len(rest) > 0 {
+		var e error
+		c.sem, e = shm.SemaphoreFrom(rest[0])
+		err, rest = errors.Join(err, e), rest[1:]
+	}
+	if len(rest) > 0 {
+		c.cfg.tap = rest[0]
 	}
 	return err
 }

@@ -160,7 +160,7 @@ func (b *Bottom) Look(tick bool) {
 		b.drives, b.pending = drives, pending
 		b.bury()
 	}
-	if b.ended || b.absent {
+	if b.ended || b.absent || b.ctl.childTakes != 0 {
 		b.stand()
 	}
 }

@@ -53,6 +53,8 @@ type Half struct {
 	// slow sends a packet to a peer to whom there is no circuit. Only the bottom
 	// half can: nil otherwise.
 	slow func(ip []byte)
+	// passive says that the other half alone takes packets, and looks after timers.
+	passive bool
 }
 
 // Initialise prepares a fresh segment.
@@ -75,12 +77,32 @@ func Initialise(s *shm.Segment, mtu int) error {
 	return nil
 }
 
+// LockOf returns which lock a segment has, and where both halves have to run if it is
+// shm.LockEdwards.
+func LockOf(s *shm.Segment) (shm.LockKind, int, error) {
+	w, err := shm.One[shm.LockWord](s, secLock)
+	if err != nil {
+		return 0, 0, err
+	}
+	return w.Kind(), w.CPU(), nil
+}
+
 // SetLock says which lock a fresh segment has, before anybody uses it. cpu is where
 // both halves have to run if it is shm.LockEdwards.
 func SetLock(s *shm.Segment, kind shm.LockKind, cpu int) error {
 	w, err := shm.One[shm.LockWord](s, secLock)
 	if err == nil {
 		shm.InitialiseLock(w, kind, cpu)
+	}
+	return err
+}
+
+// SetChildTakes makes the bottom half of a fresh segment take all packets, as it did in
+// the paper, whose authors would rather have had the application do it (section 7).
+func SetChildTakes(s *shm.Segment) error {
+	c, err := shm.One[control](s, secControl)
+	if err == nil {
+		c.childTakes = 1
 	}
 	return err
 }
@@ -161,18 +183,22 @@ func (h *Half) turn() bool {
 	h.now = h.clock()
 	h.mem.Tight = h.tight()
 	h.drv.Notice()
+	did := !h.passive && h.takeWhatComes()
+	h.unblock()
+	h.feed()
+	h.settle()
+	return did
+}
+
+// takeWhatComes takes packets, and handles timers that are due. It reports whether
+// there were any.
+func (h *Half) takeWhatComes() bool {
 	did := false
 	for n := 0; n < turnPackets && h.drv.Receive(&h.pkt); n++ {
 		h.arrive(&h.pkt)
 		did = true
 	}
-	if h.runTimers() {
-		did = true
-	}
-	h.unblock()
-	h.feed()
-	h.settle()
-	return did
+	return h.runTimers() || did
 }
 
 // feed tells writers that found no buffer when there are some again. Who is told

@@ -18,6 +18,9 @@ import (
 	"usertcp/internal/wire"
 )
 
+// childTakes makes the hosts of a test be such whose child takes all packets.
+var childTakes atomic.Bool
+
 // host is an application and its child in one process: two halves, each with its
 // own mapping of one segment and its own driver.
 type host struct {
@@ -67,6 +70,9 @@ func newHostWithLock(t testing.TB, n int, spin Spin, lock shm.LockKind) *host {
 	check(t, err)
 	check(t, Initialise(seg, 65535))
 	check(t, SetLock(seg, lock, 0))
+	if childTakes.Load() {
+		check(t, SetChildTakes(seg))
+	}
 	check(t, ring.Initialise(seg, false))
 	h.page, err = ring.NewBellPage()
 	check(t, err)

@@ -65,7 +65,8 @@ type control struct {
 	packed     uint32 // octets of it in use
 	programEnd uint32 // 1: the application has gone
 	annexes    shm.FreeList
-	_          [5]uint32
+	childTakes uint32 // 1: the bottom half alone takes packets, and looks after timers
+	_          [4]uint32
 	Counters   Counters
 }
 

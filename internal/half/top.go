@@ -81,6 +81,7 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 		return nil, err
 	}
 	t.deliver = t.deliverEvent
+	t.passive = t.ctl.childTakes != 0
 	t.awake = t.awaken
 	t.followers.init()
 	fd, err := cfg.Poll, error(nil)
@@ -228,7 +229,9 @@ func (t *Top) lead(w *waiter, done func() bool) {
 	t.ctl.leader.Store(1)
 	for {
 		t.poked.Store(false)
-		t.bell.Awake()
+		if !t.passive {
+			t.bell.Awake()
+		}
 		t.fetchCircuits()
 		for t.step() && !done() {
 		}
@@ -285,7 +288,7 @@ func (t *Top) adapt(waited time.Duration) {
 func (t *Top) look(limit time.Duration) bool {
 	var start time.Time
 	for n := 1; ; n++ {
-		if t.drv.Pending() || t.poked.Load() || t.left(listTop) {
+		if !t.passive && t.drv.Pending() || t.poked.Load() || t.left(listTop) {
 			return true
 		}
 		if n%64 != 0 {
@@ -311,11 +314,15 @@ func (t *Top) left(l int) bool { return atomic.LoadUint32(&t.ctl.lists[l].head) 
 // park sleeps on the doorbell until a peer, the other half, or somebody in this
 // process rings it. The bell says that we sleep before we look a last time.
 func (t *Top) park() {
-	t.bell.Sleep(shm.TopHalf)
+	if !t.passive {
+		t.bell.Sleep(shm.TopHalf)
+	}
 	t.leave()
 	t.parked = false
 	t.doorbell.Read(t.awake)
-	t.drv.Awake()
+	if !t.passive {
+		t.drv.Awake()
+	}
 	t.enter()
 }
 
@@ -328,11 +335,17 @@ func (t *Top) awaken(uintptr) bool {
 		return true
 	}
 	t.parked = true
+	if t.passive {
+		return t.poked.Load() || t.left(listTop)
+	}
 	return !t.bell.Renew(shm.TopHalf) || t.drv.Arm() || t.poked.Load() || t.left(listTop)
 }
 
 // unattended starts the watchdog: nobody waits, and nobody takes packets.
 func (t *Top) unattended() {
+	if t.passive {
+		return
+	}
 	t.bell.Awake()
 	if !t.watching && !t.closed && t.ctl.live > 0 {
 		t.watching = true
@@ -363,7 +376,7 @@ func (t *Top) watchdog() {
 // again only when it has to come sooner. When the program has closed the stack
 // timers are the bottom half's business.
 func (t *Top) setAlarm() {
-	if at := t.wheel.deadline(); at < t.alarmAt && !t.closed {
+	if at := t.wheel.deadline(); at < t.alarmAt && !t.closed && !t.passive {
 		t.alarmAt = at
 		t.alarm.Reset(time.Duration(at - t.clock()))
 	}

@@ -30,7 +30,7 @@ type Hosts struct {
 
 // startHosts starts the two connection servers as members of the group. What it
 // returns beside an error still has a directory to remove.
-func startHosts(ctx context.Context, g *proc.Group, command Commander, cpus sides) (*Hosts, error) {
+func startHosts(ctx context.Context, g *proc.Group, command Commander, cpus sides, flags []string) (*Hosts, error) {
 	dir, err := os.MkdirTemp("", "usertcp-")
 	if err != nil {
 		return nil, err
@@ -40,16 +40,16 @@ func startHosts(ctx context.Context, g *proc.Group, command Commander, cpus side
 		Server: Host{"10.1.0.2", filepath.Join(dir, "2.sock")},
 		dir:    dir,
 	}
-	err = h.Client.start(ctx, g, command, filepath.Join(dir, "ring"), cpus.client)
+	err = h.Client.start(ctx, g, command, append([]string{"-ring", filepath.Join(dir, "ring")}, flags...), cpus.client)
 	if err == nil {
-		err = h.Server.start(ctx, g, command, filepath.Join(dir, "ring"), cpus.server)
+		err = h.Server.start(ctx, g, command, append([]string{"-ring", filepath.Join(dir, "ring")}, flags...), cpus.server)
 	}
 	return h, err // with the directory, which the runner removes
 }
 
 // start starts one connection server and waits until it listens.
-func (h *Host) start(ctx context.Context, g *proc.Group, command Commander, ring, cpus string) error {
-	args := []string{"server", "-ring", ring, "-addr", h.Addr, "-socket", h.Socket}
+func (h *Host) start(ctx context.Context, g *proc.Group, command Commander, flags []string, cpus string) error {
+	args := append([]string{"server", "-addr", h.Addr, "-socket", h.Socket}, flags...)
 	if cpus != "" {
 		args = append(args, "-cpus", cpus)
 	}

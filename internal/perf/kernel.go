@@ -2,6 +2,7 @@ package perf
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -12,7 +13,7 @@ import (
 // kernelStack is the kernel's TCP at its best: buffers that it tunes itself, no
 // multipath, and CUBIC, since a system's default may be BBR, which paces and is
 // less than half as fast over loopback.
-type kernelStack struct{}
+type kernelStack struct{ tuning Tuning }
 
 func newKernelStack() kernelStack { return kernelStack{} }
 
@@ -20,15 +21,15 @@ func (kernelStack) Name() string { return "kernel" }
 
 func (kernelStack) Helpers() []Helper { return nil }
 
-func (kernelStack) Dial(ctx context.Context, addr string) (net.Conn, error) {
-	d := net.Dialer{Control: chooseCongestionControl}
+func (s kernelStack) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{Control: s.prepare}
 	d.SetMultipathTCP(false)
 	return d.DialContext(ctx, "tcp", addr)
 }
 
 // Listen: accepted connections inherit the listener's congestion control.
-func (kernelStack) Listen(ctx context.Context, addr string) (net.Listener, error) {
-	lc := net.ListenConfig{Control: chooseCongestionControl}
+func (s kernelStack) Listen(ctx context.Context, addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: s.prepare}
 	lc.SetMultipathTCP(false)
 	return lc.Listen(ctx, "tcp", addr)
 }
@@ -38,8 +39,19 @@ func (kernelStack) Listen(ctx context.Context, addr string) (net.Listener, error
 // on a path without loss it does the same.
 var kernelCongestionControls = []string{"cubic", "reno"}
 
-// chooseCongestionControl is the Control function of dialers and listeners.
-func chooseCongestionControl(_, _ string, raw syscall.RawConn) error {
+// prepare is the Control function of dialers and listeners.
+func (s kernelStack) prepare(_, _ string, raw syscall.RawConn) error {
+	var failure error
+	err := raw.Control(func(fd uintptr) {
+		for _, o := range s.tuning.options() {
+			if failure = unix.SetsockoptInt(int(fd), o[0], o[1], o[2]); failure != nil {
+				return
+			}
+		}
+	})
+	if err = errors.Join(err, failure); err != nil {
+		return err
+	}
 	return setCongestionControl(raw, kernelCongestionControls)
 }
 

@@ -38,11 +38,11 @@ func TestSetupCheck(t *testing.T) {
 
 func TestNewStack(t *testing.T) {
 	for _, name := range StackNames {
-		if st, err := NewStack(name); err != nil || st.Name() != name {
+		if st, err := NewStack(name, Tuning{}); err != nil || st.Name() != name {
 			t.Errorf("NewStack(%q) = %v, %v", name, st, err)
 		}
 	}
-	if _, err := NewStack("lwip"); err == nil || !strings.Contains(err.Error(), `unknown stack "lwip"`) {
+	if _, err := NewStack("lwip", Tuning{}); err == nil || !strings.Contains(err.Error(), `unknown stack "lwip"`) {
 		t.Errorf("error %v", err)
 	}
 }

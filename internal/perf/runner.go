@@ -38,25 +38,35 @@ func ListeningOn(addr string) string { return listeningOn + addr }
 // servers for all of them.
 type Runner struct {
 	command Commander
-	spin    string
+	opt     Options
 	cpus    sides
 	hosts   *Hosts
 	group   proc.Group
 }
 
-// NewRunner returns a runner whose Close must be called. spin is the value of
-// the programs' -spin flag; empty leaves it out.
-func NewRunner(command Commander, placement Placement, spin string) (*Runner, error) {
-	cpus, err := placement.resolve()
+// Options say how a Runner's processes run.
+type Options struct {
+	Placement Placement
+	Spin      string   // value of the programs' -spin flag; empty leaves it out
+	Tuning    Tuning   // of both stacks' connections
+	Server    []string // further flags of the connection servers
+}
+
+// NewRunner returns a runner whose Close must be called.
+func NewRunner(command Commander, o Options) (*Runner, error) {
+	cpus, err := o.Placement.resolve()
+	if err == nil {
+		err = o.Tuning.Check()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{command: command, spin: spin, cpus: cpus}, nil
+	return &Runner{command: command, opt: o, cpus: cpus}, nil
 }
 
 // StartHosts starts the two connection servers that user-space TCP needs.
 func (r *Runner) StartHosts(ctx context.Context) error {
-	hosts, err := startHosts(ctx, &r.group, r.command, r.cpus)
+	hosts, err := startHosts(ctx, &r.group, r.command, r.cpus, r.opt.Server)
 	r.hosts = hosts
 	return err
 }
@@ -84,8 +94,11 @@ func (r *Runner) Measure(ctx context.Context, stack string, setup Setup) (*Repor
 
 func (r *Runner) measure(ctx context.Context, stack string, setup Setup) (*Report, error) {
 	flags := []string{"-stack", stack}
-	if r.spin != "" && stack == "user" {
-		flags = append(flags, "-spin", r.spin)
+	if r.opt.Spin != "" && stack == "user" {
+		flags = append(flags, "-spin", r.opt.Spin)
+	}
+	if n := r.opt.Tuning.Buffers; n > 0 {
+		flags = append(flags, "-buffers", strconv.Itoa(n))
 	}
 	listener := append([]string{"perf", "-listen", "-once"}, flags...)
 	client := append([]string{"perf", "-json",

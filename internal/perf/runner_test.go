@@ -15,7 +15,7 @@ import (
 // newTestRunner returns a runner of the test binary.
 func newTestRunner(t *testing.T, behaviour string, p Placement) *Runner {
 	t.Helper()
-	r, err := NewRunner(testCommand(behaviour), p, "off")
+	r, err := NewRunner(testCommand(behaviour), Options{Placement: p, Spin: "off"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestRunnerSaysWhichProcessFailedAndWhy(t *testing.T) {
 }
 
 func TestRunnerCloseLeavesNothingBehind(t *testing.T) {
-	r, err := NewRunner(testCommand("good"), Free, "")
+	r, err := NewRunner(testCommand("good"), Options{Placement: Free})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestPlacement(t *testing.T) {
 			t.Errorf("%s of %v = %+v, %v; want %+v", c.p, c.allowed, got, err, c.want)
 		}
 	}
-	if _, err := NewRunner(testCommand("good"), "near", ""); err == nil {
+	if _, err := NewRunner(testCommand("good"), Options{Placement: "near"}); err == nil {
 		t.Error("a runner took an unknown placement")
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+
+	"golang.org/x/sys/unix"
 )
 
 // Stack is a TCP implementation under test.
@@ -27,13 +29,41 @@ type Helper struct {
 // StackNames lists what NewStack knows.
 var StackNames = []string{"user", "kernel"}
 
+// Tuning is what every connection of a stack gets. The zero value leaves it to the
+// stack.
+type Tuning struct {
+	Buffers int // SO_SNDBUF and SO_RCVBUF, octets
+}
+
+// Check reports the first thing that is wrong.
+func (t *Tuning) Check() error {
+	if t.Buffers < 0 || t.Buffers > maxBuffers {
+		return fmt.Errorf("buffers of %d are not between 0 and %d octets", t.Buffers, maxBuffers)
+	}
+	return nil
+}
+
+// maxBuffers limits a Tuning, octets.
+const maxBuffers = 1 << 30
+
+// options are the socket options of a Tuning: level, name, value.
+func (t *Tuning) options() (list [][3]int) {
+	if t.Buffers > 0 {
+		list = append(list, [3]int{unix.SOL_SOCKET, unix.SO_SNDBUF, t.Buffers}, [3]int{unix.SOL_SOCKET, unix.SO_RCVBUF, t.Buffers})
+	}
+	return list
+}
+
 // NewStack returns the stack of that name.
-func NewStack(name string) (Stack, error) {
+func NewStack(name string, t Tuning) (Stack, error) {
+	if err := t.Check(); err != nil {
+		return nil, err
+	}
 	switch name {
 	case "user":
-		return newUserStack(), nil
+		return userStack{t}, nil
 	case "kernel":
-		return newKernelStack(), nil
+		return kernelStack{t}, nil
 	}
 	return nil, fmt.Errorf("unknown stack %q (there are: user, kernel)", name)
 }

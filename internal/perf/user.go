@@ -12,19 +12,25 @@ import (
 )
 
 // userStack is this module's TCP.
-type userStack struct{}
-
-func newUserStack() userStack { return userStack{} }
+type userStack struct{ tuning Tuning }
 
 func (userStack) Name() string { return "user" }
 
-func (userStack) Dial(ctx context.Context, addr string) (net.Conn, error) {
-	var d usertcp.Dialer
+// options are those of all connections.
+func (s userStack) options() (list []usertcp.Option) {
+	for _, o := range s.tuning.options() {
+		list = append(list, usertcp.Option{Level: o[0], Name: o[1], Value: o[2]})
+	}
+	return list
+}
+
+func (s userStack) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	d := usertcp.Dialer{Options: s.options()}
 	return d.DialContext(ctx, "tcp", addr)
 }
 
-func (userStack) Listen(ctx context.Context, addr string) (net.Listener, error) {
-	var lc usertcp.ListenConfig
+func (s userStack) Listen(ctx context.Context, addr string) (net.Listener, error) {
+	lc := usertcp.ListenConfig{Options: s.options()}
 	return lc.Listen(ctx, "tcp", addr)
 }
 

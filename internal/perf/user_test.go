@@ -30,7 +30,7 @@ func TestRolesTellChildFromServer(t *testing.T) {
 
 func TestUserStackWithoutAServer(t *testing.T) {
 	t.Setenv("USERTCP_SERVER", t.TempDir()+"/nobody.sock")
-	st, err := NewStack("user")
+	st, err := NewStack("user", Tuning{})
 	if err != nil {
 		t.Fatal(err)
 	}

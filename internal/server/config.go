@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,6 +27,8 @@ type Config struct {
 	Socket string       // needed: path of the Unix socket for applications
 	CRC    bool         // every PDU carries AAL-5's CRC-32; hosts that differ exchange frames instead of circuits
 
+	Pools PoolOptions // how pools are used
+
 	Log    *slog.Logger  // default: nothing is logged
 	Stderr io.Writer     // of the children; default: the server's own
 	Ready  func(*Server) // called by Run when applications can connect
@@ -37,6 +41,60 @@ type Config struct {
 	Spawn func(SpawnArgs) (*exec.Cmd, error)
 }
 
+// PoolOptions are arrangements of the paper's that can be measured against each other.
+// The zero value is the default.
+type PoolOptions struct {
+	Lock       string // of a segment: adaptive (default), semaphore, peterson or edwards
+	ChildTakes bool   // the child takes all packets, as in 1995, instead of whoever is there
+	PDU        int    // longest packet on the ring, octets; 0: 65,535
+	Realtime   int    // priority of the children under SCHED_FIFO, 1 to 99; 0: ordinary
+	CPU        int    // of the children, if Realtime is set; -1: any. With edwards their programs must be there too
+}
+
+// check reports the first thing that is wrong.
+func (o *PoolOptions) check() error {
+	switch {
+	case o.Lock != "" && !slices.Contains(lockNames, o.Lock):
+		return fmt.Errorf("server: no lock %q (there are: %s)", o.Lock, strings.Join(lockNames, ", "))
+	case o.PDU != 0 && (o.PDU < minPDU || o.PDU > maxPDU):
+		return fmt.Errorf("server: PDUs of %d are not between %d and %d octets", o.PDU, minPDU, maxPDU)
+	case o.Realtime < 0 || o.Realtime > 99:
+		return fmt.Errorf("server: real-time priority %d is not between 1 and 99", o.Realtime)
+	case o.CPU >= runtime.NumCPU():
+		return fmt.Errorf("server: there is no CPU %d", o.CPU)
+	case o.Lock == "edwards" && (o.Realtime == 0 || o.CPU < 0):
+		return fmt.Errorf("server: Edwards' lock needs children at a real-time priority, and both halves on one CPU (paper, A.2)")
+	}
+	return nil
+}
+
+// Limits of a PDU: every host takes IPv6 packets of 1,280 octets (RFC 8200 section 5),
+// and AAL-5 has no longer ones.
+const (
+	minPDU = 1280
+	maxPDU = 65535
+)
+
+// lockNames are those of internal/shm, which a server does not import.
+var lockNames = []string{"adaptive", "semaphore", "peterson", "edwards"}
+
+// args are what of it the child has to know.
+func (o *PoolOptions) args() (args []string) {
+	if o.Lock != "" {
+		args = append(args, "-lock", o.Lock)
+	}
+	if o.Lock == "edwards" {
+		args = append(args, "-cpu", strconv.Itoa(o.CPU))
+	}
+	if o.PDU != 0 {
+		args = append(args, "-pdu", strconv.Itoa(o.PDU))
+	}
+	if o.ChildTakes {
+		args = append(args, "-takes")
+	}
+	return args
+}
+
 // SpawnArgs is what a child needs to know. It inherits four descriptors: 3 is
 // its control channel to the server, 4 the channel for its frames, 5 its channel
 // to the application, 6 a bound socket at which the next server will look for it.
@@ -44,6 +102,7 @@ type SpawnArgs struct {
 	VCI       wire.VCI
 	Addrs     []netip.Addr
 	CRC       bool
+	Pools     PoolOptions
 	Successor bool // of a process that has ended: what that had comes over the control channel
 	Files     [4]*os.File
 	TAP       *os.File // the pool's device; nil: it has none, or its predecessor's comes
@@ -51,7 +110,7 @@ type SpawnArgs struct {
 }
 
 // Args returns the arguments: -vci N -addr A [-addr A ...] [-crc] [-successor]
-// [-tap DESCRIPTOR].
+// [-tap DESCRIPTOR] [-lock NAME] [-cpu N] [-pdu N] [-takes].
 func (a *SpawnArgs) Args() []string {
 	args := []string{"-vci", strconv.Itoa(int(a.VCI))}
 	for _, addr := range a.Addrs {
@@ -66,7 +125,7 @@ func (a *SpawnArgs) Args() []string {
 	if a.TAP != nil {
 		args = append(args, "-tap", strconv.Itoa(3+len(a.Files)))
 	}
-	return args
+	return append(args, a.Pools.args()...)
 }
 
 // extraFiles are what the child inherits, from descriptor 3 on.
@@ -86,6 +145,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("server: no address given")
 	case c.Socket == "":
 		return fmt.Errorf("server: no socket path given")
+	}
+	if err := c.Pools.check(); err != nil {
+		return err
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -116,7 +178,7 @@ func startChild(command []string, a SpawnArgs) (*exec.Cmd, error) {
 	cmd.Stderr = a.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
+	if err := a.Pools.schedule(cmd.Start); err != nil {
 		return nil, err
 	}
 	return cmd, nil

@@ -46,7 +46,7 @@ func (c *child) restart() error {
 	files := [4]*os.File{controlEnd, c.kept.frames, c.kept.user, c.kept.meeting}
 	c.mu.Unlock()
 	cmd, err := c.s.cfg.Spawn(SpawnArgs{
-		VCI: c.vci, Addrs: c.s.cfg.Addrs, CRC: c.s.cfg.CRC, Stderr: c.s.cfg.Stderr, Files: files, Successor: true,
+		VCI: c.vci, Addrs: c.s.cfg.Addrs, CRC: c.s.cfg.CRC, Pools: c.s.cfg.Pools, Stderr: c.s.cfg.Stderr, Files: files, Successor: true,
 	})
 	if err != nil {
 		return errors.Join(err, control.Close())

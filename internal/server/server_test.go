@@ -252,6 +252,11 @@ func TestConfigurationIsChecked(t *testing.T) {
 		"no socket":         func(c *Config) { c.Socket = "" },
 		"cannot be the":     func(c *Config) { c.Addrs = []netip.Addr{{}} },
 		"not a directory":   func(c *Config) { c.Ring = os.Args[0] },
+		"no lock":           func(c *Config) { c.Pools.Lock = "mutex" },
+		"PDUs of 100":       func(c *Config) { c.Pools.PDU = 100 },
+		"priority 100":      func(c *Config) { c.Pools.Realtime = 100 },
+		"no CPU 9999":       func(c *Config) { c.Pools.CPU = 9999 },
+		"Edwards' lock":     func(c *Config) { c.Pools.Lock = "edwards" },
 		"name is too long:": func(c *Config) { c.Ring = filepath.Join(dir, strings.Repeat("x", 99)) },
 	} {
 		cfg := good

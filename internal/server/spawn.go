@@ -111,7 +111,7 @@ func (s *Server) startChild(c *child, user int) (err error) {
 		return err
 	}
 	cmd, err := s.cfg.Spawn(SpawnArgs{
-		VCI: c.vci, Addrs: s.cfg.Addrs, CRC: s.cfg.CRC, Stderr: s.cfg.Stderr, TAP: c.tap(),
+		VCI: c.vci, Addrs: s.cfg.Addrs, CRC: s.cfg.CRC, Pools: s.cfg.Pools, Stderr: s.cfg.Stderr, TAP: c.tap(),
 		Files: [4]*os.File{controlEnd, framesEnd, c.kept.user, c.kept.meeting},
 	})
 	if err != nil {

@@ -41,15 +41,16 @@ var arrows = map[string][]string{
 	"internal/sim": {"internal/half", "internal/pool", "internal/seq", "internal/shm", "internal/tcp", "internal/wire"},
 
 	// Tools over the library.
-	"internal/plot":      {},
-	"internal/perf/proc": {},
-	"internal/perf":      {".", "internal/perf/proc"},
-	"internal/perf/demo": {"internal/perf", "internal/perf/proc", "internal/plot"},
-	"cmd/usertcp":        {".", "internal/child", "internal/nic", "internal/perf", "internal/perf/demo", "internal/perf/proc", "internal/server", "internal/sim"},
-	"examples/echo":      {"."},
-	"examples/hello":     {"."},
-	"examples/http":      {"."},
-	"examples/sendfile":  {"."},
+	"internal/plot":         {},
+	"internal/perf/proc":    {},
+	"internal/perf":         {".", "internal/perf/proc"},
+	"internal/perf/demo":    {"internal/perf", "internal/perf/proc", "internal/plot"},
+	"internal/perf/figures": {"internal/perf", "internal/perf/demo", "internal/plot"},
+	"cmd/usertcp":           {".", "internal/child", "internal/nic", "internal/perf", "internal/perf/demo", "internal/perf/figures", "internal/perf/proc", "internal/server", "internal/sim"},
+	"examples/echo":         {"."},
+	"examples/hello":        {"."},
+	"examples/http":         {"."},
+	"examples/sendfile":     {"."},
 
 	// For tests only: no program may import them.
 	"tests/nic":               {},

@@ -143,7 +143,7 @@ func (s *Stack) attach(m *message.Message) error {
 		message.CloseFiles(m.Files)
 		return fmt.Errorf("the child could not make its segment: %w", unix.Errno(m.Errno))
 	}
-	if len(m.Files) < 4 || len(m.Files) > 5 || m.N != message.Version {
+	if len(m.Files) < 4 || len(m.Files) > 6 || m.N != message.Version {
 		message.CloseFiles(m.Files)
 		return fmt.Errorf("the child's Init_Reply has %d descriptors and version %d", len(m.Files), m.N)
 	}
@@ -169,12 +169,16 @@ func (s *Stack) attach(m *message.Message) error {
 	if s.driver, err = ring.NewDriver(s.seg, m.VCI); err != nil {
 		return err
 	}
-	driver, poll, err := s.joinNIC(m.Files[4:], doors[0])
+	sem, rest, err := s.lockOf(m.Files[4:])
+	if err != nil {
+		return err
+	}
+	driver, poll, err := s.joinNIC(rest, doors[0])
 	if err != nil {
 		return err
 	}
 	s.top, err = half.NewTop(half.Config{
-		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: doors, Poll: poll,
+		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: doors, Poll: poll, Semaphore: sem,
 	}, spinFromEnv(), s.fetch)
 	if err == nil {
 		go s.mind()

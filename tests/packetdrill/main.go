@@ -323,6 +323,9 @@ func pdSendfile(h C.uintptr_t, fd, file C.int, at unsafe.Pointer, n C.size_t) C.
 	return result(of(h).SendFile(int(fd), int(file), (*int64)(at), int(n)))
 }
 
+//export pdInq
+func pdInq(h C.uintptr_t, fd C.int) C.int { return C.int(of(h).Inq(int(fd))) }
+
 //export pdOwns
 func pdOwns(h C.uintptr_t, fd C.int) C.int {
 	if of(h).Owns(int(fd)) {

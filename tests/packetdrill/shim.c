@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -121,14 +122,31 @@ static ssize_t do_sendto(void *u, int fd, const void *b, size_t n, int f, const 
 	return do_send(u, fd, b, n, f);
 }
 
+/* Tells how much there is left to read, if TCP_INQ is on; less than 0 if not. */
+static void put_inq(struct msghdr *m, int inq)
+{
+	struct cmsghdr *c = m->msg_control;
+
+	if (inq < 0 || !c || m->msg_controllen < CMSG_LEN(sizeof(inq))) {
+		m->msg_flags |= inq < 0 ? 0 : MSG_CTRUNC;
+		m->msg_controllen = 0;
+		return;
+	}
+	m->msg_controllen = CMSG_LEN(sizeof(inq));
+	c->cmsg_len = CMSG_LEN(sizeof(inq));
+	c->cmsg_level = IPPROTO_TCP;
+	c->cmsg_type = 36; /* TCP_CM_INQ of <linux/tcp.h> */
+	memcpy(CMSG_DATA(c), &inq, sizeof(inq));
+}
+
 static ssize_t do_recvmsg(void *u, int fd, struct msghdr *m, int f)
 {
 	ssize_t n = finish(pdReadv(H, fd, m->msg_iov, (int)m->msg_iovlen, f));
 	if (n < 0)
 		return n;
 	m->msg_namelen = 0;
-	m->msg_controllen = 0;
 	m->msg_flags = f & MSG_OOB;
+	put_inq(m, pdInq(H, fd));
 	return n;
 }
 

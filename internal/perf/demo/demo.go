@@ -54,7 +54,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	runner, err := perf.NewRunner(command, c.CPUs, c.Spin)
+	runner, err := perf.NewRunner(command, perf.Options{Placement: c.CPUs, Spin: c.Spin})
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func run(ctx context.Context, c *Config, l lab) (err error) {
 	if err := l.StartHosts(ctx); err != nil {
 		return err
 	}
-	r := &Result{Date: time.Now().UTC().Truncate(time.Second), Machine: thisMachine()}
+	r := &Result{Date: time.Now().UTC().Truncate(time.Second), Machine: ThisMachine()}
 	if err := r.transfer(ctx, c, l); err != nil {
 		return err
 	}

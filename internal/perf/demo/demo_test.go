@@ -181,8 +181,8 @@ func TestProgressOnATerminalIsOneLine(t *testing.T) {
 
 func TestSizeName(t *testing.T) {
 	for octets, want := range map[int]string{64: "64 B", 1000: "1000 B", 1024: "1 KiB", 65536: "64 KiB", 1500: "1500 B"} {
-		if got := sizeName(octets); got != want {
-			t.Errorf("sizeName(%d) = %q, want %q", octets, got, want)
+		if got := SizeName(octets); got != want {
+			t.Errorf("SizeName(%d) = %q, want %q", octets, got, want)
 		}
 	}
 }

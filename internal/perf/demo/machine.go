@@ -16,7 +16,8 @@ type Machine struct {
 	Go        string `json:"go"`
 }
 
-func thisMachine() Machine {
+// ThisMachine says what the program runs on.
+func ThisMachine() Machine {
 	m := Machine{Processor: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version()}
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		if name := modelName(string(b)); name != "" {

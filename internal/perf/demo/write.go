@@ -43,7 +43,7 @@ func (r *Result) figure() *plot.Figure {
 		},
 	}
 	for _, o := range r.Sweep {
-		f.XTicks = append(f.XTicks, plot.Tick{Value: float64(o.Size), Label: sizeName(o.Size)})
+		f.XTicks = append(f.XTicks, plot.Tick{Value: float64(o.Size), Label: SizeName(o.Size)})
 	}
 	return f
 }
@@ -61,8 +61,8 @@ func (r *Result) series(name string, of func(*perf.Outcome) perf.Summary) plot.S
 	return s
 }
 
-// sizeName writes 64 as 64 B and 65536 as 64 KiB.
-func sizeName(octets int) string {
+// SizeName writes 64 as 64 B and 65536 as 64 KiB.
+func SizeName(octets int) string {
 	if octets >= 1024 && octets%1024 == 0 {
 		return fmt.Sprintf("%d KiB", octets/1024)
 	}

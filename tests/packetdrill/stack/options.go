@@ -49,6 +49,9 @@ func (s *Stack) Setsockopt(fd, level, name int, b []byte) unix.Errno {
 		k.inert[o] = v
 		return 0
 	}
+	if o == inqOption && v>>1 != 0 {
+		return unix.EINVAL
+	}
 	return errnoOf(k.setNumber(o, v))
 }
 
@@ -63,9 +66,30 @@ func value(level int, b []byte) (v int, ok bool) {
 	return 0, false
 }
 
+// inqOption makes recvmsg tell how much there is left to read.
+var inqOption = optionName{unix.IPPROTO_TCP, unix.TCP_INQ}
+
+// Inq returns how many octets are left to read, with one for the end of the stream
+// so that the program reads that too; less than 0 if TCP_INQ is off.
+func (s *Stack) Inq(fd int) int {
+	k := s.find(fd)
+	if k == nil || !k.inq {
+		return -1
+	}
+	c := k.sock.State()
+	n, fin := c.Readable()
+	if fin {
+		n++
+	}
+	return int(n)
+}
+
 // setNumber sets an option in Linux's units.
 func (k *socket) setNumber(o optionName, v int) error {
 	switch o {
+	case inqOption:
+		k.inq = v != 0
+		return nil
 	case optionName{unix.SOL_SOCKET, unix.SO_SNDBUF}, optionName{unix.SOL_SOCKET, unix.SO_RCVBUF}:
 		v *= 2
 	case optionName{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT}:
@@ -143,6 +167,11 @@ func (k *socket) number(o optionName) (int, error) {
 		return unix.IPPROTO_TCP, nil
 	case optionName{unix.SOL_SOCKET, unix.SO_ACCEPTCONN}:
 		if k.listens {
+			return 1, nil
+		}
+		return 0, nil
+	case inqOption:
+		if k.inq {
 			return 1, nil
 		}
 		return 0, nil

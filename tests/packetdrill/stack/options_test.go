@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"usertcp/internal/wire"
 )
 
 func (t *tester) set(fd, level, name, v int) {
@@ -91,5 +93,32 @@ func TestLingerIsAStruct(t *testing.T) {
 	}
 	if n, errno := x.s.Getsockopt(fd, unix.SOL_SOCKET, unix.SO_LINGER, b); n != 8 || errno != 0 || b[0] != 1 || b[4] != 5 {
 		t.Error(n, errno, b)
+	}
+}
+
+func TestWhatIsLeftToReadIsTold(t *testing.T) {
+	x := newTester(t)
+	fd, h := x.establish()
+	x.bring(&h, "abcd")
+	if n := x.s.Inq(fd); n != -1 {
+		t.Errorf("%d, and nobody asked", n)
+	}
+	x.set(fd, unix.IPPROTO_TCP, unix.TCP_INQ, 1)
+	if v := x.get(fd, unix.IPPROTO_TCP, unix.TCP_INQ); v != 1 {
+		t.Errorf("TCP_INQ is %d", v)
+	}
+	x.wantRead(fd, 1, 0, "a", 0)
+	if n := x.s.Inq(fd); n != 3 {
+		t.Errorf("%d, want 3", n)
+	}
+	h.Flags = wire.ACK | wire.FIN
+	x.inject(h, "")
+	x.want(wire.ACK, "")
+	x.wantRead(fd, 9, 0, "bcd", 0)
+	if n := x.s.Inq(fd); n != 1 {
+		t.Errorf("%d, want 1 for the end", n)
+	}
+	if errno := x.s.Setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_INQ, []byte{2, 0, 0, 0}); errno != unix.EINVAL {
+		t.Error(errno)
 	}
 }

@@ -24,6 +24,7 @@ type socket struct {
 	told     bool // the program has been told why the connection failed
 	crowded  bool // a write or poll has found no room
 	lowat    bool // TCP_NOTSENT_LOWAT was set
+	inq      bool // TCP_INQ is on
 	inert    map[optionName]int
 }
 

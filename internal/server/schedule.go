@@ -1,0 +1,36 @@
+package server
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// schedule calls start, which starts a process, so that the process runs at the
+// priority and on the CPU that the options name (paper section 4.5.2): it has them
+// from the thread that starts it.
+func (o *PoolOptions) schedule(start func() error) error {
+	if o.Realtime == 0 {
+		return start()
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		done <- func() error {
+			if o.CPU >= 0 {
+				var set unix.CPUSet
+				set.Set(o.CPU)
+				if err := unix.SchedSetaffinity(0, &set); err != nil {
+					return fmt.Errorf("CPU %d: %w", o.CPU, err)
+				}
+			}
+			attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: uint32(o.Realtime)}
+			if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
+				return fmt.Errorf("real-time priority %d (it needs CAP_SYS_NICE): %w", o.Realtime, err)
+			}
+			return start()
+		}()
+	}()
+	return <-done
+}
