@@ -20,7 +20,10 @@ func (c *child) joinNIC() (pool.Driver, error) {
 		return c.driver, nil
 	}
 	unix.CloseOnExec(c.cfg.tap)
-	var err error
+	err := unix.SetNonblock(c.cfg.tap, true)
+	if err != nil {
+		return nil, err
+	}
 	if c.nic, err = nic.New(c.seg, c.cfg.tap); err != nil {
 		return nil, err
 	}

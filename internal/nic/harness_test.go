@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -154,10 +153,16 @@ func (r *received) tcp() *layers.TCP {
 // read returns the next frame within a time, or nil.
 func read(t *testing.T, p *Pool, within time.Duration) *received {
 	t.Helper()
-	buf := make([]byte, 1<<17)
-	must(t, p.File().SetReadDeadline(time.Now().Add(within)))
-	n, err := p.File().Read(buf)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	buf, n := make([]byte, 1<<17), 0
+	raw, err := p.File().SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(fd uintptr) {
+		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if _, err = unix.Poll(ready, int(max(0, within/time.Millisecond))); err == nil {
+			n, err = unix.Read(int(fd), buf)
+		}
+	}))
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return nil
 	}
 	must(t, err)

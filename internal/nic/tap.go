@@ -27,7 +27,7 @@ const offloads = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_
 // makeTAP makes a TAP in the calling thread's namespace. It ends when nobody has its
 // descriptor any more.
 func makeTAP() (f *os.File, name string, err error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, "", fmt.Errorf("/dev/net/tun: %w", err)
 	}
@@ -52,7 +52,10 @@ func makeTAP() (f *os.File, name string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("TAP %s: %w", req.Name(), err)
 	}
-	return os.NewFile(uintptr(fd), req.Name()), req.Name(), nil
+	// Not blocking only now: else the poller would take it, and every packet of the
+	// pool would wake this process.
+	f = os.NewFile(uintptr(fd), req.Name())
+	return f, req.Name(), unix.SetNonblock(fd, true)
 }
 
 // tapSettings are what a TAP must not, or may, do. All are the TAP's own.
