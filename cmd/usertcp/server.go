@@ -66,7 +66,7 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.StringVar(&f.receive, "receive", "caller", "`who` takes packets, caller or child")
 	flags.IntVar(&f.pools.Realtime, "realtime", 0, "children run under SCHED_FIFO with this `prio`")
 	flags.IntVar(&f.pools.CPU, "child-cpu", -1, "and on this `CPU`")
-	flags.IntVar(&f.maxChildren, "max-children", 512, "at most `n` programs of one user, root excepted")
+	flags.IntVar(&f.maxChildren, "max-children", 512, "at most `n` programs of a user, but root")
 	flags.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
 	return cmd
 }
