@@ -122,6 +122,14 @@ var crashCases = []crashCase{
 		return nil
 	}, turn},
 	{"take what was sent out of order", program, outOfOrder, turn},
+	{"get an annex", program, func(w *crashWorld, c *crashBase) []uint32 { return manyGaps(w, c, 3, false) }, turn},
+	{"take what was sent out of order, with an annex", program, func(w *crashWorld, c *crashBase) []uint32 {
+		return manyGaps(w, c, 5, true)
+	}, turn},
+	{"give an annex up", program, func(w *crashWorld, c *crashBase) []uint32 {
+		manyGaps(w, c, 5, true)
+		return sockets(w, c)
+	}, step(func(h *crashHost, at []uint32) { h.top.Abort(at[2]) })},
 	{"a timer", program, func(w *crashWorld, c *crashBase) []uint32 {
 		c.write(w, 5000)
 		w.now += 3 * tcp.Second
@@ -235,6 +243,33 @@ func outOfOrder(w *crashWorld, c *crashBase) []uint32 {
 	c.send(w, 2000)
 	c.send(w, 9000)
 	return nil
+}
+
+// manyGaps is outOfOrder with n gaps at a, which has an annex then or has not, and
+// another packet behind a further gap.
+func manyGaps(w *crashWorld, c *crashBase, n int, annex bool) []uint32 {
+	for range n {
+		c.lose(w)
+		c.send(w, 3000)
+		w.a.top.Step()
+		for w.b.drv.Receive(&w.b.top.pkt) { // b is not told, or it would fill the gaps
+			w.b.top.release(&w.b.top.pkt)
+		}
+	}
+	if got := w.a.top.Conn(c.u).Annex != 0; got != annex {
+		panic("BUG: nothing is tried")
+	}
+	c.lose(w)
+	c.send(w, 2000)
+	return nil
+}
+
+// lose has b send a packet that gets lost.
+func (c *crashBase) lose(w *crashWorld) {
+	c.send(w, 3000)
+	if w.a.drv.Receive(&w.a.top.pkt) {
+		w.a.top.release(&w.a.top.pkt)
+	}
 }
 
 func caseNamed(name string) (*crashCase, error) {

@@ -2,6 +2,7 @@ package half
 
 import (
 	"testing"
+	"time"
 
 	"usertcp/internal/tcp"
 )
@@ -62,5 +63,34 @@ func TestDeathBetweenSteps(t *testing.T) {
 			}
 			check(t, b.audit.Nothing())
 		})
+	}
+}
+
+// A program that is stopped while it has the lock keeps its own connections from going
+// on, and nobody waiting: each call of the child comes back within its bound.
+func TestStoppedWithTheLock(t *testing.T) {
+	b := newBench(t, 16)
+	x, y, _ := b.pair()
+	b.top.Write(x, []byte("said before"))
+	b.top.lock.Lock(-1) // and it is stopped
+	for name, call := range map[string]struct {
+		bound time.Duration
+		f     func()
+	}{
+		"look at a tick": {lockBound, func() { b.bottom.Look(true) }},
+		"count":          {lockBound, func() { b.bottom.Live() }},
+		"change":         {time.Second, func() { b.bottom.Change(func() { t.Error("changed without the lock") }) }},
+		"a packet":       {time.Second, func() { b.bottom.Arrive(nil, 0) }},
+	} {
+		began := time.Now()
+		call.f()
+		if took := time.Since(began); took > call.bound+time.Second {
+			t.Errorf("%s: waited %v for a stopped program", name, took)
+		}
+	}
+	b.top.lock.Unlock() // SIGCONT
+	b.run()
+	if n, _ := b.top.Read(y, make([]byte, 100)); n != 11 {
+		t.Errorf("read %d octets", n)
 	}
 }

@@ -62,12 +62,12 @@ func (b *Bottom) entered() {
 // gives the lock back, and tells the world.
 func (b *Bottom) leave() {
 	if b.warden != nil {
-		p := recover()
-		if p == nil {
-			p = b.guarded(b.complete)
+		if p := recover(); p != nil {
+			b.ruin(p, origin())
+			return
 		}
-		if p != nil {
-			b.ruin(p)
+		if p, at := b.guarded(b.complete); p != nil {
+			b.ruin(p, at)
 			return
 		}
 	} else {
@@ -95,16 +95,20 @@ func (b *Bottom) complete() {
 	b.lock.Unlock()
 }
 
-// guarded returns what f panics with, or nil.
-func (b *Bottom) guarded(f func()) (p any) {
-	defer func() { p = recover() }()
+// guarded returns what f panics with, and where; nil if it does not.
+func (b *Bottom) guarded(f func()) (p any, at string) {
+	defer func() {
+		if p = recover(); p != nil {
+			at = origin()
+		}
+	}()
 	f()
-	return nil
+	return nil, ""
 }
 
 // ruin gives the segment up.
-func (b *Bottom) ruin(p any) {
-	err := fmt.Errorf("%w: %v (%s)", ErrRuined, p, origin())
+func (b *Bottom) ruin(p any, at string) {
+	err := fmt.Errorf("%w: %v (%s)", ErrRuined, p, at)
 	b.ruined = true
 	b.frames, b.gone = nil, nil
 	b.takeRings()
@@ -130,7 +134,7 @@ func origin() string {
 			return fmt.Sprintf("%s:%d", path.Base(f.File), f.Line)
 		}
 		if !more {
-			return "at the end of a turn"
+			return "somewhere"
 		}
 	}
 }

@@ -56,6 +56,7 @@ var arrows = map[string][]string{
 	"tests/nic":               {},
 	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
 	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
+	"tests/hostile":           {},
 	"tests/kill":              {},
 	"internal/interleave":     {},
 	"internal/testnet":        {},

@@ -159,3 +159,22 @@ func TestFilesAreSent(t *testing.T) {
 		t.Error("at the end:", n, errno)
 	}
 }
+
+func TestUrgentOctetStopsASplice(t *testing.T) {
+	x := newTester(t)
+	fd, h := x.establish()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	h.Flags, h.Urgent = wire.ACK|wire.URG, 3
+	x.inject(h, "abU")
+	x.want(wire.ACK, "")
+	for i, want := range []int{2, 0} {
+		if n, errno := x.s.Splice(fd, p[1], 10, 0); n != want || errno != 0 {
+			t.Errorf("%d: %d, %v; want %d", i, n, errno, want)
+		}
+	}
+}
