@@ -128,6 +128,14 @@ func printOutcome(w io.Writer, o *perf.Outcome) {
 	} else {
 		fmt.Fprintf(w, "CPU seconds for each GB: user %.3f, kernel %.3f\n", o.CPUPerGB.User, o.CPUPerGB.Kernel)
 	}
+	what := "transactions"
+	if o.Test.Bulk() {
+		what = "messages"
+	}
+	fmt.Fprintf(w, "Context switches for 1000 %s: user %.3g, kernel %.3g\n", what, o.Switches.User, o.Switches.Kernel)
+	if o.Conns > 1 {
+		fmt.Fprintf(w, "Jain's fairness index: user %.3f, kernel %.3f\n", o.Jain.User, o.Jain.Kernel)
+	}
 	fmt.Fprint(w, o.How())
 }
 

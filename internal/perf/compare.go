@@ -33,6 +33,9 @@ type Outcome struct {
 	Ratio    Summary           `json:"ratio"`
 	CPUPerGB PerStack[float64] `json:"cpu_per_gb"` // processor seconds of all processes for 10^9 octets, median
 
+	Switches PerStack[float64] `json:"context_switches_per_1000"` // messages or transactions, of all processes, median
+	Jain     PerStack[float64] `json:"jain"`                      // fairness between the connections, median
+
 	Conns   int     `json:"conns"`
 	Repeat  int     `json:"repeat"`
 	Seconds float64 `json:"seconds"` // of each measurement
@@ -109,6 +112,8 @@ func outcome(c *Comparison, reports *PerStack[[]*Report]) *Outcome {
 		User:       Summarize(rates(reports.User), c.Test.Unit()),
 		Kernel:     Summarize(rates(reports.Kernel), c.Test.Unit()),
 		CPUPerGB:   both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).CPUPerGB) }),
+		Switches:   both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).SwitchesPer1000) }),
+		Jain:       both(reports, func(r []*Report) float64 { return medianOf(r, func(r *Report) float64 { return r.Jain }) }),
 		CPUSeconds: both(reports, shares),
 		Machine:    both(reports, machine),
 	}

@@ -73,9 +73,9 @@ func (s *scripted) Measure(_ context.Context, stack string, setup Setup) (*Repor
 	if !setup.Test.Bulk() {
 		r.Latency = &Latency{P50: 1e6 / rate, P99: 2e6 / rate, P999: 3e6 / rate, Max: 4e6 / rate}
 	}
-	r.CPU = CPUReport{Machine: 3, Processes: []ProcessCPU{{"client", "program", 1, 1}, {"server", "program", 2, 0.5}}}
+	r.CPU = CPUReport{Machine: 3, Processes: []ProcessCPU{{"client", "program", 1, 1, 1}, {"server", "program", 2, 0.5, 2}}}
 	if stack == "user" {
-		r.CPU.Processes = append(r.CPU.Processes, ProcessCPU{"server", "child", len(s.order), 0.25})
+		r.CPU.Processes = append(r.CPU.Processes, ProcessCPU{"server", "child", len(s.order), 0.25, 3})
 	}
 	return r, nil
 }
@@ -95,6 +95,9 @@ func TestCompareTakesTurnsAndDividesPairByPair(t *testing.T) {
 	}
 	if o.Ratio != (Summary{1, 2, 3, ""}) {
 		t.Errorf("ratio %+v: want that of the pairs 3, 1, 2", o.Ratio)
+	}
+	if o.Switches.User != 200 || o.Switches.Kernel != 300 { // medians of 6 for 30, 10, 40 and 3 for 10, 10, 20
+		t.Errorf("context switches for 1000 transactions: %+v", o.Switches)
 	}
 	if want := []PairRates{{30, 10, 3}, {10, 10, 1}, {40, 20, 2}}; !slices.Equal(o.Pairs, want) {
 		t.Errorf("pairs %v", o.Pairs)

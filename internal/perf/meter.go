@@ -22,12 +22,16 @@ type ProcessCPU struct {
 	Role    string  `json:"role"` // "program", "child" or "server"
 	PID     int     `json:"pid"`
 	Seconds float64 `json:"seconds"`
+
+	// Switches is how often its threads gave a CPU up in that time.
+	Switches int64 `json:"context_switches"`
 }
 
 // window is what one side saw in its measured time.
 type window struct {
 	Seconds   float64      `json:"seconds"` // measured time as it turned out
 	Count     int64        `json:"count"`   // octets received, or transactions
+	Jain      float64      `json:"jain"`    // index of how evenly the workers shared it: 1 is evenly, 1/n all to one
 	Processes []ProcessCPU `json:"processes"`
 	Machine   float64      `json:"machine_cpu_seconds"` // of all CPUs of this side's machine
 }
@@ -86,8 +90,8 @@ func pause(d time.Duration, abort <-chan struct{}) {
 // reading is the state of all counters and clocks at one moment.
 type reading struct {
 	at        time.Time
-	count     int64
-	processes []ProcessCPU // Seconds since the process's start
+	counts    []int64      // of each worker
+	processes []ProcessCPU // Seconds and Switches since the process's start
 	machine   time.Duration
 }
 
@@ -97,7 +101,9 @@ func (m *meter) read() reading {
 	r.machine, _ = proc.MachineCPU() // 0 both times where /proc is not shown
 	r.processes = m.readProcesses()
 	r.at = time.Now()
-	r.count = m.total()
+	for i := range m.counters {
+		r.counts = append(r.counts, m.counters[i].n.Load())
+	}
 	return r
 }
 
@@ -119,7 +125,8 @@ func (m *meter) readProcesses() []ProcessCPU {
 		if err != nil {
 			continue
 		}
-		all = append(all, ProcessCPU{Side: m.side, Role: h.Role, PID: h.PID, Seconds: used.Seconds()})
+		switches, _ := proc.Switches(h.PID) // 0 both times where /proc is not shown
+		all = append(all, ProcessCPU{Side: m.side, Role: h.Role, PID: h.PID, Seconds: used.Seconds(), Switches: switches})
 	}
 	return all
 }
@@ -128,22 +135,42 @@ func (m *meter) readProcesses() []ProcessCPU {
 func (r reading) until(later reading) window {
 	w := window{
 		Seconds: later.at.Sub(r.at).Seconds(),
-		Count:   later.count - r.count,
 		Machine: (later.machine - r.machine).Seconds(),
 	}
+	shares := make([]float64, len(later.counts))
+	for i, n := range later.counts {
+		w.Count += n - r.counts[i]
+		shares[i] = float64(n - r.counts[i])
+	}
+	w.Jain = jain(shares)
 	for _, p := range later.processes {
-		p.Seconds -= secondsOf(r.processes, p.PID)
+		was := of(r.processes, p.PID)
+		p.Seconds -= was.Seconds
+		p.Switches -= was.Switches
 		w.Processes = append(w.Processes, p)
 	}
 	return w
 }
 
-// secondsOf returns 0 for a process that is not listed: it started later.
-func secondsOf(all []ProcessCPU, pid int) float64 {
+// of returns zero for a process that is not listed: it started later.
+func of(all []ProcessCPU, pid int) ProcessCPU {
 	for _, p := range all {
 		if p.PID == pid {
-			return p.Seconds
+			return p
 		}
 	}
-	return 0
+	return ProcessCPU{}
+}
+
+// jain is Jain's index of fairness of some shares, 1 if there are none.
+func jain(shares []float64) float64 {
+	var sum, squares float64
+	for _, x := range shares {
+		sum += x
+		squares += x * x
+	}
+	if squares == 0 {
+		return 1
+	}
+	return sum * sum / (float64(len(shares)) * squares)
 }

@@ -157,15 +157,29 @@ func TestCrewReleaseForgets(t *testing.T) {
 
 func TestWindowIsTheDifferenceOfTwoReadings(t *testing.T) {
 	t0 := time.Unix(100, 0)
-	before := reading{at: t0, count: 10, machine: time.Second, processes: []ProcessCPU{{"client", "program", 1, 5}}}
-	after := reading{at: t0.Add(2 * time.Second), count: 110, machine: 4 * time.Second, processes: []ProcessCPU{
-		{"client", "program", 1, 6.5}, {"client", "child", 2, 0.25}}}
+	before := reading{at: t0, counts: []int64{10, 0}, machine: time.Second, processes: []ProcessCPU{{"client", "program", 1, 5, 100}}}
+	after := reading{at: t0.Add(2 * time.Second), counts: []int64{60, 50}, machine: 4 * time.Second, processes: []ProcessCPU{
+		{"client", "program", 1, 6.5, 140}, {"client", "child", 2, 0.25, 7}}}
 	w := before.until(after)
-	if w.Seconds != 2 || w.Count != 100 || w.Machine != 3 {
+	if w.Seconds != 2 || w.Count != 100 || w.Machine != 3 || w.Jain != 1 {
 		t.Errorf("window %+v", w)
 	}
 	if len(w.Processes) != 2 || w.Processes[0].Seconds != 1.5 || w.Processes[1].Seconds != 0.25 {
 		t.Errorf("processes %+v: want 1.5 s, and all of the child's 0.25 s", w.Processes)
+	}
+	if w.Processes[0].Switches != 40 || w.Processes[1].Switches != 7 {
+		t.Errorf("processes %+v: want 40 and 7 context switches", w.Processes)
+	}
+}
+
+func TestJain(t *testing.T) {
+	for _, tc := range []struct {
+		shares []float64
+		want   float64
+	}{{nil, 1}, {[]float64{0, 0}, 1}, {[]float64{5}, 1}, {[]float64{3, 3, 3}, 1}, {[]float64{4, 0, 0, 0}, 0.25}, {[]float64{1, 3}, 0.8}} {
+		if got := jain(tc.shares); got != tc.want {
+			t.Errorf("%v: %v, want %v", tc.shares, got, tc.want)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ type Report struct {
 	Rate      float64  `json:"rate"`                 // in Unit
 	Unit      string   `json:"unit"`                 // "Mbit/s" or "transactions/s"
 	Latency   *Latency `json:"latency_us,omitempty"` // of transactions
+	Jain      float64  `json:"jain"`                 // index of fairness between the connections
 	PortWaits int64    `json:"port_waits,omitempty"` // times that no port was free (crr)
 	// CongestionControl is the kernel's; empty for user-space TCP.
 	CongestionControl string `json:"congestion_control,omitempty"`
@@ -43,7 +44,7 @@ func (c *CPUReport) Total() float64 {
 func newReport(stack string, s *Setup, w window) *Report {
 	r := &Report{
 		Stack: stack, Test: s.Test, Size: s.Size, Conns: s.Conns,
-		Seconds: w.Seconds, Count: w.Count, Unit: s.Test.Unit(),
+		Seconds: w.Seconds, Count: w.Count, Unit: s.Test.Unit(), Jain: w.Jain,
 	}
 	if w.Seconds > 0 {
 		r.Rate = float64(w.Count) / w.Seconds
@@ -70,6 +71,20 @@ func (r *Report) CPUPerGB() float64 {
 // CPUPerMillion is processor seconds of all processes for 10^6 transactions.
 func (r *Report) CPUPerMillion() float64 {
 	return quotient(r.CPU.Total()*1e6, float64(r.Count))
+}
+
+// SwitchesPer1000 is context switches of all processes for 1,000 messages or
+// transactions.
+func (r *Report) SwitchesPer1000() float64 {
+	messages := float64(r.Count)
+	if r.Test.Bulk() {
+		messages /= float64(r.Size)
+	}
+	sum := int64(0)
+	for _, p := range r.CPU.Processes {
+		sum += p.Switches
+	}
+	return quotient(1000*float64(sum), messages)
 }
 
 // String is the report for people: rate, latency and processor time, a line each.
