@@ -1,11 +1,16 @@
 # The steps of .ci/run by name. `make ci` is what has to pass before a change goes in.
-.PHONY: ci lint test race fuzz bench sim crash kill
+.PHONY: ci lint test race fuzz bench generate sim crash kill
 
 ci:
 	.ci/run
 
 lint test race fuzz bench:
 	.ci/run $@
+
+# The eBPF objects of internal/nic, after a change of their sources; this needs clang,
+# llvm-strip and libbpf's headers.
+generate:
+	go generate ./internal/nic
 
 # A million seeds of the simulator, from SEED on; `go test ./internal/sim` runs 2,000.
 SEED ?= 1

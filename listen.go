@@ -101,6 +101,14 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return newConn(s), err
 }
 
+// SetFastOpenKeys sets the keys of the cookies of TCP Fast Open for all listeners
+// of the program: cookies are made with the first and good if made with either, so
+// that keys can be changed, and shared with other servers (TCP_FASTOPEN_KEY). Without
+// them the keys last as long as the program.
+func (l *Listener) SetFastOpenKeys(first, second [16]byte) {
+	l.sock.SetFastOpenKeys(first, second)
+}
+
 // Close stops listening. Connections that wait for Accept are reset.
 func (l *Listener) Close() error { return l.fail("close", l.sock.Close()) }
 

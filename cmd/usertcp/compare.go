@@ -132,7 +132,7 @@ func printOutcome(w io.Writer, o *perf.Outcome) {
 	if o.Test.Bulk() {
 		what = "messages"
 	}
-	fmt.Fprintf(w, "Context switches for 1000 %s: user %.3g, kernel %.3g\n", what, o.Switches.User, o.Switches.Kernel)
+	fmt.Fprintf(w, "Context switches for 1000 %s: user %.4g, kernel %.4g\n", what, o.Switches.User, o.Switches.Kernel)
 	if o.Conns > 1 {
 		fmt.Fprintf(w, "Jain's fairness index: user %.3f, kernel %.3f\n", o.Jain.User, o.Jain.Kernel)
 	}

@@ -17,6 +17,9 @@ func outcome(test perf.Test) *perf.Outcome {
 		Ratio:    perf.Summary{Min: 0.25, Median: 0.4, Max: 1.5},
 		CPUPerGB: perf.PerStack[float64]{User: 0.1234, Kernel: 0.5},
 
+		Switches: perf.PerStack[float64]{User: 1234.5, Kernel: 6},
+		Jain:     perf.PerStack[float64]{User: 0.5, Kernel: 1},
+
 		CongestionControl: "reno",
 	}
 	if !test.Bulk() {
@@ -35,6 +38,8 @@ kernel, Mbit/s                    4            5       123456
 ratio                          0.25         0.40         1.50
 
 CPU seconds for each GB: user 0.123, kernel 0.500
+Context switches for 1000 messages: user 1234, kernel 6
+Jain's fairness index: user 0.500, kernel 1.000
 Medians of 2 measurements of 1.5 s for each stack, in turns.
 Ratios are user to kernel, pair by pair. CPU seconds are of all measurements.
 Placement: split. Spinning: off. Nagle's algorithm: on, for both.
@@ -54,6 +59,8 @@ user                            1.0          2.0          3.0          4.0
 kernel                          5.0          6.0          7.0          8.0
 
 CPU seconds for 10^6 transactions: user 12.00, kernel 34.00
+Context switches for 1000 transactions: user 1234, kernel 6
+Jain's fairness index: user 0.500, kernel 1.000
 `
 	var got bytes.Buffer
 	printOutcome(&got, outcome(perf.RR))

@@ -177,8 +177,7 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 				h.ctl.Counters.WrongCircuit++
 				return none
 			}
-			h.passiveOpen(l, k, circuit)
-			return none
+			return h.passiveOpen(l, k, circuit)
 		}
 		if i, drop := h.takeCookie(l, k, circuit); i != none || drop {
 			return i
@@ -204,26 +203,32 @@ func (h *Half) belongs(i uint32, circuit uint16) bool {
 	return false
 }
 
-// passiveOpen makes a connection of the SYN in h.arr for listener l.
-func (h *Half) passiveOpen(l uint32, k *packet, circuit uint16) {
+// passiveOpen makes a connection of the SYN in h.arr for listener l, and returns it
+// if it takes the data of the SYN too.
+func (h *Half) passiveOpen(l uint32, k *packet, circuit uint16) uint32 {
 	la := &h.aux[l]
 	if la.acceptCount > la.backlog {
 		h.ctl.Counters.ListenFull++
-		return
+		return none
 	}
 	if la.acceptCount+la.embryos > la.backlog {
 		h.sendCookie(l, k, circuit)
-		return
+		return none
 	}
 	i := h.embryo(l, circuit)
 	if i == none {
-		return
+		return none
 	}
 	opt := h.options(l, &k.flow, circuit)
 	c := h.begin(i)
 	c.OpenPassive(&h.mem, h.now, k.flow, tcp.ISN(h.now, &k.flow, &h.ctl.secret), &opt, &h.arr)
+	fast := h.fastPassive(l, i)
 	h.insert(i)
 	h.commit(i)
+	if fast {
+		return i
+	}
+	return none
 }
 
 // options returns those of a connection that listener l is asked for by circuit.

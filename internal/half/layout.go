@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the segment's layout: whatever changes a shared
 // struct changes it.
-var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, ports{}, circuitPorts{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{})
+var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, fastState{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, ports{}, circuitPorts{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{})
 
 // Limits of a segment. They cost address space, not memory.
 const (
@@ -44,6 +44,7 @@ const (
 	secAnnexLinks
 	secPorts
 	secCircuitPorts
+	secFastOpen
 )
 
 // control is what the two halves tell each other, and what belongs to the
@@ -86,7 +87,9 @@ type Counters struct {
 	Repairs                 uint64
 	CookiesSent             uint64 // SYNs answered with a SYN cookie
 	CookiesTaken            uint64 // connections made of an acknowledgement of one
-	_                       [6]uint64
+	FastTaken               uint64 // connections that data in a SYN has opened
+	FastFull                uint64 // SYNs whose data was not taken: too many such connections
+	_                       [4]uint64
 }
 
 var (
@@ -192,6 +195,7 @@ func Specs(driver []shm.Spec) []shm.Spec {
 		shm.SpecOf[uint32](secAnnexLinks, maxAnnexes),
 		shm.SpecOf[ports](secPorts, 1),
 		shm.SpecOf[circuitPorts](secCircuitPorts, pool.MaxCircuit),
+		shm.SpecOf[fastState](secFastOpen, 1),
 	}, driver...)
 }
 
@@ -215,10 +219,11 @@ type views struct {
 
 	ports     *ports
 	onCircuit []circuitPorts
+	fast      *fastState
 }
 
 func (v *views) attach(s *shm.Segment) error {
-	var errs [16]error
+	var errs [17]error
 	v.ctl, errs[0] = shm.One[control](s, secControl)
 	v.lockWord, errs[1] = shm.One[shm.LockWord](s, secLock)
 	v.journal, errs[2] = shm.One[journal](s, secJournal)
@@ -235,6 +240,7 @@ func (v *views) attach(s *shm.Segment) error {
 	v.annexLinks, errs[13] = shm.Slice[uint32](s, secAnnexLinks)
 	v.ports, errs[14] = shm.One[ports](s, secPorts)
 	v.onCircuit, errs[15] = shm.Slice[circuitPorts](s, secCircuitPorts)
+	v.fast, errs[16] = shm.One[fastState](s, secFastOpen)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}

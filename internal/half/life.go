@@ -24,6 +24,7 @@ func (h *Half) connect(i uint32, flow wire.Flow, circuit uint16) {
 	c.Opt.MSS = h.mss(&flow, h.mtu(i, circuit))
 	h.tune(&c.Opt, circuit)
 	c.OpenActive(&h.mem, h.now, flow, tcp.ISN(h.now, &flow, &h.ctl.secret))
+	h.askFast(c)
 	h.insert(i)
 	h.setCircuit(i, circuit)
 	h.commit(i)
@@ -72,6 +73,7 @@ func (h *Half) queueAccept(i uint32) {
 func (h *Half) closed(i uint32) {
 	a := &h.aux[i]
 	h.unhash(i)
+	h.fastClosed(i)
 	switch a.use {
 	case useEmbryo:
 		if a.accepted == 0 { // nobody will ever see it

@@ -242,6 +242,10 @@ func (h *Half) events(i uint32) {
 	if ev&tcp.EventEstablished != 0 && a.parent != none && a.use == useEmbryo && a.accepted == 0 {
 		h.acceptable(i)
 	}
+	if ev&tcp.EventFastOpen != 0 {
+		c.Events &^= tcp.EventFastOpen
+		h.learnFast(c)
+	}
 	if ev&tcp.EventClosed != 0 {
 		h.closed(i)
 	}

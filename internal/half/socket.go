@@ -96,7 +96,7 @@ func (s *Socket) Connected() error {
 	defer t.leave()
 	t.drive()
 	c := &t.conns[s.i]
-	err := t.wait(&s.wr, func() bool { return c.State >= tcp.Established || c.State == tcp.Closed })
+	err := t.wait(&s.wr, func() bool { return c.State >= tcp.Established || c.State == tcp.Closed || c.FastHeld() })
 	if err != nil {
 		return err
 	}
@@ -347,6 +347,10 @@ func (s *Socket) writable() error {
 	switch c.State {
 	case tcp.Established, tcp.CloseWait:
 		return nil
+	case tcp.SynSent, tcp.SynReceived: // Fast Open: what does not go with the SYN waits for the handshake
+		if !c.Closing() {
+			return nil
+		}
 	}
 	return syscall.EPIPE
 }

@@ -48,7 +48,16 @@ var sockopts = map[optionName]sockopt{
 	{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT}: number(func(o *tcp.ConnOptions) *uint32 { return &o.NotSentLowat }, 0, math.MaxUint32),
 	{unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT}:  {func(o *tcp.ConnOptions) int { return int(o.DeferAccept) }, setDeferAccept},
 	{unix.IPPROTO_TCP, unix.TCP_MAXSEG}:        {getMaxSeg, setMaxSeg},
-	{unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP}:  number(func(o *tcp.ConnOptions) *uint32 { return &o.WindowClamp }, 0, maxBuffer),
+	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN}: {func(o *tcp.ConnOptions) int { return int(o.FastOpenQueue) }, func(o *tcp.ConnOptions, v int) error {
+		if v < 0 {
+			return syscall.EINVAL
+		}
+		o.FastOpenQueue = uint16(min(v, math.MaxUint16))
+		return nil
+	}},
+	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT}:   number(func(o *tcp.ConnOptions) *uint8 { return &o.FastOpen }, 0, 1),
+	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_NO_COOKIE}: number(func(o *tcp.ConnOptions) *uint8 { return &o.FastOpenNoCookie }, 0, 1),
+	{unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP}:       number(func(o *tcp.ConnOptions) *uint32 { return &o.WindowClamp }, 0, maxBuffer),
 
 	{unix.IPPROTO_IP, unix.IP_TOS}:              {getTOS, setTOS},
 	{unix.IPPROTO_IP, unix.IP_TTL}:              {func(o *tcp.ConnOptions) int { return int(o.TTL) }, setTTL},

@@ -39,6 +39,10 @@ func TestOptionsByTheKernelsNumbers(t *testing.T) {
 		{what: "TCP_MAXSEG", level: proto, name: unix.TCP_MAXSEG, set: 1000, want: 1000},
 		{what: "TCP_WINDOW_CLAMP", level: proto, name: unix.TCP_WINDOW_CLAMP, set: 9999, want: 9999},
 		{what: "IP_TOS without the bits of ECN", level: ip, name: unix.IP_TOS, set: 0x2b, want: 0x28},
+		{what: "TCP_FASTOPEN", level: proto, name: unix.TCP_FASTOPEN, set: 16, want: 16},
+		{what: "TCP_FASTOPEN, huge", level: proto, name: unix.TCP_FASTOPEN, set: 1 << 20, want: 65535},
+		{what: "TCP_FASTOPEN_CONNECT", level: proto, name: unix.TCP_FASTOPEN_CONNECT, set: 1, want: 1},
+		{what: "TCP_FASTOPEN_NO_COOKIE", level: proto, name: unix.TCP_FASTOPEN_NO_COOKIE, set: 1, want: 1},
 		{what: "IP_TTL", level: ip, name: unix.IP_TTL, set: 1, want: 1},
 		{what: "IP_TTL by default", level: ip, name: unix.IP_TTL, set: -1, want: 64},
 		{what: "ECN", level: LevelUser, name: OptionECN, set: 1, want: 1},
@@ -51,7 +55,9 @@ func TestOptionsByTheKernelsNumbers(t *testing.T) {
 		{what: "IP_TOS of 256", level: ip, name: unix.IP_TOS, set: 256, errno: syscall.EINVAL},
 		{what: "SO_SNDBUF of 0", level: sock, name: unix.SO_SNDBUF, set: 0, errno: syscall.EINVAL},
 		{what: "SO_RCVBUF below 0", level: sock, name: unix.SO_RCVBUF, set: -1, errno: syscall.EINVAL},
-		{what: "TCP_FASTOPEN, which we do not offer", level: proto, name: unix.TCP_FASTOPEN, set: 16, errno: syscall.ENOPROTOOPT},
+		{what: "TCP_FASTOPEN below 0", level: proto, name: unix.TCP_FASTOPEN, set: -1, errno: syscall.EINVAL},
+		{what: "TCP_FASTOPEN_CONNECT of 2", level: proto, name: unix.TCP_FASTOPEN_CONNECT, set: 2, errno: syscall.EINVAL},
+		{what: "ECN of 6", level: LevelUser, name: OptionECN, set: 6, errno: syscall.EINVAL},
 		{what: "an option of no level", level: 77, name: 1, errno: syscall.ENOPROTOOPT},
 	} {
 		o := tcp.DefaultOptions()

@@ -47,6 +47,7 @@ type Top struct {
 	watched   uint32        // calls when the watchdog last looked
 	watch     *time.Timer
 	watching  bool
+	watchSoon bool        // watch is to be set
 	alarm     *time.Timer // for the timers of the engine
 	alarmAt   tcp.Time
 	fetch     func() error // maps circuits that came up; nil if there are none to map
@@ -118,8 +119,9 @@ func (t *Top) leave() {
 	}
 	t.flush()
 	r := t.takeRings()
-	t.setAlarm()
+	due := t.wheel.deadline()
 	t.lock.Unlock()
+	t.setTimers(due) // the runtime may need a system call for that: not with the lock
 	t.mu.Unlock()
 	r.Ring()
 }
@@ -383,7 +385,7 @@ func (t *Top) unattended() {
 	if !t.watching && !t.closed && t.ctl.live > 0 {
 		t.watching = true
 		t.watched = t.calls
-		t.watch.Reset(watchPeriod)
+		t.watchSoon = true
 	}
 }
 
@@ -397,19 +399,23 @@ func (t *Top) watchdog() {
 		t.watching = false
 	case t.calls != t.watched:
 		t.watched = t.calls
-		t.watch.Reset(watchPeriod)
+		t.watchSoon = true
 	default:
 		t.watching = false
 		t.lead(nil, func() bool { return t.closed || t.ctl.live == 0 || t.followers.first() != nil })
 	}
 }
 
-// setAlarm sees to it that the engine's timers are looked at in time, even if
-// nobody drives. An alarm that comes too early does no harm, so that it is set
+// setTimers sees to it that the watchdog comes, and that the engine's timers, of which
+// the first is due at the given time, are looked at in time even if nobody drives. An alarm that comes too early does no harm, so that it is set
 // again only when it has to come sooner. When the program has closed the stack
 // timers are the bottom half's business.
-func (t *Top) setAlarm() {
-	if at := t.wheel.deadline(); at < t.alarmAt && !t.closed && !t.passive {
+func (t *Top) setTimers(at tcp.Time) {
+	if t.watchSoon {
+		t.watchSoon = false
+		t.watch.Reset(watchPeriod)
+	}
+	if at < t.alarmAt && !t.closed && !t.passive {
 		t.alarmAt = at
 		t.alarm.Reset(time.Duration(at - t.clock()))
 	}

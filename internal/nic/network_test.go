@@ -2,6 +2,7 @@ package nic
 
 import (
 	"errors"
+	"io"
 	"net/netip"
 	"slices"
 	"testing"
@@ -258,4 +259,25 @@ func TestVLANDevice(t *testing.T) {
 	go func() { done <- dialed(b, "10.7.0.1:80", 3*time.Second) }()
 	answer(t, p, want(t, p, "SYN", syn))
 	must(t, <-done)
+}
+
+// A wire with faults, for tests of what is above, has devices that can be served.
+func TestFaultyWireIsServed(t *testing.T) {
+	t.Parallel()
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Faulty(testnet.Wire{
+		A: testnet.End{In: a, Name: "fa", Addrs: []string{"10.9.0.1/24", "fd09::1/64"}},
+		B: testnet.End{In: b, Name: "fb", Addrs: []string{"10.9.0.2/24", "fd09::2/64"}},
+	}, testnet.Faults{})
+	m := open(t, a, Config{Devices: []string{"fa"}})
+	p := newPool(t, m, 1)
+	for _, row := range [][2]string{{"10.9.0.1:1000", "10.9.0.2:7"}, {"[fd09::1]:1000", "[fd09::2]:7"}} {
+		l := b.Listen("tcp", row[1])
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				io.Copy(c, c)
+			}
+		}()
+		echo(t, p, row[0], row[1])
+	}
 }

@@ -109,8 +109,8 @@ func (p *Pool) VCI() wire.VCI { return p.vci }
 func (p *Pool) Device() string { return p.name }
 
 // File returns the TAP's descriptor, which is non-blocking, to be passed on; nil if
-// the pool was taken over. It stays the pool's. (File.Fd may make it blocking, for
-// everybody who has it: use SyscallConn.)
+// the pool was taken over. It stays the pool's. Go's poller does not know it: its
+// Read returns EAGAIN when there is nothing.
 func (p *Pool) File() *os.File { return p.file }
 
 // Listen gives the pool what comes for a local end and belongs to no connection, and

@@ -86,3 +86,28 @@ func TestDenyComesBeforeAllow(t *testing.T) {
 		t.Error("Deny alone does not refuse what it names, and that only")
 	}
 }
+
+// Whatever stands in a configuration is read or refused, and what is read passes the
+// check of Open.
+func FuzzParseRule(f *testing.F) {
+	for _, s := range []string{"10.0.0.0/8", "192.0.2.1:22", "[2001:db8::]/32:8000-8999", "*:80", "*", "[::1", "::/0", ":", "1.1.1.1:1-"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		all, err := ParseRule(s)
+		if (err == nil) != (len(all) > 0) {
+			t.Fatalf("%q: %v, %v", s, all, err)
+		}
+		for _, r := range all {
+			if err := r.check(); err != nil {
+				t.Errorf("%q: %v", s, err)
+			}
+			if !r.about(r.Prefix.Addr(), r.First) {
+				t.Errorf("%q: the rule is not about %v", s, r.Prefix.Addr())
+			}
+			if !matches(keyRule(r), r.Prefix.Addr(), r.Last) {
+				t.Errorf("%q: the programs' rule is not about %v", s, r.Prefix.Addr())
+			}
+		}
+	})
+}

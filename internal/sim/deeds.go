@@ -10,8 +10,11 @@ func (t *talk) stream(side int, key uint64) *stream {
 	return t.streams[side]
 }
 
-// opening reports whether the handshake is not complete.
-func opening(c *tcp.Conn) bool { return c.State == tcp.SynSent || c.State == tcp.SynReceived }
+// opening reports whether the handshake is not complete, and nothing can be done
+// before it is.
+func opening(c *tcp.Conn) bool {
+	return c.State == tcp.SynSent && !c.FastHeld() || c.State == tcp.SynReceived && !c.FastPending()
+}
 
 // write is a turn of the writing goroutine.
 func (s *socket) write() {
@@ -23,7 +26,7 @@ func (s *socket) write() {
 	case c.Error != tcp.ErrNone:
 		s.gone(c.Error)
 		return
-	case c.State != tcp.Established && c.State != tcp.CloseWait:
+	case c.State != tcp.Established && c.State != tcp.CloseWait && !c.FastHeld() && !c.FastPending():
 		s.wr.done = true // the connection has ended in order, as far as we know
 		return
 	case s.out.wrote >= s.goal:
@@ -43,7 +46,7 @@ func (s *socket) write() {
 	s.out.wrote += n
 	if n == 0 {
 		s.wr.at = tcp.Never
-		if c := s.conn(); c.Error != tcp.ErrNone || c.State != tcp.Established && c.State != tcp.CloseWait {
+		if c := s.conn(); c.Error != tcp.ErrNone || c.State != tcp.Established && c.State != tcp.CloseWait && !opening(c) && !c.FastHeld() && !c.FastPending() {
 			s.wr.at = s.h.w.now
 		}
 		return

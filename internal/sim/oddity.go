@@ -19,7 +19,10 @@ func oddStart(r *rand.Rand) func(o *tcp.ConnOptions) {
 	ecn := uint8(r.IntN(tcp.ECNPassiveAccurate + 1))
 	probe := pick(r, uint8(tcp.MTUProbeOff), tcp.MTUProbeBlackHole, tcp.MTUProbeOn)
 	congestion := uint8(r.IntN(len(tcp.CongestionNames())))
+	fast, bare := uint8(r.IntN(2)), uint8(r.IntN(2))
+	queue := pick(r, uint16(0), 1, 100)
 	return func(o *tcp.ConnOptions) {
+		o.FastOpen, o.FastOpenNoCookie, o.FastOpenQueue = fast, bare, queue
 		o.Timestamps, o.SACK, o.WindowScaling = timestamps, sack, scaling
 		o.ECN, o.MTUProbe, o.Congestion = ecn, probe, congestion
 	}

@@ -25,6 +25,8 @@ type way struct {
 	hasPromised bool
 	allowed     seq.Number // how far the sender was told that it may go
 	hasAllowed  bool
+	synAck      seq.Number // that the last SYN-ACK acknowledged
+	early       seq.Size   // what the peer's SYN offers: a server may use it at once
 
 	ecn ecnWay
 }
@@ -85,9 +87,13 @@ func (w *watch) sent(s *seen) error {
 		return nil
 	}
 	if s.tcp.Flags&wire.SYN != 0 {
-		if s.tcp.Seq != x.iss { // an old SYN that came late begins a connection of its own
-			*x = way{iss: s.tcp.Seq}
+		// A connection that data in a SYN has opened can be over at once, and a copy of
+		// the SYN open another: its SYN-ACK has the number of the first, and knows less.
+		again := s.tcp.Flags&wire.ACK != 0 && s.tcp.Ack.Before(x.synAck)
+		if s.tcp.Seq != x.iss || again { // an old SYN that came late begins a connection of its own
+			*x = way{iss: s.tcp.Seq, early: x.early}
 		}
+		x.synAck = s.tcp.Ack
 		x.scaled, x.scale = s.tcp.Options.Has(wire.HasWindowScale), s.tcp.Options.WindowScale
 	}
 	if err := w.feedback(s, x, back); err != nil {
@@ -120,6 +126,9 @@ func (w *watch) notBeyond(s *seen, x *way) error {
 		return nil
 	}
 	end := s.tcp.Seq.Add(n)
+	if !x.hasAllowed && x.early > 0 && end.AtOrBefore(x.iss.Add(1+x.early)) {
+		return nil
+	}
 	if !x.hasAllowed {
 		return fmt.Errorf("data is sent before any window is known")
 	}
@@ -131,11 +140,15 @@ func (w *watch) notBeyond(s *seen, x *way) error {
 
 // arrived takes note of a packet that a host is about to take.
 func (w *watch) arrived(s *seen) {
-	if s.tcp.Flags&wire.RST != 0 || s.tcp.Flags&wire.ACK == 0 {
+	if s.tcp.Flags&wire.RST != 0 || s.tcp.Flags&(wire.ACK|wire.SYN) == 0 {
 		return
 	}
 	f := s.flow()
 	x, back := w.way(f), w.way(reverse(f))
+	if s.tcp.Flags&wire.ACK == 0 {
+		back.early = seq.Size(s.tcp.Window)
+		return
+	}
 	w.countMark(s, back)
 	edge, _ := w.edge(s, x, back)
 	if !back.hasAllowed || edge.After(back.allowed) {

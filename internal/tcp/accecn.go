@@ -94,7 +94,7 @@ func (c *Conn) grantAccurate(out *Segment) {
 	e := &c.ecn
 	switch {
 	case c.snd.nxt == c.snd.iss:
-		c.putCounters(&out.Options, 0, len(e.recv))
+		c.putCounters(&out.Options, 0, c.synAckFields(&out.Options))
 	case c.snd.retries < 2 || c.held.acked != 0:
 		e.traits |= ecnOptOff
 	default:

@@ -143,6 +143,18 @@ func (c *Conn) putCounters(o *wire.Options, order, n int) {
 	}
 }
 
+// synAckFields returns how many fields the SYN-ACK's option has: what a cookie of
+// Fast Open leaves room for. One that is empty tries the path as well.
+func (c *Conn) synAckFields(o *wire.Options) int {
+	switch {
+	case c.fast.state&fastGranting == 0:
+		return ecnFields
+	case o.Has(wire.HasUserTimeout):
+		return 0
+	}
+	return ecnFields - 1
+}
+
 // trialData lets the first data take an option along, to find out whether options
 // get through.
 func (c *Conn) trialData() {

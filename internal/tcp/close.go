@@ -8,6 +8,13 @@ func (c *Conn) Shutdown(m *Memory, now Time) {
 }
 
 func (c *Conn) shutdown(m *Memory, now Time) {
+	if c.State == SynSent && (c.SndQ.Count > 0 || c.FastHeld() && !c.has(flagOrphan)) {
+		// To the program a connection with Fast Open is open, and what travels in the SYN
+		// is promised to arrive.
+		c.set(flagFinQueued)
+		c.letFast()
+		return
+	}
 	switch c.State {
 	case Listen, SynSent:
 		// "Delete the TCB".

@@ -88,12 +88,13 @@ type Conn struct {
 	limited limited
 	Stats   Stats
 
-	_ [reserve]uint8
+	fast fastOpen
+	_    [reserve]uint8
 }
 
 // reserve is room for what later versions remember, so that the segment's
 // layout need not change with each of them.
-const reserve = 64
+const reserve = 64 - 24
 
 // flags are facts about a connection that are true or false.
 type flags uint32

@@ -81,7 +81,7 @@ func CookieSynAck(now Time, flow *wire.Flow, secret *[16]byte, opt *ConnOptions,
 	}
 	c.snd.iss = makeCookie(now, flow, secret, syn.Seq, c.cookieIndex(syn))
 	c.snd.nxt = c.snd.iss
-	c.emitSyn(now, out)
+	c.emitSyn(nil, now, out)
 	if c.has(flagTimestamps) {
 		out.Options.TSVal = c.cookieStamp(out.Options.TSVal)
 	}

@@ -25,7 +25,7 @@ func (c *Conn) deferTries() uint8 {
 // deferOpen reports whether the acknowledgement of our SYN-ACK is to be passed
 // over.
 func (c *Conn) deferOpen(seg *Segment) bool {
-	if c.Opt.DeferAccept == 0 || !c.has(flagPassive) || seg.Len > 0 || seg.Flags&wire.FIN != 0 || c.snd.retries >= c.deferTries() {
+	if c.Opt.DeferAccept == 0 || c.fast.state&fastServer != 0 || !c.has(flagPassive) || seg.Len > 0 || seg.Flags&wire.FIN != 0 || c.snd.retries >= c.deferTries() {
 		return false
 	}
 	c.held.acked = 1

@@ -8,11 +8,12 @@ type Info struct {
 	SoftError  Error  // what ICMP last said, while the connection lives
 	Congestion string // name of the congestion control
 
-	Timestamps, SACK, WindowScaling bool // agreed with the peer
-	ECN                             bool // agreed with the peer (RFC 3168 or RFC 9768)
-	AccECN                          bool // agreed with the peer: RFC 9768
-	ECNSeen                         bool // a marked segment has come
-	FastOpen                        bool // always false: we do not offer it (RFC 7413)
+	Timestamps, SACK, WindowScaling bool     // agreed with the peer
+	ECN                             bool     // agreed with the peer (RFC 3168 or RFC 9768)
+	AccECN                          bool     // agreed with the peer: RFC 9768
+	ECNSeen                         bool     // a marked segment has come
+	FastOpen                        bool     // data of a SYN, ours or the peer's, was taken (RFC 7413)
+	FastOpenFail                    FastFail // why that of ours was not
 
 	SndScale, RcvScale uint8 // shifts of the peer's window field and of ours
 
@@ -65,6 +66,7 @@ func (c *Conn) Info(now Time) Info {
 		State: c.State, SoftError: c.Soft, Congestion: CongestionName(c.Opt.Congestion),
 		Timestamps: c.has(flagTimestamps), SACK: c.has(flagSACK), WindowScaling: c.has(flagScaling),
 		ECN: c.ecn.on != ecnOff, AccECN: c.ecn.on == ecnAccurate, ECNSeen: c.Stats.CE > 0,
+		FastOpen: c.fast.state&fastTaken != 0, FastOpenFail: c.fast.fail,
 		SndScale: s.scale, RcvScale: r.scale,
 		Retransmits: s.retries, Probes: max(s.probes, s.keepProbes), Backoff: c.rtt.shift,
 		RTO: c.RTO(), ATO: delayedAck, RTT: c.rtt.srtt, RTTVar: c.rtt.rttvar, MinRTT: c.MinRTT(), ReceiverRTT: c.tuning.rtt,

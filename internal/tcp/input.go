@@ -70,7 +70,11 @@ func (c *Conn) arriveSynSent(m *Memory, now Time, seg *Segment) {
 		c.setState(m, now, SynReceived)
 		return
 	}
+	c.fastAnswered(seg)
 	c.establish(m, now, seg)
+	if seg.Ack.After(c.snd.una) {
+		c.newAck(m, now, seg)
+	}
 	c.pending = pendAck
 	c.dropSyn(seg)
 	c.arriveText(m, now, seg)
@@ -80,6 +84,10 @@ func (c *Conn) arriveSynSent(m *Memory, now Time, seg *Segment) {
 func (c *Conn) arriveSynReceived(m *Memory, now Time, seg *Segment) {
 	if seg.Flags&(wire.SYN|wire.RST) == wire.SYN && seg.Seq == c.rcv.irs {
 		if seg.Flags&wire.ACK == 0 {
+			if c.fast.state&fastServer != 0 && c.snd.nxt == c.snd.iss {
+				c.takeFast(m, now, seg)
+				return
+			}
 			if !c.repeatedSyn(seg) {
 				c.reset()
 				c.end(m, now, c.resetError())

@@ -134,6 +134,7 @@ func (c *Conn) resendTimeout(m *Memory, now Time) {
 	if c.State == SynSent || c.State == SynReceived {
 		if !c.deferring() {
 			c.pending |= pendSyn
+			c.fast.state &^= fastHeld
 		}
 	} else {
 		c.suspectHole(now)

@@ -159,9 +159,12 @@ func (c *Conn) establish(m *Memory, now Time, seg *Segment) {
 	c.stop(timerResend)
 	c.pending &^= pendSyn
 	c.loss.recover = s.iss
-	c.startCongestion(now)
+	if !c.FastPending() { // there it has begun
+		c.startCongestion(now)
+	}
 	c.rcv.lastData = now // as in Linux: since then nothing has come
 	c.openAccurate()
+	c.fastEstablish(m, now, seg)
 	c.Events |= EventEstablished | EventWritable
 	c.setState(m, now, Established)
 	c.keepAlive(now)

@@ -40,16 +40,19 @@ type ConnOptions struct {
 	TOS           uint8 // for the half: DSCP of what is sent
 	Pacing        uint8 // spread what leaves over the round trip, whatever the congestion control
 
-	ECN               uint8 // ECNOff to ECNPassiveAccurate
-	UrgentInline      uint8 // urgent data stays in its place in the stream
-	MTUProbe          uint8 // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
-	UserTimeoutOption uint8 // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
-	SndLock           uint8 // the program has set SndBuf: it does not grow by itself
-	RcvLock           uint8 // the program has set RcvBuf: it does not grow by itself
-	LeastTrain        uint8 // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
-	TrainParts        uint8 // one of so many parts of the window is worth a train; 0: three (Linux's tcp_tso_win_divisor)
-	KeepWindow        uint8 // keep cwnd over a pause of the program (Linux's tcp_slow_start_after_idle off)
-	_                 [11]uint8
+	ECN               uint8  // ECNOff to ECNPassiveAccurate
+	UrgentInline      uint8  // urgent data stays in its place in the stream
+	MTUProbe          uint8  // MTUProbeOff, MTUProbeBlackHole or MTUProbeOn
+	UserTimeoutOption uint8  // tell the peer of UserTimeout, and heed what it tells (RFC 5482)
+	SndLock           uint8  // the program has set SndBuf: it does not grow by itself
+	RcvLock           uint8  // the program has set RcvBuf: it does not grow by itself
+	LeastTrain        uint8  // segments that a train may have however low the pace is; 0: two (Linux's tcp_min_tso_segs)
+	TrainParts        uint8  // one of so many parts of the window is worth a train; 0: three (Linux's tcp_tso_win_divisor)
+	KeepWindow        uint8  // keep cwnd over a pause of the program (Linux's tcp_slow_start_after_idle off)
+	FastOpen          uint8  // as a client, send the first data in the SYN (RFC 7413)
+	FastOpenQueue     uint16 // of a listener: connections that data in a SYN may have opened at one time; 0: none
+	FastOpenNoCookie  uint8  // neither ask for a cookie nor for one to be sent
+	_                 [7]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.

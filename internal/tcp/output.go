@@ -8,7 +8,7 @@ import (
 // HasOutput reports whether NextSegment may have something. It errs on the side
 // of true.
 func (c *Conn) HasOutput() bool {
-	return c.pending != 0 || c.State >= Established &&
+	return c.pending != 0 || (c.State >= Established || c.FastPending()) &&
 		(c.unsent() > 0 || c.has(flagFinQueued) && !c.finSent() ||
 			c.board.lost > 0 ||
 			c.loss.phase == phaseLoss && !c.has(flagSACK) && c.snd.againSeq.Before(c.loss.recover))
@@ -26,7 +26,7 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 	case Closed, Listen:
 		return false
 	case SynSent, SynReceived:
-		return c.nextHandshake(now, out)
+		return c.nextHandshake(m, now, out)
 	}
 	switch {
 	case c.owesThird():
@@ -50,10 +50,11 @@ func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 
 // nextHandshake makes out the SYN or SYN-ACK, or in SYN-RECEIVED the
 // acknowledgement of something else.
-func (c *Conn) nextHandshake(now Time, out *Segment) bool {
+func (c *Conn) nextHandshake(m *Memory, now Time, out *Segment) bool {
 	switch {
 	case c.pending&pendSyn != 0:
-		c.emitSyn(now, out)
+		c.emitSyn(m, now, out)
+	case c.FastPending() && c.sendNew(m, now, out):
 	case c.pending&pendAck != 0 && c.State == SynReceived:
 		c.emit(now, out, c.snd.nxt, 0)
 	default:
@@ -64,7 +65,7 @@ func (c *Conn) nextHandshake(now Time, out *Segment) bool {
 
 // emitSyn makes out our SYN, with the acknowledgement of the peer's if it has
 // come.
-func (c *Conn) emitSyn(now Time, out *Segment) {
+func (c *Conn) emitSyn(m *Memory, now Time, out *Segment) {
 	s := &c.snd
 	c.pending &^= pendSyn
 	c.Stats.SegsOut++
@@ -87,16 +88,23 @@ func (c *Conn) emitSyn(now Time, out *Segment) {
 	if ours {
 		c.askECN(out)
 		out.Window = c.offerSyn()
+		if c.fast.state&fastClient != 0 {
+			c.fastSyn(m, out)
+		}
 	} else {
 		out.Flags |= wire.ACK
 		c.grantECN(out)
 		out.Window = c.offerSyn()
 		out.Ack = c.rcv.nxt
 		c.ackSent()
+		if c.fast.state&fastGranting != 0 {
+			o.Present |= wire.HasFastOpen
+			o.Cookie, o.CookieLen = c.fast.cookie, c.fast.n
+		}
 	}
 	switch {
 	case s.nxt == s.iss:
-		s.nxt = s.iss.Add(1)
+		s.nxt = fastEnd(s.iss, out)
 		s.since = now
 		c.startTiming(now, s.nxt)
 	case c.State == SynSent || s.retries > 0:
@@ -215,7 +223,7 @@ func (c *Conn) sendNew(m *Memory, now Time, out *Segment) bool {
 		// start it running" (RFC 6298 (5.1))
 		c.armResend(now)
 	}
-	if c.has(flagSACK) {
+	if c.has(flagSACK) && c.State.Synchronized() {
 		c.board.grow(m, s.nxt, stampOf(now), c.rack.grain)
 		if !c.armed(timerLoss) || c.flight() <= 2*s.mss {
 			c.armProbe(now) // else it is set already, and not too late

@@ -70,7 +70,7 @@ func (c *Conn) Writable() bool { return c.roomy() }
 
 // sends reports whether the program may send.
 func (c *Conn) sends() bool {
-	return (c.State == Established || c.State == CloseWait) && !c.has(flagFinQueued)
+	return (c.State == Established || c.State == CloseWait || c.sendsEarly()) && !c.has(flagFinQueued)
 }
 
 // Append is the SEND call: fresh chunks, filled and linked, go to the end of
@@ -93,6 +93,7 @@ func (c *Conn) Append(m *Memory, now Time, chunks Queue) {
 	}
 	c.SndQ.join(m, chunks)
 	s.end = s.end.Add(seq.Size(chunks.Bytes))
+	c.letFast()
 }
 
 // Extend is the SEND call for n octets that were copied behind those of SndQ's
@@ -113,7 +114,7 @@ func (c *Conn) Extend(m *Memory, now Time, n uint32) {
 func (c *Conn) sendable(m *Memory, now Time, size uint32) (n uint32, fin bool) {
 	s := &c.snd
 	unsent := c.unsent()
-	fin = c.has(flagFinQueued) && !c.finSent()
+	fin = c.has(flagFinQueued) && !c.finSent() && c.State.Synchronized()
 	if unsent == 0 && !fin {
 		return 0, false
 	}

@@ -63,6 +63,7 @@ type soak struct {
 	sent   int
 	loss   float64
 	dup    float64
+	fast   bool    // data of a SYN is taken
 	mark   float64 // of the packets that may be
 	delay  Time
 	jitter Time
@@ -186,6 +187,10 @@ func (s *soak) arrive(f *flying) {
 		if f.seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
 			opt, flow, iss := h.c.Opt, h.c.Flow, h.c.snd.iss
 			h.step(s.t, "OpenPassive", func() { h.c.OpenPassive(&h.st.m, s.now, flow, iss, &opt, &f.seg) })
+			if s.fast && f.seg.Len > 0 {
+				h.c.AcceptFast()
+				h.step(s.t, "Input of the SYN", func() { h.c.Input(&h.st.m, s.now, &f.seg) })
+			}
 		}
 	default:
 		h.step(s.t, h.name+" Input", func() { h.c.Input(&h.st.m, s.now, &f.seg) })

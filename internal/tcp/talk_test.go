@@ -37,16 +37,17 @@ var testFlow = wire.Flow{
 // peer. Sequence numbers in it are relative: 0 is the SYN of either side.
 type talk struct {
 	end
-	t      *testing.T
-	now    Time
-	syn    wire.Options // what the peer's SYN offers
-	window uint16       // what the peer's segments offer
-	pieces int          // octets of a chunk, at most
-	last   Segment      // that was wanted last
-	wrote  int          // octets given to Append and Extend
-	read   int          // octets taken by read
-	tsval  uint32       // the peer's clock
-	tsecho uint32
+	t        *testing.T
+	now      Time
+	syn      wire.Options // what the peer's SYN offers
+	synFlags wire.Flags   // … and asks for with flags
+	window   uint16       // what the peer's segments offer
+	pieces   int          // octets of a chunk, at most
+	last     Segment      // that was wanted last
+	wrote    int          // octets given to Append and Extend
+	read     int          // octets taken by read
+	tsval    uint32       // the peer's clock
+	tsecho   uint32
 }
 
 // newTalk starts a conversation with a closed connection. Timestamps and SACK
@@ -152,7 +153,11 @@ func (tk *talk) want(flags wire.Flags, s, ack, n int) *Segment {
 		tk.t.Fatalf("got  %s\nwant %s", got, want)
 	}
 	if n > 0 {
-		if b := tk.st.read(out.First, out.Skip, out.Len); !bytes.Equal(b, pattern(s-1, n)) {
+		from := s - 1
+		if flags&wire.SYN != 0 {
+			from = 0
+		}
+		if b := tk.st.read(out.First, out.Skip, out.Len); !bytes.Equal(b, pattern(from, n)) {
 			tk.t.Fatalf("segment %s carries the wrong octets", got)
 		}
 	}

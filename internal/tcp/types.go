@@ -112,6 +112,7 @@ const (
 	EventError                         // Conn.Error has been set
 	EventTimeWait                      // the connection has entered TIME-WAIT
 	EventUrgent                        // the peer has told of an urgent octet
+	EventFastOpen                      // the handshake has told something of Fast Open: see FastOutcome
 )
 
 // Error says why a connection ended. Zero means that it did not, or in order.

@@ -280,12 +280,21 @@ func (s *Stack) open(setup []Setup) (*half.Socket, error) {
 // Connect opens a connection to remote, from local if that is given. It returns
 // an errno, or an error that says what it waited for.
 func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, setup ...Setup) (*half.Socket, error) {
+	return s.ConnectFirst(ctx, local, remote, nil, setup...)
+}
+
+// ConnectFirst is Connect with data that is sent as soon as may be: with the SYN, if
+// Fast Open can.
+func (s *Stack) ConnectFirst(ctx context.Context, local, remote wire.Endpoint, first []byte, setup ...Setup) (*half.Socket, error) {
 	sock, err := s.open(setup)
 	if err != nil {
 		return nil, err
 	}
-	if local.Port == 0 && sock.Dial(local.Addr, remote) {
-		if err = connected(ctx, sock); err == nil {
+	// A SYN that waits for the program's Write finds out too late who is not there.
+	waits, _ := sock.Option(unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT)
+	direct := local.Port == 0 && (waits == 0 || len(first) > 0)
+	if direct && sock.Dial(local.Addr, remote) {
+		if err = connected(ctx, sock, first); err == nil {
 			return sock, nil
 		}
 		sock.Close()
@@ -299,7 +308,7 @@ func (s *Stack) Connect(ctx context.Context, local, remote wire.Endpoint, setup 
 		}
 	}
 	if err := s.during(ctx, sock, func(ctx context.Context) error {
-		return s.connect(ctx, sock, local, remote)
+		return s.connect(ctx, sock, local, remote, first)
 	}); err != nil {
 		return nil, err
 	}
@@ -327,7 +336,7 @@ func (s *Stack) during(ctx context.Context, sock *half.Socket, open func(context
 	return ctx.Err()
 }
 
-func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wire.Endpoint) error {
+func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wire.Endpoint, first []byte) error {
 	if local.Port != 0 {
 		r, err := s.call(ctx, &message.Message{Type: message.Bind, Socket: sock.Index(), Local: local})
 		if err != nil {
@@ -339,13 +348,18 @@ func (s *Stack) connect(ctx context.Context, sock *half.Socket, local, remote wi
 	if _, err := s.call(ctx, &m); err != nil {
 		return err
 	}
-	return connected(ctx, sock)
+	return connected(ctx, sock, first)
 }
 
-// connected waits until sock is connected, or ctx ends.
-func connected(ctx context.Context, sock *half.Socket) error {
+// connected waits until sock is connected and first is written, or ctx ends.
+func connected(ctx context.Context, sock *half.Socket, first []byte) error {
 	stop := context.AfterFunc(ctx, func() { sock.SetDeadline(false, true, time.Unix(1, 0)) })
 	err := sock.Connected()
+	if err == nil && len(first) > 0 {
+		if _, err = sock.Write(first); err == nil {
+			err = sock.Connected()
+		}
+	}
 	if !stop() {
 		return ctx.Err() // the deadline has been set, or is about to be
 	}

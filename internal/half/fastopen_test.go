@@ -1,0 +1,260 @@
+package half
+
+import (
+	"testing"
+
+	"usertcp/internal/pool"
+	"usertcp/internal/seq"
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+// fastBench is a host with a listener that takes data in SYNs.
+type fastBench struct {
+	*bench
+	l    uint32
+	port uint16
+}
+
+func newFastBench(t *testing.T, queue uint16) *fastBench {
+	b := &fastBench{bench: newBench(t, 64), port: 5000}
+	b.l, _ = b.top.Open()
+	b.top.SetOptions(b.l, func(o *tcp.ConnOptions) { o.FastOpenQueue = queue })
+	b.top.Listen(b.l, fastHere, 100)
+	return b
+}
+
+var (
+	fastHere  = wire.Endpoint{Addr: wire.Addr{10: 0xff, 11: 0xff, 12: 10, 15: 1}, Port: 80}
+	fastThere = wire.Addr{10: 0xff, 11: 0xff, 12: 10, 15: 9}
+)
+
+// cookieOf is the cookie that the host gives to a client.
+func (b *fastBench) cookieOf(addr wire.Addr) []byte {
+	first, _ := b.top.fastKeys()
+	c := tcp.FastCookie(first, &wire.Flow{Local: fastHere, Remote: wire.Endpoint{Addr: addr}})
+	return c[:]
+}
+
+// syn gives the host a SYN of a client with octets and a cookie, from another port
+// each time, and returns the connection that came of it.
+func (b *fastBench) syn(addr wire.Addr, cookie []byte, octets string) uint32 {
+	b.t.Helper()
+	b.port++
+	t := wire.TCP{SrcPort: b.port, DstPort: 80, Seq: seq.Number(b.port) << 16, Flags: wire.SYN, Window: 60000}
+	t.Options.Present = wire.HasFastOpen | wire.HasMSS
+	t.Options.MSS = 1000
+	t.Options.CookieLen = uint8(copy(t.Options.Cookie[:], cookie))
+	b.give(addr, &t, octets)
+	return b.top.lookup(&wire.Flow{Local: fastHere, Remote: wire.Endpoint{Addr: addr, Port: b.port}})
+}
+
+// reset gives the host the RST of the last client.
+func (b *fastBench) reset(addr wire.Addr, octets int) {
+	t := wire.TCP{SrcPort: b.port, DstPort: 80, Seq: seq.Number(b.port)<<16 + 1 + seq.Number(octets), Flags: wire.RST, Window: 60000}
+	b.give(addr, &t, "")
+}
+
+func (b *fastBench) give(addr wire.Addr, t *wire.TCP, octets string) {
+	ip := wire.IP{Src: addr, Dst: fastHere.Addr, Proto: wire.ProtoTCP, TTL: 64}
+	p := pool.Packet{Partial: true, ID: pool.None, Payload: uint32(len(octets)), Inline: uint16(len(octets))}
+	n := ip.Emit(p.Data[:], t.Len()+len(octets))
+	n += t.Emit(p.Data[n:])
+	p.Header = uint16(n)
+	copy(p.Data[n:], octets)
+	b.drv.deaf = true // the client is not here
+	b.drv.rx = append(b.drv.rx, p)
+	b.run()
+	b.drv.deaf = false
+}
+
+func TestDataOfASynIsAcceptedAtOnce(t *testing.T) {
+	b := newFastBench(t, 10)
+	b.syn(fastThere, b.cookieOf(fastThere), "hello")
+	y, ok := b.top.Accept(b.l)
+	if !ok {
+		t.Fatal("nothing to accept")
+	}
+	got := make([]byte, 100)
+	n, _ := b.top.Read(y, got)
+	if string(got[:n]) != "hello" || b.top.Conn(y).State != tcp.SynReceived {
+		t.Errorf("%q in %v", got[:n], b.top.Conn(y).State)
+	}
+	if n := b.top.Write(y, []byte("answer")); n != 6 {
+		t.Errorf("%d octets of an answer", n)
+	}
+	check(t, b.audit.Check(b.now))
+	b.top.repair() // and nothing of it is lost by a death
+	b.drv.deaf = true
+	b.run()
+	check(t, b.audit.Check(b.now))
+	if c := b.top.Conn(y); c.State != tcp.SynReceived || !c.FastPending() {
+		t.Error("forgotten")
+	}
+}
+
+func TestDataOfASynIsNotAccepted(t *testing.T) {
+	b := newFastBench(t, 10)
+	other := fastThere
+	other[15]++
+	for name, cookie := range map[string][]byte{
+		"a request": nil, "made up": {1, 2, 3, 4, 5, 6, 7, 8}, "another client's": b.cookieOf(other), "part of one": b.cookieOf(fastThere)[:4],
+	} {
+		i := b.syn(fastThere, cookie, "hello")
+		if i == none || b.top.Conn(i).FastPending() || b.top.Conn(i).RcvQ.Bytes != 0 {
+			t.Errorf("%s: the data was taken", name)
+		}
+	}
+	if _, ok := b.top.Accept(b.l); ok {
+		t.Error("there is something to accept")
+	}
+	check(t, b.audit.Check(b.now))
+}
+
+func TestListenerWithoutFastOpenTakesNone(t *testing.T) {
+	b := newFastBench(t, 0)
+	i := b.syn(fastThere, b.cookieOf(fastThere), "hello")
+	if b.top.Conn(i).FastPending() {
+		t.Error("the data was taken")
+	}
+}
+
+// So many at one time; and one that was reset counts for a minute, lest somebody
+// opens and resets them without end.
+func TestConnectionsOpenedByDataAreLimited(t *testing.T) {
+	b := newFastBench(t, 2)
+	open := func() bool { return b.top.Conn(b.syn(fastThere, b.cookieOf(fastThere), "hello")).FastPending() }
+	if !open() || !open() {
+		t.Fatal("not even two")
+	}
+	if open() {
+		t.Error("a third")
+	}
+	for range 2 {
+		i, _ := b.top.Accept(b.l)
+		b.port = b.top.Conn(i).Flow.Remote.Port
+		b.reset(fastThere, 5)
+		if b.top.Conn(i).State != tcp.Closed {
+			t.Fatalf("%v after RST", b.top.Conn(i).State)
+		}
+		b.top.Close(i)
+	}
+	b.port = 7000
+	if open() {
+		t.Error("two were reset and a third is opened")
+	}
+	b.now += (fastGrudge + 1) * tcp.Second
+	if !open() {
+		t.Error("none after a minute")
+	}
+	if n := b.top.Counters(); n.FastTaken != 3 || n.FastFull != 2 {
+		t.Errorf("%d taken, %d not", n.FastTaken, n.FastFull)
+	}
+	check(t, b.audit.Check(b.now))
+}
+
+func TestOldKeyIsGoodForAWhile(t *testing.T) {
+	b := newFastBench(t, 10)
+	b.top.SetFastOpenKeys([16]byte{1}, [16]byte{2})
+	old := b.cookieOf(fastThere)
+	b.top.SetFastOpenKeys([16]byte{3}, [16]byte{1})
+	if !b.top.Conn(b.syn(fastThere, old, "hello")).FastPending() {
+		t.Error("the cookie of the second key is refused")
+	}
+	b.top.SetFastOpenKeys([16]byte{4}, [16]byte{3})
+	if b.top.Conn(b.syn(fastThere, old, "hello")).FastPending() {
+		t.Error("the cookie of a key that is no more is taken")
+	}
+}
+
+// The cache of cookies has its bound, and forgets who was not asked for longest.
+func TestCookiesOfManyServers(t *testing.T) {
+	b := newFastBench(t, 0)
+	at := func(n int) *wire.Addr {
+		return &wire.Addr{10: 0xff, 11: 0xff, 12: 10, 13: byte(n >> 8), 14: byte(n), 15: 7}
+	}
+	for n := range 1000 {
+		b.top.now += tcp.Second
+		b.top.fastServer(at(n), true).n = 8
+		if b.top.fastServer(at(n), false) == nil || n > 0 && b.top.fastServer(at(n-1), false) == nil && n < 2 {
+			t.Fatalf("server %d is forgotten at once", n)
+		}
+	}
+	known := 0
+	for n := range 1000 {
+		if b.top.fastServer(at(n), false) != nil {
+			known++
+		}
+	}
+	if known > fastCache || known < fastCache/2 {
+		t.Errorf("%d servers are known", known)
+	}
+}
+
+// A SYN that is lost ends Fast Open with its server for a while, for longer each
+// time, until one is not.
+func TestLostSynPausesFastOpen(t *testing.T) {
+	b := newBench(t, 64)
+	x, _, l := b.pair()
+	b.top.Close(x)
+	b.top.SetOptions(l, func(o *tcp.ConnOptions) { o.FastOpenQueue = 10 })
+	port := uint16(2000)
+	dial := func(lose bool) (asked, data bool) {
+		port++
+		i, _ := b.top.Open()
+		b.top.SetOptions(i, func(o *tcp.ConnOptions) { o.FastOpen = 1 })
+		first := true
+		b.drv.loses = func(p *pool.Packet) bool {
+			var ip wire.IP
+			var seg wire.TCP
+			wire.ParseIP(p.Data[:p.Header], &ip)
+			wire.ParseTCP(p.Data[ip.HeaderLen:p.Header], &seg)
+			if seg.Flags&(wire.SYN|wire.ACK) != wire.SYN {
+				return false
+			}
+			lost := lose && first
+			if first {
+				asked, data = seg.Options.Has(wire.HasFastOpen), p.Payload > 0
+			}
+			first = false
+			return lost
+		}
+		from := fastHere
+		from.Port = port
+		if !b.bottom.Connect(i, wire.Flow{Local: from, Remote: fastHere}, 0) {
+			t.Fatal("Connect failed")
+		}
+		b.run()
+		b.top.Write(i, []byte("hello"))
+		for range 3 {
+			b.run()
+			b.now += tcp.Second
+		}
+		b.run()
+		if s := b.top.Conn(i).State; s != tcp.Established {
+			t.Fatalf("%v", s)
+		}
+		y, _ := b.top.Accept(l)
+		b.top.Close(y)
+		b.top.Close(i)
+		b.run()
+		return asked, data
+	}
+	want := func(what string, lose, asked, data bool) {
+		t.Helper()
+		if a, d := dial(lose); a != asked || d != data {
+			t.Errorf("%s: asked %v, data %v", what, a, d)
+		}
+	}
+	want("the first", false, true, false)
+	want("with a cookie", false, true, true)
+	want("lost", true, true, true)
+	want("after a loss", false, false, false)
+	b.now += fastPause * tcp.Second
+	want("a minute later", true, true, true)
+	b.now += fastPause * tcp.Second
+	want("a minute after the second", false, false, false)
+	b.now += fastPause * tcp.Second
+	want("two minutes after the second", false, true, true)
+	want("all is well", false, true, true)
+}
