@@ -20,6 +20,7 @@ import (
 // serverFlags are those of server.
 type serverFlags struct {
 	ring, socket, cpus string
+	user               string
 	addrs, nic         []string
 	allow, deny        []string
 	quiet              bool
@@ -55,6 +56,7 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.StringVar(&f.socket, "socket", "", "`path` of the socket (default: $USERTCP_SERVER,\nelse the user's, else the system's)")
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
 	flags.BoolVar(&f.crc, "crc", false, "AAL-5's CRC-32 on every PDU (on all hosts of the ring)")
+	flags.StringVar(&f.user, "user", "", "`user` that children run as (default for root:\nusertcp if there is one, else 61000)")
 	flags.StringVar(&f.pools.Lock, "lock", "adaptive", "`lock` between the halves: adaptive, semaphore,\npeterson or edwards")
 	flags.IntVar(&f.pools.PDU, "pdu", 65535, "`octets` of a packet on the ring")
 	flags.StringVar(&f.receive, "receive", "caller", "`who` takes packets, caller or child")
@@ -77,7 +79,7 @@ func (f *serverFlags) run(cmd *cobra.Command) error {
 
 // config checks the flags.
 func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
-	cfg := server.Config{Ring: f.ring, Socket: f.socket, CRC: f.crc, Stderr: cmd.ErrOrStderr()}
+	cfg := server.Config{Ring: f.ring, Socket: f.socket, CRC: f.crc, User: f.user, Stderr: cmd.ErrOrStderr()}
 	if f.ring == "" && len(f.nic) == 0 {
 		return cfg, errors.New("server needs -ring DIR or -nic DEVICES")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +196,42 @@ func TestChildIsNotForTheCommandLine(t *testing.T) {
 		}
 		if s := string(out); !strings.HasPrefix(s, "usertcp child: ") || strings.Count(s, "\n") != 1 {
 			t.Errorf("%q: says %q", args, s)
+		}
+	}
+}
+
+// The child can't be traced, nor looked into, by others than root, and never gets
+// more rights than it has.
+func TestTheChildIsHardened(t *testing.T) {
+	h := testhost.Ring(t, 1)[0]
+	attach(t, h)
+	wantChildren(t, h, 1)
+	pid := h.Server.Snapshot().Children[0].PID
+	proc := func(name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
+	b, err := os.ReadFile(proc("status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), "\nNoNewPrivs:\t1\n") {
+		t.Error("it can get new privileges")
+	}
+	if comm, _ := os.ReadFile(proc("comm")); string(comm) != "usertcp-child\n" {
+		t.Errorf("ps calls it %s", comm)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("its user is the test's: only root runs children as another")
+	}
+	// What belongs to a process that may not be dumped is root's.
+	var files unix.Stat_t
+	if err := unix.Stat(proc("fd"), &files); err != nil {
+		t.Fatal(err)
+	}
+	if files.Uid != 0 {
+		t.Errorf("its descriptors are user %d's", files.Uid)
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "Uid:" && f[1] == "0" {
+			t.Error("it runs as root")
 		}
 	}
 }

@@ -34,6 +34,7 @@ func Main(args []string) int {
 		// A child is small; its heap need not grow before it is collected.
 		debug.SetGCPercent(20)
 		debug.SetMemoryLimit(8 << 20)
+		harden()
 		err = run(cfg)
 	}
 	if err != nil {

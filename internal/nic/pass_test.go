@@ -1,6 +1,7 @@
 package nic
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -123,6 +124,9 @@ func TestTheRestPasses(t *testing.T) {
 		}
 		if got != nil && (got.tcp() == nil || string(got.tcp().Payload) != mark) {
 			t.Errorf("%s: the pool got %v", row.name, got.packet)
+		}
+		if sent := row.s.frame(t); got != nil && !bytes.Equal(got.frame[14:], sent[14:]) {
+			t.Errorf("%s: it was changed on its way:\n%x\n%x", row.name, sent[14:], got.frame[14:])
 		}
 	}
 }

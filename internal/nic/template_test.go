@@ -146,7 +146,11 @@ func TestHostileFramesGetNowhere(t *testing.T) {
 			t.Logf("%s: the kernel does not take it: %v", row.name, err)
 			leaves, count = 0, func(PoolCounters) uint64 { return before + 1 }
 		}
-		if n := seen(t, vb, mark, leaves) + seen(t, vd, mark, 0); n != leaves {
+		what := mark
+		if leaves == 1 && row.s.virtio == [HeaderLen]byte{} { // nothing is changed on its way
+			what = string(row.s.frame(t)[14:])
+		}
+		if n := seen(t, vb, what, leaves) + seen(t, vd, mark, 0); n != leaves {
 			t.Errorf("%s: %d frames at the other end, want %d", row.name, n, leaves)
 		}
 		if n := count(counters(t, p)) - before; n != 1 {

@@ -48,12 +48,10 @@ func (s *Server) adoptChildren() (*os.File, error) {
 
 // adoptChild takes over the child at the other end of meeting.
 func (s *Server) adoptChild(meeting *message.Channel) error {
-	pid, uid, _, err := meeting.Peer()
+	// Who is there was put there by a server: nobody else can enter the directory.
+	pid, _, _, err := meeting.Peer()
 	if err != nil {
 		return err
-	}
-	if uid != os.Geteuid() && uid != s.childUID() {
-		return fmt.Errorf("process %d of user %d is no child", pid, uid)
 	}
 	p, err := adopted(pid)
 	if err != nil {

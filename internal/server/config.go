@@ -25,6 +25,7 @@ type Config struct {
 	Addrs  []netip.Addr // the host's addresses on the ring; needed if there is one
 	NIC    *nic.Config  // devices to be served; this or Ring is needed
 	Socket string       // needed: path of the Unix socket for applications
+	User   string       // that children run as, name or number; default for root: usertcp, or else number 61000
 	CRC    bool         // every PDU carries AAL-5's CRC-32; hosts that differ exchange frames instead of circuits
 
 	Pools PoolOptions // how pools are used
@@ -39,6 +40,8 @@ type Config struct {
 
 	// Spawn starts a child instead of ChildCommand.
 	Spawn func(SpawnArgs) (*exec.Cmd, error)
+
+	program *program // what Spawn runs by default
 }
 
 // PoolOptions are arrangements of the paper's that can be measured against each other.
@@ -163,8 +166,16 @@ func (c *Config) complete() error {
 		c.ChildCommand = []string{exe, "child"}
 	}
 	if c.Spawn == nil {
-		command := slices.Clone(c.ChildCommand)
-		c.Spawn = func(a SpawnArgs) (*exec.Cmd, error) { return startChild(command, a) }
+		cred, err := c.identify()
+		if err != nil {
+			return err
+		}
+		p, err := openProgram(slices.Clone(c.ChildCommand), cred)
+		if err != nil {
+			return err
+		}
+		c.program = p
+		c.Spawn = func(a SpawnArgs) (*exec.Cmd, error) { return startChild(p, cred, a) }
 	}
 	return nil
 }
@@ -172,14 +183,15 @@ func (c *Config) complete() error {
 // startChild starts a child in a session of its own, which the terminal's Ctrl-C
 // does not reach: the paper's child can't "be killed accidentally (or
 // maliciously) by the user" (section 4.4.1).
-func startChild(command []string, a SpawnArgs) (*exec.Cmd, error) {
-	cmd := exec.Command(command[0], slices.Concat(command[1:], a.Args())...)
+func startChild(p *program, cred *syscall.Credential, a SpawnArgs) (*exec.Cmd, error) {
+	cmd := p.command(a.Args())
 	cmd.ExtraFiles = a.extraFiles()
 	cmd.Stderr = a.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: cred}
 	cmd.WaitDelay = time.Second
 	if err := a.Pools.schedule(cmd.Start); err != nil {
 		return nil, err
 	}
+	protect(cmd.Process.Pid)
 	return cmd, nil
 }

@@ -74,9 +74,11 @@ func Start(cfg Config) (*Server, error) {
 	}
 	var err error
 	if s.lis, err = listen(cfg.Socket); err != nil {
+		cfg.program.close()
 		return nil, err
 	}
 	if err := s.join(); err != nil {
+		cfg.program.close()
 		s.lis.Close()
 		return nil, err
 	}
@@ -152,6 +154,7 @@ func (s *Server) Close() error {
 		}
 		err = errors.Join(err, s.closeNIC())
 		s.timeWaits.close(false)
+		s.cfg.program.close()
 		s.meetings.close()
 		s.log.Info("stopped", "socket", s.cfg.Socket)
 	})

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"usertcp/internal/seq"
 	"usertcp/internal/wire"
 )
 
@@ -34,6 +35,8 @@ type bottleneck struct {
 	got           uint64 // octets read
 	queued        Time   // sum of the time that segments waited
 	pause         Time   // until then the program writes nothing
+	offload       uint32 // octets that the sender's driver cuts
+	trains        int    // segments made out by the engine, trains counted once
 }
 
 // flowEnd is one end, and its store of chunks.
@@ -145,10 +148,10 @@ func (b *bottleneck) arrive(e *flowEnd, seg *Segment) {
 func (b *bottleneck) programs() {
 	s := &b.snd
 	s.gather()
-	for b.pause <= b.now && s.c.SendSpace() >= bottleneckChunk {
-		i := s.alloc()
-		s.m.Chunks[i] = Chunk{Len: bottleneckChunk}
-		s.c.Append(&s.m, b.now, Queue{Head: i, Tail: i, Count: 1, Bytes: bottleneckChunk})
+	for least := b.least(); b.pause <= b.now && s.c.SendSpace() >= least; {
+		i, n := s.alloc(), min(s.c.SendSpace(), bottleneckChunk)
+		s.m.Chunks[i] = Chunk{Len: n}
+		s.c.Append(&s.m, b.now, Queue{Head: i, Tail: i, Count: 1, Bytes: n})
 	}
 	b.rcv.gather()
 	if n, _ := b.rcv.c.Readable(); n > 0 {
@@ -160,9 +163,21 @@ func (b *bottleneck) programs() {
 	b.output(&b.rcv)
 }
 
+// least returns for how much room the program writes: where trains leave, SendSpace
+// is never more than one of them.
+func (b *bottleneck) least() uint32 {
+	if b.offload > 0 {
+		return 1
+	}
+	return bottleneckChunk
+}
+
 // output puts on the way what e has to send.
 func (b *bottleneck) output(e *flowEnd) {
 	var out Segment
+	if e == &b.snd {
+		e.c.SetOffload(b.offload)
+	}
 	for n := 0; e.c.HasOutput(); n++ {
 		if n > 100_000 {
 			b.t.Fatal("segments without end")
@@ -176,8 +191,25 @@ func (b *bottleneck) output(e *flowEnd) {
 			b.acks.put(b.now+b.path.delay/2, &out)
 			continue
 		}
-		b.forward(&out)
+		b.trains++
+		b.cut(out)
 	}
+}
+
+// cut sends a segment, or what a driver makes of a train, through the bottleneck.
+func (b *bottleneck) cut(out Segment) {
+	rest := out.Len
+	if out.SegSize != 0 {
+		out.Len = out.SegSize
+	}
+	for ; rest > out.Len; rest -= out.SegSize {
+		seg := out
+		b.forward(&seg)
+		out.Seq = out.Seq.Add(seq.Size(out.SegSize))
+		out.Flags &^= wire.CWR
+	}
+	out.Len = rest
+	b.forward(&out)
 }
 
 // forward sends a segment through the bottleneck.

@@ -7,11 +7,8 @@ package tcp
 // Bounds of a burst, in octets; the lower one is two segments.
 const mostBurst = 64 << 10
 
-// burst returns how long the pace needs for one burst. A train is one.
+// burst returns how long the pace needs for one burst.
 func (c *Conn) burst() Time {
-	if c.trains.most != 0 {
-		return 1
-	}
 	pace := c.rate.pace
 	n := min(pace>>10, mostBurst)
 	return takes(max(uint32(n), 2*c.snd.mss), pace)

@@ -480,3 +480,43 @@ func (p *lossyPeer) ranges() (edges []int) {
 	}
 	return edges
 }
+
+// A device that cuts trains must not cost goodput: bursts are bounded by the pace,
+// and a train that waits does not keep cwnd from growing.
+func TestTrainsCostNoGoodput(t *testing.T) {
+	for _, x := range []struct {
+		mbit   uint64
+		delay  Time
+		buffer float64
+		loss   float64
+		merged float64 // segments in a train, on average, at least
+	}{
+		{20, 50 * Millisecond, 1, 0, 1.5},
+		{20, 50 * Millisecond, 1, 0.01, 1.2},
+		{20, 200 * Millisecond, 0.25, 0.001, 1.2},
+		{100, 10 * Millisecond, 1, 0.001, 1.5},
+		{1000, 1 * Millisecond, 4, 0, 4},
+		{1000, 200 * Microsecond, 8, 0, 4},
+	} {
+		rate := x.mbit * 1e6 / 8
+		p := link{rate: rate, delay: x.delay, loss: x.loss, seed: 7}
+		p.buffer = uint32(max(x.buffer*float64(rate)*float64(x.delay)/1e9, 64<<10))
+		d := 4 * Second
+		if x.mbit == 1000 {
+			d = Second / 2
+		}
+		for _, algo := range []uint8{CongestionCubic, CongestionReno, CongestionBBR} {
+			plain := newBottleneck(t, p, algo)
+			plain.run(d)
+			trains := newBottleneck(t, p, algo)
+			trains.offload = 65000
+			trains.run(d)
+			ratio := float64(trains.got) / float64(plain.got)
+			merged := float64(trains.sent) / float64(trains.trains)
+			if ratio < 0.93 || merged < x.merged {
+				t.Errorf("%s, %d Mbit/s, %v ms, loss %v: %.3f of the goodput without trains, %.1f segments in one",
+					CongestionName(algo), x.mbit, float64(x.delay)/1e6, x.loss, ratio, merged)
+			}
+		}
+	}
+}
