@@ -174,6 +174,12 @@ func TestDialWaitsForTheServer(t *testing.T) {
 // The listener of a program that knows nothing of it is the new server's, and so
 // are its connections' ports.
 func TestServerComesBack(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGUSR2} {
+		t.Run(sig.String(), func(t *testing.T) { comesBack(t, sig) })
+	}
+}
+
+func comesBack(t *testing.T, end syscall.Signal) {
 	server, host, address := distant(t, "echo")
 	c, err := DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
@@ -181,7 +187,7 @@ func TestServerComesBack(t *testing.T) {
 	}
 	write(t, c, "before")
 	want(t, c, "before")
-	server.Kill(syscall.SIGKILL)
+	server.Kill(end)
 	server.Wait()
 	testhost.Restart(t, filepath.Dir(host.Socket), host, testhost.Addrs(2)...)
 	write(t, c, "after")

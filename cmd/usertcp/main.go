@@ -105,7 +105,7 @@ func newRoot() *cobra.Command {
 // commands lists the subcommands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newDemo(), newFigures(), newServer(), newPerf(), newCompare(), newNC(), newVersion(),
+		newDemo(), newFigures(), newServer(), newStatus(), newPerf(), newCompare(), newNC(), newVersion(),
 		newSendFile(), newReceiveFile(), newSim(),
 	}
 }

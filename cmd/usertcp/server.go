@@ -7,10 +7,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"usertcp/internal/nic"
 	"usertcp/internal/perf"
@@ -34,7 +36,8 @@ func newServer() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "server [-ring DIR -addr ADDR] [-nic DEVICES] [flags]",
 		Short: "a host's connection server",
-		Long: `Run a host's connection server until SIGINT or SIGTERM.
+		Long: `Run a host's connection server until SIGINT or SIGTERM, which end its
+children too, or SIGUSR2, which leaves them for the server that follows.
 
 All servers with the same -ring are hosts on one network, each with the
 addresses that its -addr flags give it. Programs find a host's server by its
@@ -74,6 +77,9 @@ func (f *serverFlags) run(cmd *cobra.Command) error {
 	if err := pin(f.cpus); err != nil {
 		return err
 	}
+	leave := make(chan os.Signal, 1)
+	signal.Notify(leave, unix.SIGUSR2)
+	cfg.Leave = leave
 	return server.Run(cmd.Context(), cfg)
 }
 

@@ -29,6 +29,7 @@ var replies = [numTypes + 1]Type{
 	SetRxBufs:    GeneralReply,
 	SetReuseAddr: GeneralReply,
 	TimeWait:     GeneralReply,
+	Status:       GeneralReply,
 }
 
 // A Caller makes calls over a channel: it gives requests their IDs, hands

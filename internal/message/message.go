@@ -1,5 +1,5 @@
 // Package message is how the three kinds of process talk: the paper's 16
-// control messages (appendix A.3) under their names and three of our own, and packets with file
+// control messages (appendix A.3) under their names and four of our own, and packets with file
 // descriptors over Unix SOCK_SEQPACKET sockets, so that the death of a peer is
 // seen as end of file. What a message makes a process do does not belong here.
 package message
@@ -39,6 +39,7 @@ const (
 	Keep Type = 1 + numPaper + iota
 	Adopt
 	TimeWait
+	Status
 
 	numTypes = numPaper + iota
 )
@@ -136,6 +137,7 @@ var table = [numTypes + 1]form{
 	Keep:         {"Keep", Child | Server, Server | Child, false, 8, "N=what: the child tells what a successor of it, or of the server, needs, and gets the same when it takes over"},
 	Adopt:        {"Adopt", Server, Child, false, 2, "N=version, Files: channels for messages and frames: a new server takes the child over, which answers with all that it keeps"},
 	TimeWait:     {"Time_Wait", Child, Server, true, 0, "PDU=what TIME-WAIT needs of a connection whose program has ended: the server answers its segments from now on; General_Reply"},
+	Status:       {"Status", User, Server, false, 1, "Files: a pipe, into which the server writes what it knows of this user's children, or for root of all; General_Reply"},
 }
 
 // String returns the message's name in the paper.

@@ -68,7 +68,8 @@ type application struct {
 	pid, uid int
 }
 
-// serveApplication answers an application's one request, Spawn, and then waits
+// serveApplication answers an application's one request, Spawn (or others' for the
+// server's state), and then waits
 // for its end, which the child sees on its own channel.
 func (s *Server) serveApplication(ch *message.Channel) {
 	pid, uid, _, err := ch.Peer()
@@ -97,6 +98,12 @@ func (s *Server) serveApplication(ch *message.Channel) {
 			s.counters.badApplication.Add(1)
 			log.Warn("garbage from the application", "err", err)
 			return
+		}
+		if m.Type == message.Status {
+			if !s.answerStatus(app, &m) {
+				return
+			}
+			continue
 		}
 		ch.SetDeadline(time.Time{})
 		if !s.answerSpawn(app, &m) {

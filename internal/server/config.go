@@ -34,6 +34,9 @@ type Config struct {
 	Stderr io.Writer     // of the children; default: the server's own
 	Ready  func(*Server) // called by Run when applications can connect
 
+	// Leave makes Run return and leave all children for the next server.
+	Leave <-chan os.Signal
+
 	// ChildCommand is the program that is a child, and its first arguments;
 	// default: this executable with "child". SpawnArgs says what follows.
 	ChildCommand []string

@@ -44,7 +44,8 @@ type Server struct {
 }
 
 // Run runs a server until ctx is done, and then stops it in order: its children
-// are asked to end, and killed if they do not. The error says why it could not
+// are asked to end, and killed if they do not; or until cfg.Leave says so, and then
+// the process has to end, as if it were killed. The error says why it could not
 // start or did not stop cleanly.
 func Run(ctx context.Context, cfg Config) error {
 	s, err := Start(cfg)
@@ -54,8 +55,13 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Ready != nil {
 		cfg.Ready(s)
 	}
-	<-ctx.Done()
-	return s.Close()
+	select {
+	case <-ctx.Done():
+		return s.Close()
+	case <-cfg.Leave:
+		s.log.Info("gone: the children wait for the next server", "socket", cfg.Socket)
+		return nil
+	}
 }
 
 // Start starts a server. Applications can connect when it returns.

@@ -198,6 +198,9 @@ func serve(args []string) int {
 	cfg, err := config(args[0], args[1], addrs)
 	if err == nil {
 		cfg.Ready = func(*server.Server) { fmt.Println("ready") }
+		leave := make(chan os.Signal, 1)
+		signal.Notify(leave, syscall.SIGUSR2)
+		cfg.Leave = leave
 		err = server.Run(ctx, cfg)
 	}
 	if err != nil {

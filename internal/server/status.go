@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/message"
+)
+
+// statusTimeout bounds the time that who asks for the status has to take it.
+const statusTimeout = 2 * time.Second
+
+// answerStatus writes the server's present state, as JSON, into the pipe that came
+// with a Status: of all children for root and the server's own user, of his own for
+// another. The errno is 0 or EINVAL.
+func (s *Server) answerStatus(app application, m *message.Message) bool {
+	errno := unix.Errno(0)
+	if len(m.Files) == 1 && isPipe(m.Files[0]) && unix.SetNonblock(m.Files[0], true) == nil {
+		snap := s.Snapshot()
+		if app.uid != 0 && app.uid != os.Geteuid() {
+			snap.Children = slices.DeleteFunc(snap.Children, func(c ChildInfo) bool { return c.UID != app.uid })
+		}
+		pipe := os.NewFile(uintptr(m.Files[0]), "status")
+		s.wg.Go(func() {
+			defer pipe.Close()
+			pipe.SetWriteDeadline(time.Now().Add(statusTimeout))
+			_ = json.NewEncoder(pipe).Encode(snap) // who does not read it does not want it
+		})
+	} else {
+		message.CloseFiles(m.Files)
+		errno = unix.EINVAL
+	}
+	r := message.Message{Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), N: message.Version}
+	return app.ch.SendMessage(&r) == nil && errno == 0
+}
+
+func isPipe(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO
+}
+
+// Status asks the server at a socket for its state.
+func Status(ctx context.Context, socket string) (snap Snapshot, err error) {
+	ch, err := message.Dial(socket)
+	if err != nil {
+		return snap, fmt.Errorf("no connection server at %s: %w", socket, err)
+	}
+	c := message.NewCaller(ch, message.User, message.Server, nil)
+	defer c.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return snap, err
+	}
+	defer r.Close()
+	reply, err := c.Call(ctx, &message.Message{Type: message.Status, N: message.Version, Files: []int{int(w.Fd())}})
+	w.Close()
+	if err == nil && reply.Errno != 0 {
+		err = unix.Errno(reply.Errno)
+	}
+	if err != nil {
+		return snap, fmt.Errorf("connection server at %s: %w", socket, err)
+	}
+	r.SetReadDeadline(time.Now().Add(statusTimeout))
+	if err := json.NewDecoder(r).Decode(&snap); err != nil {
+		return snap, fmt.Errorf("connection server at %s: its status: %w", socket, err)
+	}
+	return snap, nil
+}
