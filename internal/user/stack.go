@@ -173,12 +173,12 @@ func (s *Stack) attach(m *message.Message) error {
 	if err != nil {
 		return err
 	}
-	driver, poll, err := s.joinNIC(rest, doors[0])
+	driver, bed, err := s.joinNIC(rest, doors[0])
 	if err != nil {
 		return err
 	}
 	s.top, err = half.NewTop(half.Config{
-		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: doors, Poll: poll, Semaphore: sem,
+		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: doors, Poll: bed.poll, Doze: bed.doze, Semaphore: sem,
 	}, spinFromEnv(), s.fetch)
 	if err == nil {
 		go s.mind()

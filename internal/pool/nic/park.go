@@ -4,6 +4,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -76,7 +77,23 @@ func (d *Driver) Arm() bool {
 	n.armed.Store(true)
 	d.watch(unix.EPOLLIN)
 	n.streak.Store(0)
-	return false // what lies there has been reported
+	// What lies there has been reported, but perhaps too early: the kernel reports a
+	// packet once while the device stays on its list of those that are ready.
+	return d.Pending()
+}
+
+// Doze waits for a packet or a ring of door, at most as long as limit says, and
+// reports whether there is one. The device need not be armed. It may be called
+// without the lock.
+func (d *Driver) Doze(door shm.Doorbell, limit time.Duration) bool {
+	if d.gone.Load() {
+		return false
+	}
+	packet, rung := shm.Await(d.fd, door.Fd(), limit)
+	if rung {
+		door.Clear()
+	}
+	return packet || rung
 }
 
 // Awake implements pool.Driver.
