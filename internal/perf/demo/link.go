@@ -82,7 +82,7 @@ func (r *Result) linkTable(format TableFormat) string {
 
 // linkLegend explains the table of pairings; what more there is to say is in report.md.
 const linkLegend = `Who connects, and sends, is named first. Hosts are network namespaces with a
-veth pair between them; ratios are to kernel with kernel, CPU is that of 64 KiB.
+veth pair between them. Ratios are to kernel with kernel; CPU is of 64 KiB.
 `
 
 // linkColumn names a test: "64 KiB, Mbit/s", "rr, 1/s".
