@@ -23,6 +23,7 @@ import (
 type serverFlags struct {
 	ring, socket, cpus string
 	user               string
+	maxChildren        int
 	addrs, nic         []string
 	allow, deny        []string
 	quiet              bool
@@ -65,6 +66,7 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.StringVar(&f.receive, "receive", "caller", "`who` takes packets, caller or child")
 	flags.IntVar(&f.pools.Realtime, "realtime", 0, "children run under SCHED_FIFO with this `prio`")
 	flags.IntVar(&f.pools.CPU, "child-cpu", -1, "and on this `CPU`")
+	flags.IntVar(&f.maxChildren, "max-children", 512, "at most `n` programs of a user, but root")
 	flags.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
 	return cmd
 }
@@ -85,7 +87,7 @@ func (f *serverFlags) run(cmd *cobra.Command) error {
 
 // config checks the flags.
 func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
-	cfg := server.Config{Ring: f.ring, Socket: f.socket, CRC: f.crc, User: f.user, Stderr: cmd.ErrOrStderr()}
+	cfg := server.Config{Ring: f.ring, Socket: f.socket, CRC: f.crc, User: f.user, MaxChildren: f.maxChildren, Stderr: cmd.ErrOrStderr()}
 	if f.ring == "" && len(f.nic) == 0 {
 		return cfg, errors.New("server needs -ring DIR or -nic DEVICES")
 	}

@@ -53,8 +53,8 @@ func (c *cell) reset(t testing.TB) {
 }
 
 // live has the child do all that it does on a segment, in one order or another. It
-// reports what the child thought of the segment, and how long the longest call took.
-func (c *cell) live(r *rand.Rand) (err error, longest time.Duration) {
+// reports how long the longest call took, and what the child thought of the segment.
+func (c *cell) live(r *rand.Rand) (longest time.Duration, err error) {
 	b := c.w.a.bottom
 	to := wire.Endpoint{Addr: c.w.b.addr, Port: 9}
 	if b.lock.Holder() != shm.Nobody { // a living program may keep it as long as it likes
@@ -80,7 +80,7 @@ func (c *cell) live(r *rand.Rand) (err error, longest time.Duration) {
 		c.w.now += tcp.Time(r.IntN(500)) * tcp.Millisecond
 		longest = max(longest, time.Since(began))
 	}
-	return c.jail.ruined, longest
+	return longest, c.jail.ruined
 }
 
 // sections that a hostile program may write to, and what lies there.
@@ -136,7 +136,7 @@ func FuzzRuined(f *testing.F) {
 
 // judge has the child live on a ruined segment.
 func (c *cell) judge(t testing.TB, r *rand.Rand) (ruined bool) {
-	err, longest := c.live(r)
+	longest, err := c.live(r)
 	if longest > tooLong {
 		t.Errorf("a call took %v", longest)
 	}

@@ -418,6 +418,11 @@ func (s *Socket) close() error {
 	s.ur.setDeadline(t, time.Time{})
 	s.rd.setDeadline(t, time.Time{})
 	s.wr.setDeadline(t, time.Time{})
+	if t.closed { // the child has closed it, or will; its slot may be free
+		t.sockets[s.i] = nil
+		t.leave()
+		return nil
+	}
 	t.step() // what lies in the pool has arrived, and counts as unread
 	s.linger()
 	t.sockets[s.i] = nil

@@ -53,6 +53,7 @@ type Top struct {
 	fetch     func() error // maps circuits that came up; nil if there are none to map
 	fetchLock sync.Mutex
 	alone     bool // there is no bottom half
+	costly    bool // to look for packets is a system call
 }
 
 // Spin says how long a leader looks for packets before it parks.
@@ -70,6 +71,7 @@ const (
 	watchPeriod = time.Millisecond
 	spinMax     = 50 * time.Microsecond
 	spinMin     = 2 * time.Microsecond
+	spinYield   = 25 * time.Microsecond  // between two times that a leader whose looks are system calls gives its CPU away
 	spinWorth   = 125 * time.Microsecond // waits shorter than that make the next one spin
 )
 
@@ -84,6 +86,7 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.deliver = t.deliverEvent
 	t.passive = t.ctl.childTakes != 0
 	t.awake = t.awaken
+	t.costly = cfg.Poll != 0
 	t.followers.init()
 	fd, err := cfg.Poll, error(nil)
 	if fd == 0 {
@@ -288,6 +291,9 @@ func (t *Top) adapt(waited time.Duration) {
 
 // look looks for packets until some come, or limit has passed.
 func (t *Top) look(limit time.Duration) bool {
+	if t.costly {
+		return t.lookRarely(limit)
+	}
 	var start time.Time
 	for n := 1; ; n++ {
 		if !t.passive && t.drv.Pending() || t.poked.Load() || t.left(listTop) {
@@ -306,6 +312,33 @@ func (t *Top) look(limit time.Duration) bool {
 			start = time.Now()
 		} else if time.Since(start) > limit {
 			return false
+		}
+	}
+}
+
+// lookRarely is look where each look is a system call. A CPU that is given away comes
+// back late when others want it, and the kernel would wake us at once: so that is
+// done for long waits only.
+func (t *Top) lookRarely(limit time.Duration) bool {
+	start := time.Now()
+	last := start
+	for n := 1; ; n++ {
+		if t.drv.Pending() || t.poked.Load() || t.left(listTop) {
+			return true
+		}
+		if n%8 != 0 {
+			continue
+		}
+		now := time.Now()
+		if t.spin != SpinOn && now.Sub(start) > limit {
+			return false
+		}
+		if now.Sub(last) > spinYield {
+			last = now
+			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			if t.spin == SpinOn {
+				runtime.Gosched()
+			}
 		}
 	}
 }

@@ -218,6 +218,35 @@ func TestProgramEnds(t *testing.T) {
 	}
 }
 
+// A socket may be closed when the program has given up the whole segment: the child has
+// closed it then, and its slot was freed twice.
+func TestCloseAfterTheStackWasClosed(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	check(t, a.top.Close())
+	a.dead = true
+	a.bottom.ProgramEnded(func() bool { return true })
+	wantEOF(t, cb)
+	check(t, cb.Close())
+	wantWithin(t, 5*time.Second, "all of a's connections to end, but for TIME-WAIT", func() bool {
+		i := ca.Index()
+		ended := false
+		a.bottom.Change(func() { ended = a.bottom.aux[i].use == useFree || a.bottom.conns[i].State == tcp.TimeWait })
+		return ended
+	})
+	a.bottom.Change(func() {
+		if i := ca.Index(); a.bottom.aux[i].use != useFree {
+			a.bottom.fail(i, tcp.ErrNone)
+		}
+	})
+	wantWithin(t, 5*time.Second, "the slot to be free", func() bool {
+		free := false
+		a.bottom.Change(func() { free = a.bottom.aux[ca.Index()].use == useFree })
+		return free
+	})
+	check(t, ca.Close())
+}
+
 // … and if it held the lock when it died, the child repairs and goes on.
 func TestProgramEndsWithTheLock(t *testing.T) {
 	for _, lock := range []shm.LockKind{shm.LockAdaptive, shm.LockSemaphore, shm.LockPeterson, shm.LockEdwards} {

@@ -19,12 +19,30 @@ func (h *Half) limitBuffers(o *tcp.ConnOptions) {
 	}
 }
 
-// tune lets the buffers of a connection over the host's devices grow, whatever the
-// ring's MTU.
+// Buffers of a connection over the host's devices, in octets, if the program has not
+// said: an acknowledgement waits for the receiving program's turn on a CPU, and what
+// is in flight meanwhile must not be all that there may be. With 1 MiB a stream
+// between two programs had a third less.
+const (
+	nicSndBuf = 4 << 20
+	nicRcvBuf = 2 << 20
+)
+
+// tune sets the buffers of a connection over the host's devices, which may grow,
+// whatever the ring's MTU.
 func (h *Half) tune(o *tcp.ConnOptions, circuit uint16) {
-	if circuit == pool.NIC && o.SndMax == 0 && o.RcvMax == 0 {
-		d := tcp.DefaultOptions()
+	if circuit != pool.NIC {
+		return
+	}
+	d := tcp.DefaultOptions()
+	if o.SndMax == 0 && o.RcvMax == 0 {
 		o.SndMax, o.RcvMax = d.SndMax, d.RcvMax
+	}
+	if o.SndLock == 0 {
+		o.SndBuf = max(o.SndBuf, nicSndBuf)
+	}
+	if o.RcvLock == 0 {
+		o.RcvBuf = max(o.RcvBuf, nicRcvBuf)
 	}
 }
 

@@ -148,7 +148,9 @@ func (p *pins) close() {
 		p.lock.Close()
 	}
 	dir := filepath.Dir(p.dir)
-	if ourMount(dir) && !hasDirs(dir) && unix.Unmount(dir, 0) == nil {
+	// Detached, since a process that is just being started may have a copy of the
+	// lock's descriptor for a moment.
+	if ourMount(dir) && !hasDirs(dir) && unix.Unmount(dir, unix.MNT_DETACH) == nil {
 		os.Remove(dir)
 	}
 	for i := len(p.made) - 1; i >= 0; i-- {

@@ -30,6 +30,8 @@ type Config struct {
 
 	Pools PoolOptions // how pools are used
 
+	MaxChildren int // of one user, root excepted: more programs get EMFILE; default 512
+
 	Log    *slog.Logger  // default: nothing is logged
 	Stderr io.Writer     // of the children; default: the server's own
 	Ready  func(*Server) // called by Run when applications can connect
@@ -151,12 +153,17 @@ func (c *Config) complete() error {
 		return fmt.Errorf("server: no address given")
 	case c.Socket == "":
 		return fmt.Errorf("server: no socket path given")
+	case c.MaxChildren < 0:
+		return fmt.Errorf("server: at most %d children of a user", c.MaxChildren)
 	}
 	if err := c.Pools.check(); err != nil {
 		return err
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxChildren == 0 {
+		c.MaxChildren = maxChildrenPerUID
 	}
 	if c.Stderr == nil {
 		c.Stderr = os.Stderr

@@ -7,7 +7,7 @@ import "time"
 const (
 	maxApplications   = 1200  // connections to the socket; closed at once
 	maxChildren       = 1023  // ENFILE: a VCI has 10 bits for the stream, 0 is the server's
-	maxChildrenPerUID = 512   // EMFILE; root has no such limit
+	maxChildrenPerUID = 512   // EMFILE; root has no such limit. Config.MaxChildren may say another
 	maxBindings       = 4096  // EMFILE: ports bound by one child
 	maxFlows          = 32768 // ENOBUFS: connections forwarded to one child
 	maxSyns           = 128   // SYNs given to one child and not answered; more are dropped, as by a full queue

@@ -424,9 +424,15 @@ func TestAChildThatCannotBeStarted(t *testing.T) {
 }
 
 func TestTooManyChildrenOfOneUser(t *testing.T) {
-	s := start(t, t.TempDir(), addr1)
+	cfg := config(t.TempDir(), addr1)
+	cfg.MaxChildren = 3
+	s, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	s.mu.Lock()
-	s.perUID[1000] = maxChildrenPerUID
+	s.perUID[1000] = 3
 	s.mu.Unlock()
 	if _, errno := s.addChild(application{uid: 1000}); errno != unix.EMFILE {
 		t.Errorf("%v, want EMFILE", errno)

@@ -53,7 +53,7 @@ func (s *Server) addChild(app application) (*child, unix.Errno) {
 			return nil, unix.EALREADY
 		}
 	}
-	if app.uid != 0 && s.perUID[app.uid] >= maxChildrenPerUID {
+	if app.uid != 0 && s.perUID[app.uid] >= s.cfg.MaxChildren {
 		return nil, unix.EMFILE
 	}
 	if len(s.children) >= maxChildren {

@@ -163,6 +163,11 @@ func (p *Process) Wait() {
 	}
 }
 
+// Status returns how the program has ended, which it has.
+func (p *Process) Status() syscall.WaitStatus {
+	return p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+}
+
 // StartProcess starts a host on the ring in dir as a process of its own.
 func StartProcess(t testing.TB, dir string, addrs ...netip.Addr) (*Host, *Process) {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/pool"
+	"usertcp/internal/pool/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/shm"
 	"usertcp/internal/wire"
@@ -61,7 +62,7 @@ func rows(specs []shm.Spec) string {
 }
 
 func TestMapOfTheSegmentIsTrue(t *testing.T) {
-	want := half.Specs(ring.Specs())
+	want := half.Specs(append(ring.Specs(), nic.Specs()...))
 	if *update {
 		redraw(t, want)
 	}

@@ -1,0 +1,45 @@
+package half
+
+import (
+	"testing"
+
+	"usertcp/internal/pool"
+	"usertcp/internal/tcp"
+)
+
+// Connections over devices have larger buffers than those on the ring, which may
+// grow; what the program has set stays.
+func TestBuffersOverDevices(t *testing.T) {
+	h := new(Half)
+	fresh := tcp.DefaultOptions()
+	fresh.SndMax, fresh.RcvMax = 0, 0 // as on a ring
+	o := fresh
+	if h.tune(&o, 7); o != fresh {
+		t.Errorf("a connection on the ring: %+v", o)
+	}
+	if h.tune(&o, pool.NIC); o.SndBuf != nicSndBuf || o.RcvBuf != nicRcvBuf || o.SndMax == 0 || o.RcvMax == 0 {
+		t.Errorf("a connection over devices: %+v", o)
+	}
+	o = fresh
+	o.SndLock, o.SndBuf, o.RcvLock, o.RcvBuf = 1, 4096, 1, 8192
+	if h.tune(&o, pool.NIC); o.SndBuf != 4096 || o.RcvBuf != 8192 {
+		t.Errorf("what the program has set: %+v", o)
+	}
+}
+
+// Each circuit has its MTU, and what is not believable is not believed.
+func TestMTUOfCircuits(t *testing.T) {
+	h := newHost(t, 1, SpinOff)
+	half := &h.bottom.Half
+	var i uint32
+	h.bottom.Change(func() { i = half.open() })
+	for _, row := range []struct {
+		circuit   uint16
+		set, want uint32
+	}{{0, 9000, 65535}, {pool.NIC, 0, 1500}, {pool.NIC, 9000, 9000}, {pool.NIC, 65536, 65535}, {pool.NIC, 10, 576}} {
+		h.bottom.SetMTU(i, row.set)
+		if got := half.mtu(i, row.circuit); got != row.want {
+			t.Errorf("circuit %d, %d said: %d, want %d", row.circuit, row.set, got, row.want)
+		}
+	}
+}
