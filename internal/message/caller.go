@@ -30,6 +30,7 @@ var replies = [numTypes + 1]Type{
 	SetReuseAddr: GeneralReply,
 	TimeWait:     GeneralReply,
 	Status:       GeneralReply,
+	End:          GeneralReply,
 }
 
 // A Caller makes calls over a channel: it gives requests their IDs, hands

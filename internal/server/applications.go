@@ -105,6 +105,12 @@ func (s *Server) serveApplication(ch *message.Channel) {
 			}
 			continue
 		}
+		if m.Type == message.End {
+			if !s.answerEnd(app, &m) {
+				return
+			}
+			continue
+		}
 		ch.SetDeadline(time.Time{})
 		if !s.answerSpawn(app, &m) {
 			return
