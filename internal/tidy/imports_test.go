@@ -43,7 +43,8 @@ var arrows = map[string][]string{
 	// Tools over the library.
 	"internal/plot":         {},
 	"internal/perf/proc":    {},
-	"internal/perf":         {".", "internal/perf/proc"},
+	"internal/netns":        {},
+	"internal/perf":         {".", "internal/netns", "internal/perf/proc"},
 	"internal/perf/demo":    {"internal/perf", "internal/perf/proc", "internal/plot"},
 	"internal/perf/figures": {"internal/perf", "internal/perf/demo", "internal/plot"},
 	"cmd/usertcp":           {".", "internal/child", "internal/nic", "internal/perf", "internal/perf/demo", "internal/perf/figures", "internal/perf/proc", "internal/server", "internal/sim", "internal/wire"},
@@ -60,7 +61,7 @@ var arrows = map[string][]string{
 	"tests/exit":              {},
 	"tests/kill":              {},
 	"internal/interleave":     {},
-	"internal/testnet":        {},
+	"internal/testnet":        {"internal/netns"},
 	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},
 	"internal/tidy":           {},
 }
