@@ -29,6 +29,9 @@ func (c *child) fromServer(m *message.Message) {
 	case message.Sockets, message.End:
 		c.answer(m)
 	}
+	if m.Type == message.TakeOver {
+		c.taker(m)
+	}
 	if m.Type != message.Syn {
 		return
 	}

@@ -114,8 +114,7 @@ func TestConnectionOfTheLivingIsNotKilled(t *testing.T) {
 		t.Errorf("%v, want EBUSY", err)
 	}
 	// A program that is stopped, with its child, does not answer, and keeps nobody waiting.
-	syscall.Kill(child, syscall.SIGSTOP)
-	defer syscall.Kill(child, syscall.SIGCONT)
+	testhost.Stop(t, child)
 	began := time.Now()
 	if snap, err = server.Status(t.Context(), hosts[0].Socket); err != nil || snap.Children[0].Sockets != nil {
 		t.Errorf("%+v, %v; want no answer of the child", snap.Children, err)
