@@ -26,6 +26,9 @@ func (c *child) fromServer(m *message.Message) {
 	if m.Type == message.Keep {
 		c.inherit(m)
 	}
+	if m.Type == message.TakeOver {
+		c.taker(m)
+	}
 	if m.Type != message.Syn {
 		return
 	}

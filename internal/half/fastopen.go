@@ -203,6 +203,18 @@ func (h *Half) setFastKeys(first, second [16]byte) {
 	h.fast.keys, h.fast.set = [2][16]byte{first, second}, 1
 }
 
+// LetFast sends the SYN of an active open that has waited for the program's first
+// data: there is none for now.
+func (s *Socket) LetFast() {
+	t := s.t
+	t.enter()
+	t.now = t.clock()
+	t.begin(s.i).LetFast()
+	t.commit(s.i)
+	t.settle()
+	t.leave()
+}
+
 // SetFastOpenKeys sets the keys of the program's cookies for all its listeners:
 // cookies are made with the first and good if made with either.
 func (s *Socket) SetFastOpenKeys(first, second [16]byte) {

@@ -41,6 +41,7 @@ type Server struct {
 	formerLock *os.File // on the ring id, from the children of the server before
 	apps       map[*message.Channel]bool
 	perUID     map[int]int // children
+	offers     offers
 }
 
 // Run runs a server until ctx is done, and then stops it in order: its children

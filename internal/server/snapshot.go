@@ -69,10 +69,10 @@ func (s *Server) Snapshot() Snapshot {
 func (c *child) info() ChildInfo {
 	ports, flows := c.s.ports.count(c.vci)
 	c.mu.Lock()
-	circuits := len(c.peers)
+	circuits, app := len(c.peers), c.app
 	c.mu.Unlock()
 	return ChildInfo{
-		VCI: c.vci, PID: c.pid(), AppPID: c.app.pid, UID: c.app.uid, Started: c.started,
+		VCI: c.vci, PID: c.pid(), AppPID: app.pid, UID: app.uid, Started: c.started,
 		Ports: ports, Flows: flows, Circuits: circuits,
 	}
 }

@@ -1,7 +1,9 @@
 package tcp
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 
 	"usertcp/internal/seq"
@@ -312,6 +314,25 @@ func TestServerWithoutRoomForTheData(t *testing.T) {
 	a.wantState(Established)
 	a.write(100)
 	a.want(sPA, 1, 1, 100)
+}
+
+func TestFastCookiesAreLinuxs(t *testing.T) {
+	var key [16]byte
+	for i := range key {
+		key[i] = 0xa1 + byte(i/4)*0x11
+	}
+	for _, w := range []struct{ remote, local, want string }{
+		{"192.0.2.1", "192.168.0.1", "3021b9d889017eeb"}, // seen of Linux 6.18 with this key
+		{"fd3d:fa7b:d17d::1", "fd3d:a0b:17d6::1", "c1d1e9742a47a9bc"},
+	} {
+		flow := wire.Flow{
+			Remote: wire.Endpoint{Addr: wire.AddrFrom(netip.MustParseAddr(w.remote)), Port: 1},
+			Local:  wire.Endpoint{Addr: wire.AddrFrom(netip.MustParseAddr(w.local)), Port: 2},
+		}
+		if got := fmt.Sprintf("%x", FastCookie(&key, &flow)); got != w.want {
+			t.Errorf("%s to %s: %s, want %s", w.remote, w.local, got, w.want)
+		}
+	}
 }
 
 func TestFastCookies(t *testing.T) {

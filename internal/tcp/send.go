@@ -93,7 +93,7 @@ func (c *Conn) Append(m *Memory, now Time, chunks Queue) {
 	}
 	c.SndQ.join(m, chunks)
 	s.end = s.end.Add(seq.Size(chunks.Bytes))
-	c.letFast()
+	c.LetFast()
 }
 
 // Extend is the SEND call for n octets that were copied behind those of SndQ's
