@@ -11,10 +11,12 @@ import (
 	"usertcp/internal/user"
 )
 
-// process is this process's one stack: one segment, one child.
+// process is this process's one stack: one segment, one child; and those that it has
+// taken over beside it.
 var process struct {
 	sync.Mutex
 	stack *user.Stack
+	taken []*user.Stack
 }
 
 // stack returns the process's stack, and attaches to the connection server if

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ type compareFlags struct {
 	setup      setupFlags
 	repeat     int
 	link, spin string
+	offloads   string
 	cpus       string
 	json       bool
 	tuning     perf.Tuning
@@ -35,6 +37,11 @@ a listening and a connecting program; the kernel's TCP runs over loopback, with
 CUBIC. Ratios are user space to kernel, pair by pair: above 1, user space did
 better.
 
+With -link nic it makes network namespaces joined by veth pairs, which takes
+root, and measures all four pairings over them: kernel with kernel, user with
+user, user with kernel, and kernel with user, where the client is named first.
+Ratios are to kernel with kernel. All of it is gone afterwards.
+
 Placement (-cpus): same puts both sides on one CPU, split each on a CPU of its
 own, free leaves it to the scheduler; it is the same for both stacks.`,
 		Args: cobra.NoArgs,
@@ -43,7 +50,8 @@ own, free leaves it to the scheduler; it is the same for both stacks.`,
 	flags := cmd.Flags()
 	f.setup.add(flags, 2*time.Second)
 	flags.IntVar(&f.repeat, "repeat", 5, "measurements of each stack")
-	flags.StringVar(&f.link, "link", "ring", "link between the hosts: ring")
+	flags.StringVar(&f.link, "link", "ring", "`link` between the hosts: ring or nic")
+	flags.StringVar(&f.offloads, "offloads", "on", "with -link nic, segmentation and checksum offload of\nthe devices: on or off")
 	addSpin(flags, &f.spin)
 	addTuning(flags, &f.tuning)
 	flags.StringVar(&f.cpus, "cpus", "free", "`placement`: same, split or free")
@@ -56,12 +64,12 @@ func (f *compareFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if f.link != "ring" {
-		return fmt.Errorf("link %q is not supported in this version (there is: ring)", f.link)
-	}
 	comparison := perf.Comparison{Setup: setup, Repeat: f.repeat}
-	if err := comparison.Check(); err != nil {
+	if err := errors.Join(f.checkLink(), comparison.Check(), checkSpin(f.spin)); err != nil {
 		return err
+	}
+	if f.link == "nic" {
+		return f.runLink(cmd, comparison)
 	}
 	progress := progressOf(cmd)
 	done := 0
@@ -80,33 +88,51 @@ func (f *compareFlags) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// compare starts and ends what a comparison needs.
-func (f *compareFlags) compare(ctx context.Context, c perf.Comparison, progress func(*perf.Report)) (o *perf.Outcome, err error) {
-	if err := checkSpin(f.spin); err != nil {
-		return nil, err
+// checkLink reports what is wrong with the flags about the link.
+func (f *compareFlags) checkLink() error {
+	switch {
+	case f.link != "ring" && f.link != "nic":
+		return fmt.Errorf("unknown link %q (there are: ring, nic)", f.link)
+	case f.offloads != "on" && f.offloads != "off":
+		return fmt.Errorf("unknown value %q of -offloads (there are: on, off)", f.offloads)
+	case f.offloads == "off" && f.link != "nic":
+		return errors.New("-offloads is for -link nic")
 	}
-	command, err := perf.ThisProgram()
+	return nil
+}
+
+// compare starts and ends what a comparison over the ring needs.
+func (f *compareFlags) compare(ctx context.Context, c perf.Comparison, progress func(*perf.Report)) (o *perf.Outcome, err error) {
+	err = f.withRunner(func(r *perf.Runner) error {
+		if err := r.StartHosts(ctx); err != nil {
+			return err
+		}
+		o, err = perf.Compare(ctx, r, c, progress)
+		return err
+	})
 	if err != nil {
 		return nil, err
+	}
+	o.Spin, o.CPUs = f.spin, f.cpus
+	return o, nil
+}
+
+// withRunner calls do with a runner, and ends what that has started.
+func (f *compareFlags) withRunner(do func(*perf.Runner) error) (err error) {
+	command, err := perf.ThisProgram()
+	if err != nil {
+		return err
 	}
 	runner, err := perf.NewRunner(command, perf.Options{Placement: perf.Placement(f.cpus), Spin: f.spin, Tuning: f.tuning})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if closeErr := runner.Close(); err == nil {
 			err = closeErr
 		}
 	}()
-	if err := runner.StartHosts(ctx); err != nil {
-		return nil, err
-	}
-	o, err = perf.Compare(ctx, runner, c, progress)
-	if err != nil {
-		return nil, err
-	}
-	o.Spin, o.CPUs = f.spin, f.cpus
-	return o, nil
+	return do(runner)
 }
 
 // printOutcome prints a comparison for people.

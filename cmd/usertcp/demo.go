@@ -1,11 +1,13 @@
 package main
 
 import (
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/nic"
 	"usertcp/internal/perf"
 	"usertcp/internal/perf/demo"
 )
@@ -21,7 +23,8 @@ func newDemo() *cobra.Command {
 It starts two hosts on a private ring, sends a file from one to the other and
 checks its SHA-256 there, then measures throughput at several message sizes, in
 turns with the kernel's TCP over loopback. It prints a table, and writes a
-figure and a report.`,
+figure and a report. As root it also measures each stack with each over network
+devices, in network namespaces of its own.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkSpin(c.Spin); err != nil {
@@ -29,6 +32,7 @@ figure and a report.`,
 			}
 			c.CPUs = perf.Placement(cpus)
 			c.Stdout, c.Progress = cmd.OutOrStdout(), progressOf(cmd)
+			c.NoLink = noLink(os.Geteuid(), nic.Check())
 			return demo.Run(cmd.Context(), c)
 		},
 	}
@@ -40,6 +44,18 @@ figure and a report.`,
 	addSpin(flags, &c.Spin)
 	flags.StringVar(&cpus, "cpus", "free", "`placement`: same, split or free")
 	return cmd
+}
+
+// noLink says in one line why this process can't measure over network devices; empty:
+// it can.
+func noLink(uid int, err error) string {
+	switch {
+	case uid != 0:
+		return "as root this also measures network devices, each stack with each"
+	case err != nil:
+		return "network devices are not measured: " + oneLine(err)
+	}
+	return ""
 }
 
 // progressOf writes to the standard error, on a terminal in one line.

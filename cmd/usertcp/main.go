@@ -6,6 +6,8 @@
 //	usertcp perf            throughput and latency between two programs
 //	usertcp compare         user-space TCP and the kernel's, in turns
 //	usertcp nc              standard input and output over a connection
+//	usertcp status          what a connection server works for
+//	usertcp kill            end connections that their programs have left
 //	usertcp sim             whole hosts over a hostile network, by seed
 //
 // Flags may be written with one dash or two. Errors are one line on standard
@@ -22,6 +24,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -57,8 +60,8 @@ func run(args []string) int {
 }
 
 // untilSignal returns a context that ends with the first SIGINT, SIGTERM or
-// SIGHUP, and a function that says which it was. A second signal ends the
-// program at once.
+// SIGHUP, and a function that says which it was. Another one, not at the same
+// time, ends the program at once.
 func untilSignal() (context.Context, func() syscall.Signal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -66,7 +69,7 @@ func untilSignal() (context.Context, func() syscall.Signal) {
 	var caught syscall.Signal
 	go func() {
 		sig := <-signals
-		signal.Stop(signals)
+		time.AfterFunc(together, func() { signal.Stop(signals) })
 		caught = sig.(syscall.Signal)
 		cancel()
 	}()
@@ -77,6 +80,11 @@ func untilSignal() (context.Context, func() syscall.Signal) {
 		return caught
 	}
 }
+
+// together is how long several signals may be one: when the process that started
+// this one is killed, the kernel may send SIGTERM (PR_SET_PDEATHSIG) for each of its
+// threads.
+const together = 300 * time.Millisecond
 
 // oneLine joins the lines of errors that have several.
 func oneLine(err error) string {
@@ -105,7 +113,7 @@ func newRoot() *cobra.Command {
 // commands lists the subcommands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newDemo(), newFigures(), newServer(), newStatus(), newPerf(), newCompare(), newNC(), newVersion(),
+		newDemo(), newFigures(), newServer(), newStatus(), newKill(), newPerf(), newCompare(), newNC(), newVersion(),
 		newSendFile(), newReceiveFile(), newSim(),
 	}
 }

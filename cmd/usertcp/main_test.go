@@ -17,8 +17,9 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:      "testdata",
-		Deadline: time.Now().Add(90 * time.Second),
+		Dir:       "testdata",
+		Deadline:  time.Now().Add(90 * time.Second),
+		Condition: served,
 		Setup: func(e *testscript.Env) error {
 			// A Unix socket's path is short: the scripts' own directory may be too deep.
 			short, err := os.MkdirTemp("", "ut")

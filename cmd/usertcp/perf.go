@@ -128,8 +128,8 @@ The other connects to it and measures: usertcp perf -to ADDR -test TEST, with
   rr      request and response over a connection that stays
   crr     connect, request, response, close
 
-Both need the same -stack. User-space TCP needs a connection server: see
-usertcp server.`,
+User-space TCP needs a connection server: see usertcp server. Over its ring
+both need -stack user; over network devices either may have either.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}

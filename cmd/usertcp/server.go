@@ -26,6 +26,7 @@ type serverFlags struct {
 	maxChildren        int
 	addrs, nic         []string
 	allow, deny        []string
+	pins               string
 	quiet              bool
 	crc                bool
 	receive            string
@@ -57,6 +58,7 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.StringSliceVar(&f.nic, "nic", nil, "serve these network `devices`: eth0,lo")
 	flags.StringArrayVar(&f.allow, "allow", nil, "over devices, allow only what a `rule` is about:\n192.0.2.0/24, 192.0.2.1:22, *:80, [2001:db8::]:80-89")
 	flags.StringArrayVar(&f.deny, "deny", nil, "over devices, deny what a `rule` is about")
+	flags.StringVar(&f.pins, "pins", "", "`directory` in which -nic pins what outlives the\nserver (default: one for each network namespace)")
 	flags.StringVar(&f.socket, "socket", "", "`path` of the socket (default: $USERTCP_SERVER,\nelse the user's, else the system's)")
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
 	flags.BoolVar(&f.crc, "crc", false, "AAL-5's CRC-32 on every PDU (on all hosts of the ring)")
@@ -79,6 +81,9 @@ func (f *serverFlags) run(cmd *cobra.Command) error {
 	if err := pin(f.cpus); err != nil {
 		return err
 	}
+	// Whoever reads the log may end first. The server is to end in order then, too,
+	// and leave nothing on the devices.
+	signal.Ignore(unix.SIGPIPE)
 	leave := make(chan os.Signal, 1)
 	signal.Notify(leave, unix.SIGUSR2)
 	cfg.Leave = leave
@@ -126,12 +131,12 @@ func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
 // devices checks the flags about network devices.
 func (f *serverFlags) devices(cfg *server.Config) error {
 	if len(f.nic) == 0 {
-		if len(f.allow)+len(f.deny) > 0 {
-			return errors.New("-allow and -deny are for -nic DEVICES")
+		if len(f.allow)+len(f.deny)+len(f.pins) > 0 {
+			return errors.New("-allow, -deny and -pins are for -nic DEVICES")
 		}
 		return nil
 	}
-	cfg.NIC = &nic.Config{Devices: f.nic}
+	cfg.NIC = &nic.Config{Devices: f.nic, Pins: f.pins}
 	for _, l := range []struct {
 		texts []string
 		rules *[]nic.Rule

@@ -3,7 +3,6 @@ package child
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -24,15 +23,13 @@ import (
 type child struct {
 	cfg     config
 	started time.Time
-	link    atomic.Pointer[link] // to the server
-	user    *message.Channel
-	userPid int
-	userFd  int // its pidfd
+	link    atomic.Pointer[link]    // to the server
+	program atomic.Pointer[program] // the application's present process
+	handing handing
 
-	userFile *os.File      // the channel's descriptor, for the next server
-	began    chan struct{} // closed when there is a segment
-	legacy   chan legacy   // of the child before this one
-	coming   legacy        // as far as it has come
+	began  chan struct{} // closed when there is a segment
+	legacy chan legacy   // of the child before this one
+	coming legacy        // as far as it has come
 
 	seg    *shm.Segment
 	bell   *shm.Segment
@@ -51,6 +48,7 @@ type child struct {
 	sockets  [socketLocks]sync.Mutex
 	leases   leases
 	requests chan struct{} // room for requests in progress
+	asked    chan struct{} // room for the server's questions
 	kick     chan struct{} // there may be live connections
 	ended    chan struct{} // closed when the application has gone
 }
@@ -60,21 +58,19 @@ const maxRequests = 64
 
 func newChild(cfg config, control, frames, user *message.Channel, userFile *os.File) (*child, error) {
 	c := &child{
-		cfg: cfg, user: user, userFile: userFile, started: time.Now(),
+		cfg: cfg, started: time.Now(),
 		began: make(chan struct{}), legacy: make(chan legacy, 1),
 		waiting:  map[wire.VCI][]waitingSyn{},
 		kept:     map[uint16]bool{},
 		requests: make(chan struct{}, maxRequests),
+		asked:    make(chan struct{}, maxAsked),
 		kick:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
 	}
-	c.userFd = -1 // already dead, if it can't be opened
-	if pid, _, _, err := user.Peer(); err == nil {
-		c.userPid = pid
-		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
-			c.userFd = fd
-		}
-	}
+	p := newProgram(user, userFile)
+	p.taken = true
+	c.program.Store(p)
+	c.handing.takers = make(chan *program, 1)
 	c.link.Store(newLink(control, frames, c.fromServer))
 	return c, nil
 }
@@ -146,15 +142,13 @@ func (c *child) useSegment() error {
 func (c *child) serve() error {
 	close(c.began)
 	c.tell(c.keptMemory())
-	hello := message.Message{
-		Type: message.InitReply, N: message.Version, VCI: c.cfg.vci, Socket: uint32(os.Getpid()), Files: c.memoryFiles(),
-	}
-	if err := c.user.SendMessage(&hello); err != nil && !c.cfg.successor {
-		return fmt.Errorf("application %d: %w", c.userPid, err)
+	p := c.program.Load()
+	if err := c.greet(p); err != nil && !c.cfg.successor {
+		return fmt.Errorf("application %d: %w", p.pid, err)
 	}
 	go c.receiveFrames(c.link.Load())
 	go c.awaitServers()
-	go c.receiveRequests()
+	go c.servePrograms()
 	go c.overlook()
 	go c.hear()
 	return c.tick()
@@ -234,40 +228,6 @@ func (c *child) leave() error {
 		return err
 	}
 	return nil
-}
-
-// receiveRequests takes the application's messages until it has gone.
-func (c *child) receiveRequests() {
-	var m message.Message
-	for {
-		err := c.user.RecvMessage(&m, message.User, message.Child)
-		if err != nil {
-			var v *message.VersionError
-			if !errors.Is(err, io.EOF) && !errors.As(err, &v) {
-				fmt.Fprintf(os.Stderr, "usertcp child: application %d: %v\n", c.userPid, err)
-			}
-			break
-		}
-		request := m
-		c.requests <- struct{}{}
-		go func() {
-			c.request(&request)
-			<-c.requests
-		}()
-	}
-	c.user.Close()
-	if c.bottom.ProgramEnded(c.userDead) {
-		fmt.Fprintf(os.Stderr, "usertcp child: application %d died with the lock: its step was undone\n", c.userPid)
-	}
-	close(c.ended)
-}
-
-// userDead reports whether the application's process has ended, waited for by
-// its parent or not.
-func (c *child) userDead() bool {
-	p := []unix.PollFd{{Fd: int32(c.userFd), Events: unix.POLLIN}}
-	n, err := unix.Poll(p, 0)
-	return c.userFd < 0 || err == nil && n == 1
 }
 
 // outside is what the bottom half needs of the child.

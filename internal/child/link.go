@@ -144,7 +144,7 @@ func (c *child) follow(l *link) error {
 func (c *child) list() []message.Message {
 	list := []message.Message{{
 		Type: message.Keep, N: message.KeepUser, VCI: c.cfg.vci, Socket: uint32(c.started.Unix()),
-		Files: []int{int(c.userFile.Fd()), meetingFd},
+		Files: []int{int(c.program.Load().file.Fd()), meetingFd},
 	}}
 	if c.record.ring != 0 {
 		list = append(list, message.Message{Type: message.Keep, N: message.KeepRing, Files: []int{c.record.ring}})
@@ -156,6 +156,9 @@ func (c *child) list() []message.Message {
 		}
 	}
 	list = append(list, c.record.list()...)
+	if m, ok := c.handing.keep(); ok {
+		list = append(list, m)
+	}
 	return append(list, message.Message{Type: message.Keep, N: message.KeepEnd})
 }
 

@@ -17,8 +17,8 @@ const socketLocks = 64
 // serverTimeout is how long the child waits for an answer of its server.
 const serverTimeout = 4 * time.Second
 
-// request does what the application asks for, and answers.
-func (c *child) request(m *message.Message) {
+// request does what the application's process p asks for, and answers.
+func (c *child) request(p *program, m *message.Message) {
 	// Requests of one socket come one after the other, so that one that comes
 	// again, since a child has died over it, finds what the first has done.
 	if m.Type != message.NewSocket {
@@ -43,11 +43,16 @@ func (c *child) request(m *message.Message) {
 		r.Local, errno = c.connect(m)
 	case message.SetTxBufs, message.SetRxBufs, message.SetReuseAddr:
 		errno = c.set(m)
+	case message.HandOver:
+		errno = c.offer(m)
+	case message.TakeOver:
+		c.handOut(p, m)
+		return
 	default:
 		errno = unix.EOPNOTSUPP
 	}
 	r.Errno = uint32(errno)
-	if err := c.user.SendMessage(&r); err == nil {
+	if err := p.ch.SendMessage(&r); err == nil {
 		c.wake()
 	}
 }

@@ -54,7 +54,7 @@ func (c *child) succeed() error {
 			c.kept[uint16(m.Socket)] = true
 		}
 	}
-	for _, k := range c.bottom.TakeOver(l.known, c.userDead) {
+	for _, k := range c.bottom.TakeOver(l.known, c.program.Load().dead) {
 		c.giveBack(k.Socket, k.What, k.Flow)
 	}
 	// A circuit that was being made is made anew, when it is needed again.
@@ -118,6 +118,9 @@ func (c *child) inherit(m *message.Message) {
 		return
 	case message.KeepBind, message.KeepFlow:
 		c.coming.known = append(c.coming.known, c.record.take(m))
+		return
+	case message.KeepOffer:
+		c.inheritOffer(m)
 		return
 	case message.KeepLease:
 		c.record.lease(m.Local.Port)

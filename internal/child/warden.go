@@ -15,7 +15,7 @@ const RuinedStatus = 3
 // Ruined implements half.Warden: the application's connections end with this
 // process, and their peers hear from the server that there is nobody.
 func (o outside) Ruined(err error) {
-	fmt.Fprintf(os.Stderr, "usertcp child: application %d: %v: its connections end\n", o.c.userPid, err)
+	fmt.Fprintf(os.Stderr, "usertcp child: application %d: %v: its connections end\n", o.c.program.Load().pid, err)
 	os.Exit(RuinedStatus)
 }
 

@@ -110,7 +110,7 @@ func (h *Half) learnFast(c *tcp.Conn) {
 		e.n = uint8(copy(e.cookie[:], cookie))
 	}
 	switch {
-	case lost:
+	case lost && cookie == nil: // with one the option has come through
 		// Something on the path does not like the option, or data in a SYN: RFC 7413
 		// section 4.1.3.1 asks for a cache of such negative responses, too.
 		e.lost = min(e.lost+1, 16)
@@ -201,6 +201,18 @@ func (h *Half) fastClosed(i uint32) {
 // the second are good too.
 func (h *Half) setFastKeys(first, second [16]byte) {
 	h.fast.keys, h.fast.set = [2][16]byte{first, second}, 1
+}
+
+// LetFast sends the SYN of an active open that has waited for the program's first
+// data: there is none for now.
+func (s *Socket) LetFast() {
+	t := s.t
+	t.enter()
+	t.now = t.clock()
+	t.begin(s.i).LetFast()
+	t.commit(s.i)
+	t.settle()
+	t.leave()
 }
 
 // SetFastOpenKeys sets the keys of the program's cookies for all its listeners:

@@ -251,13 +251,13 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 	var r reservation
 	t.enter()
 	t.drive()
-	if !t.ensure(s.i) {
-		t.leave()
-		return 0, syscall.EIO
-	}
 	if s.closing {
 		t.leave()
 		return 0, os.ErrClosed
+	}
+	if !t.ensure(s.i) {
+		t.leave()
+		return 0, syscall.EIO
 	}
 	if s.wr.expired() {
 		t.leave()

@@ -30,6 +30,9 @@ var replies = [numTypes + 1]Type{
 	SetReuseAddr: GeneralReply,
 	TimeWait:     GeneralReply,
 	Status:       GeneralReply,
+	HandOver:     GeneralReply,
+	TakeOver:     GeneralReply,
+	End:          GeneralReply,
 }
 
 // A Caller makes calls over a channel: it gives requests their IDs, hands

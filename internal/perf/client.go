@@ -31,7 +31,7 @@ func (cl *Client) Run(ctx context.Context, addr string, setup Setup) (*Report, e
 		return nil, endOf(ctx, err)
 	}
 	t := &clientTest{
-		Client: cl, ctl: ctl, setup: &setup, data: o.Data,
+		Client: cl, ctl: ctl, setup: &setup, data: o.Data, peer: o.Stack,
 		crew:  newCrew(setup.duration()+2*patience, nil),
 		meter: newMeter("client", setup.Conns, cl.Stack),
 	}
@@ -65,8 +65,8 @@ func (cl *Client) negotiate(ctl *control, setup *Setup, o *offer) error {
 	if err := peerError(o.Error); err != nil {
 		return err
 	}
-	if o.Stack != cl.Stack.Name() {
-		return fmt.Errorf("the server uses the %s stack, this client the %s stack", o.Stack, cl.Stack.Name())
+	if !slices.Contains(StackNames, o.Stack) {
+		return fmt.Errorf("the server uses a stack %q that this client does not know", o.Stack)
 	}
 	return nil
 }
@@ -77,6 +77,7 @@ type clientTest struct {
 	ctl        *control
 	setup      *Setup
 	data       string // where to open data connections
+	peer       string // the server's stack
 	crew       *crew
 	meter      *meter
 	requesters []*requester
@@ -193,6 +194,7 @@ func (t *clientTest) report(own, server window) *Report {
 		counts = server
 	}
 	r := newReport(t.Stack.Name(), t.setup, counts)
+	r.Peer = t.peer
 	histograms := make([]*histogram, 0, len(t.requesters))
 	for _, q := range t.requesters {
 		histograms = append(histograms, q.latencies)

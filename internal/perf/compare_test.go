@@ -73,9 +73,9 @@ func (s *scripted) Measure(_ context.Context, stack string, setup Setup) (*Repor
 	if !setup.Test.Bulk() {
 		r.Latency = &Latency{P50: 1e6 / rate, P99: 2e6 / rate, P999: 3e6 / rate, Max: 4e6 / rate}
 	}
-	r.CPU = CPUReport{Machine: 3, Processes: []ProcessCPU{{"client", "program", 1, 1, 1}, {"server", "program", 2, 0.5, 2}}}
+	r.CPU = CPUReport{Machine: 3, Processes: []ProcessCPU{{"client", "program", 1, 1, 1, 4}, {"server", "program", 2, 0.5, 2, 6}}}
 	if stack == "user" {
-		r.CPU.Processes = append(r.CPU.Processes, ProcessCPU{"server", "child", len(s.order), 0.25, 3})
+		r.CPU.Processes = append(r.CPU.Processes, ProcessCPU{"server", "child", len(s.order), 0.25, 3, 10})
 	}
 	return r, nil
 }

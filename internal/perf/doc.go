@@ -21,7 +21,8 @@
 // fails the measurement.
 //
 // Above that, Runner starts both programs as processes of their own, and Compare
-// does so in turns for the two stacks.
+// does so in turns for the two stacks. Over network devices (Runner.StartLink) each
+// stack talks with each, and CompareLink takes them in turns.
 //
 // Flags and printing of single commands belong to cmd/usertcp; a stack's own
 // options must not go in here either.

@@ -107,7 +107,7 @@ func (p patientConn) Write(b []byte) (int, error) {
 
 // Transfer sends the file at path between two processes over user-space TCP.
 func (r *Runner) Transfer(ctx context.Context, path string) (*FileReport, error) {
-	out, err := r.Pair(ctx, "user", []string{"receive-file"}, []string{"send-file", "-file", path}, 10*time.Minute)
+	out, err := r.pair(ctx, Alike("user"), []string{"receive-file"}, []string{"send-file", "-file", path}, 10*time.Minute)
 	if err != nil {
 		return nil, endOf(ctx, fmt.Errorf("transferring %s: %w", path, err))
 	}

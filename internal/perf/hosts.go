@@ -12,16 +12,25 @@ import (
 // serverEnv tells a program where its connection server listens.
 const serverEnv = "USERTCP_SERVER"
 
-// Host is one connection server on the ring, and so one host.
+// Host is where programs of a measurement run: what a connection server serves, or a
+// host without one.
 type Host struct {
 	Addr   string // IP address
-	Socket string // path of the server's socket
+	Socket string // path of the server's socket; empty: there is none
+
+	within func(start func() error) error // starts processes in the host's namespace; nil: in ours
 }
 
 // env is what a program of this host needs in its environment.
-func (h *Host) env() []string { return []string{serverEnv + "=" + h.Socket} }
+func (h *Host) env() []string {
+	if h.Socket == "" {
+		return nil
+	}
+	return []string{serverEnv + "=" + h.Socket}
+}
 
-// Hosts are two hosts on a private ring in a temporary directory.
+// Hosts are two hosts: on a private ring in a temporary directory, or joined by
+// network devices.
 type Hosts struct {
 	Client, Server Host
 
@@ -36,25 +45,29 @@ func startHosts(ctx context.Context, g *proc.Group, command Commander, cpus side
 		return nil, err
 	}
 	h := &Hosts{
-		Client: Host{"10.1.0.1", filepath.Join(dir, "1.sock")},
-		Server: Host{"10.1.0.2", filepath.Join(dir, "2.sock")},
+		Client: Host{Addr: "10.1.0.1", Socket: filepath.Join(dir, "1.sock")},
+		Server: Host{Addr: "10.1.0.2", Socket: filepath.Join(dir, "2.sock")},
 		dir:    dir,
 	}
-	err = h.Client.start(ctx, g, command, append([]string{"-ring", filepath.Join(dir, "ring")}, flags...), cpus.client)
+	on := func(h *Host) []string {
+		return append([]string{"-addr", h.Addr, "-ring", filepath.Join(dir, "ring")}, flags...)
+	}
+	err = h.Client.start(ctx, g, command, on(&h.Client), cpus.client)
 	if err == nil {
-		err = h.Server.start(ctx, g, command, append([]string{"-ring", filepath.Join(dir, "ring")}, flags...), cpus.server)
+		err = h.Server.start(ctx, g, command, on(&h.Server), cpus.server)
 	}
 	return h, err // with the directory, which the runner removes
 }
 
 // start starts one connection server and waits until it listens.
 func (h *Host) start(ctx context.Context, g *proc.Group, command Commander, flags []string, cpus string) error {
-	args := append([]string{"server", "-addr", h.Addr, "-socket", h.Socket}, flags...)
+	args := append([]string{"server", "-socket", h.Socket}, flags...)
 	if cpus != "" {
 		args = append(args, "-cpus", cpus)
 	}
-	name := fmt.Sprintf("the connection server of %s", h.Addr)
-	p, err := g.Start(command(name, args...))
+	c := command(fmt.Sprintf("the connection server of %s", h.Addr), args...)
+	c.Within = h.within
+	p, err := g.Start(c)
 	if err != nil {
 		return err
 	}

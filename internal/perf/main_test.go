@@ -38,11 +38,11 @@ func testCommand(behaviour string) Commander {
 // says that it listens.
 func testProgram(args []string) error {
 	var setup Setup
-	var stack, to, test, file, spin, cpus, ring, addr, socket string
+	var stack, to, test, file, spin, cpus, ring, addr, socket, nic, pins string
 	var listen, once, asJSON bool
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	for name, p := range map[string]*string{"stack": &stack, "to": &to, "test": &test, "file": &file, "spin": &spin,
-		"cpus": &cpus, "ring": &ring, "addr": &addr, "socket": &socket} {
+		"cpus": &cpus, "ring": &ring, "addr": &addr, "socket": &socket, "nic": &nic, "pins": &pins} {
 		f.StringVar(p, name, "", "")
 	}
 	for name, p := range map[string]*bool{"listen": &listen, "once": &once, "json": &asJSON} {

@@ -25,6 +25,10 @@ type ProcessCPU struct {
 
 	// Switches is how often its threads gave a CPU up in that time.
 	Switches int64 `json:"context_switches"`
+
+	// Calls is how many reads and writes, system calls on any descriptor, it has done,
+	// 0 where this user may not see it.
+	Calls int64 `json:"reads_and_writes"`
 }
 
 // window is what one side saw in its measured time.
@@ -91,7 +95,7 @@ func pause(d time.Duration, abort <-chan struct{}) {
 type reading struct {
 	at        time.Time
 	counts    []int64      // of each worker
-	processes []ProcessCPU // Seconds and Switches since the process's start
+	processes []ProcessCPU // Seconds, Switches and Calls since the process's start
 	machine   time.Duration
 }
 
@@ -126,7 +130,8 @@ func (m *meter) readProcesses() []ProcessCPU {
 			continue
 		}
 		switches, _ := proc.Switches(h.PID) // 0 both times where /proc is not shown
-		all = append(all, ProcessCPU{Side: m.side, Role: h.Role, PID: h.PID, Seconds: used.Seconds(), Switches: switches})
+		calls, _ := proc.Calls(h.PID)
+		all = append(all, ProcessCPU{Side: m.side, Role: h.Role, PID: h.PID, Seconds: used.Seconds(), Switches: switches, Calls: calls})
 	}
 	return all
 }
@@ -147,6 +152,7 @@ func (r reading) until(later reading) window {
 		was := of(r.processes, p.PID)
 		p.Seconds -= was.Seconds
 		p.Switches -= was.Switches
+		p.Calls -= was.Calls
 		w.Processes = append(w.Processes, p)
 	}
 	return w

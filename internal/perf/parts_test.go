@@ -157,9 +157,9 @@ func TestCrewReleaseForgets(t *testing.T) {
 
 func TestWindowIsTheDifferenceOfTwoReadings(t *testing.T) {
 	t0 := time.Unix(100, 0)
-	before := reading{at: t0, counts: []int64{10, 0}, machine: time.Second, processes: []ProcessCPU{{"client", "program", 1, 5, 100}}}
+	before := reading{at: t0, counts: []int64{10, 0}, machine: time.Second, processes: []ProcessCPU{{"client", "program", 1, 5, 100, 1000}}}
 	after := reading{at: t0.Add(2 * time.Second), counts: []int64{60, 50}, machine: 4 * time.Second, processes: []ProcessCPU{
-		{"client", "program", 1, 6.5, 140}, {"client", "child", 2, 0.25, 7}}}
+		{"client", "program", 1, 6.5, 140, 1500}, {"client", "child", 2, 0.25, 7, 30}}}
 	w := before.until(after)
 	if w.Seconds != 2 || w.Count != 100 || w.Machine != 3 || w.Jain != 1 {
 		t.Errorf("window %+v", w)
@@ -169,6 +169,9 @@ func TestWindowIsTheDifferenceOfTwoReadings(t *testing.T) {
 	}
 	if w.Processes[0].Switches != 40 || w.Processes[1].Switches != 7 {
 		t.Errorf("processes %+v: want 40 and 7 context switches", w.Processes)
+	}
+	if w.Processes[0].Calls != 500 || w.Processes[1].Calls != 30 {
+		t.Errorf("processes %+v: want 500 and 30 reads and writes", w.Processes)
 	}
 }
 
@@ -210,9 +213,17 @@ func TestReportUnits(t *testing.T) {
 	if bulk.Rate != 4000 || bulk.Gigabytes() != 1 || bulk.CPUPerGB() != 3 {
 		t.Errorf("bulk: %v %s, %v GB, %v s/GB", bulk.Rate, bulk.Unit, bulk.Gigabytes(), bulk.CPUPerGB())
 	}
+	bulk.CPU.Machine, bulk.CPU.Processes[1].Calls = 5, 4e8
+	if bulk.MachinePerGB() != 5 || bulk.CallsPer1000() != 4000 {
+		t.Errorf("bulk: %v s/GB of the machine, %v calls for 1000 messages", bulk.MachinePerGB(), bulk.CallsPer1000())
+	}
 	rr := newReport("user", &Setup{Test: RR, Size: 1000, Conns: 1}, window{Seconds: 2, Count: 1e6})
 	if rr.Rate != 5e5 || rr.Gigabytes() != 2 {
 		t.Errorf("rr: %v %s, %v GB", rr.Rate, rr.Unit, rr.Gigabytes())
+	}
+	rr.CPU = CPUReport{Machine: 3, Processes: []ProcessCPU{{Calls: 4e6}}}
+	if rr.MachinePerMillion() != 3 || rr.CallsPer1000() != 4000 {
+		t.Errorf("rr: %v s for 10^6, %v calls for 1000", rr.MachinePerMillion(), rr.CallsPer1000())
 	}
 	if (&Report{Test: RR}).CPUPerGB() != 0 {
 		t.Error("a report of nothing divides by zero")

@@ -20,6 +20,8 @@ type Report struct {
 	PortWaits int64    `json:"port_waits,omitempty"` // times that no port was free (crr)
 	// CongestionControl is the kernel's; empty for user-space TCP.
 	CongestionControl string `json:"congestion_control,omitempty"`
+	// Peer is the server's stack.
+	Peer string `json:"peer_stack,omitempty"`
 
 	CPU CPUReport `json:"cpu"`
 }
@@ -76,13 +78,35 @@ func (r *Report) CPUPerMillion() float64 {
 // SwitchesPer1000 is context switches of all processes for 1,000 messages or
 // transactions.
 func (r *Report) SwitchesPer1000() float64 {
+	return r.per1000(func(p *ProcessCPU) int64 { return p.Switches })
+}
+
+// CallsPer1000 is reads and writes of all processes for 1,000 messages or
+// transactions.
+func (r *Report) CallsPer1000() float64 {
+	return r.per1000(func(p *ProcessCPU) int64 { return p.Calls })
+}
+
+// MachinePerGB is processor seconds of the whole machine, on which both sides run,
+// for each gigabyte moved.
+func (r *Report) MachinePerGB() float64 {
+	return quotient(r.CPU.Machine, r.Gigabytes())
+}
+
+// MachinePerMillion is the same for 10^6 transactions.
+func (r *Report) MachinePerMillion() float64 {
+	return quotient(r.CPU.Machine*1e6, float64(r.Count))
+}
+
+// per1000 is a count of all processes for 1,000 messages or transactions.
+func (r *Report) per1000(count func(*ProcessCPU) int64) float64 {
 	messages := float64(r.Count)
 	if r.Test.Bulk() {
 		messages /= float64(r.Size)
 	}
 	sum := int64(0)
-	for _, p := range r.CPU.Processes {
-		sum += p.Switches
+	for i := range r.CPU.Processes {
+		sum += count(&r.CPU.Processes[i])
 	}
 	return quotient(1000*float64(sum), messages)
 }

@@ -3,6 +3,7 @@ package perf
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -35,12 +36,13 @@ func ListeningOn(addr string) string { return listeningOn + addr }
 
 // Runner runs measurements between processes of their own: a fresh listening
 // and a fresh dialling program for each, and, for user-space TCP, two connection
-// servers for all of them.
+// servers for all of them: on a ring (StartHosts), or over devices (StartLink).
 type Runner struct {
 	command Commander
 	opt     Options
 	cpus    sides
 	hosts   *Hosts
+	link    *link
 	group   proc.Group
 }
 
@@ -74,40 +76,43 @@ func (r *Runner) StartHosts(ctx context.Context) error {
 // Hosts returns the two hosts, nil before StartHosts.
 func (r *Runner) Hosts() *Hosts { return r.hosts }
 
-// Close ends every process that the runner started and removes its directory.
+// Close ends every process that the runner started and removes its directories,
+// network namespaces and what was in them.
 func (r *Runner) Close() error {
 	r.group.Stop()
-	if r.hosts == nil {
-		return nil
+	var err error
+	if r.hosts != nil {
+		err = os.RemoveAll(r.hosts.dir)
 	}
-	return os.RemoveAll(r.hosts.dir)
+	if r.link != nil {
+		err = errors.Join(err, r.link.close())
+	}
+	return err
 }
 
 // Measure runs one test over the named stack.
 func (r *Runner) Measure(ctx context.Context, stack string, setup Setup) (*Report, error) {
-	report, err := r.measure(ctx, stack, setup)
+	return r.MeasurePair(ctx, Alike(stack), setup)
+}
+
+// MeasurePair runs one test between two stacks.
+func (r *Runner) MeasurePair(ctx context.Context, p Pairing, setup Setup) (*Report, error) {
+	report, err := r.measure(ctx, p, setup)
 	if err != nil && ctx.Err() == nil {
-		err = fmt.Errorf("measuring %s over the %s stack: %w", setup.Test, stack, err)
+		err = fmt.Errorf("measuring %s %s: %w", setup.Test, p.over(), err)
 	}
 	return report, endOf(ctx, err)
 }
 
-func (r *Runner) measure(ctx context.Context, stack string, setup Setup) (*Report, error) {
-	flags := []string{"-stack", stack}
-	if r.opt.Spin != "" && stack == "user" {
-		flags = append(flags, "-spin", r.opt.Spin)
-	}
-	if n := r.opt.Tuning.Buffers; n > 0 {
-		flags = append(flags, "-buffers", strconv.Itoa(n))
-	}
-	listener := append([]string{"perf", "-listen", "-once"}, flags...)
+func (r *Runner) measure(ctx context.Context, p Pairing, setup Setup) (*Report, error) {
+	listener := append([]string{"perf", "-listen", "-once"}, r.flags(p.Server)...)
 	client := append([]string{"perf", "-json",
 		"-test", string(setup.Test),
 		"-size", strconv.Itoa(setup.Size),
 		"-conns", strconv.Itoa(setup.Conns),
 		"-time", setup.Time.String(),
-		"-warmup", setup.Warmup.String()}, flags...)
-	out, err := r.Pair(ctx, stack, listener, client, setup.duration()+3*patience)
+		"-warmup", setup.Warmup.String()}, r.flags(p.Client)...)
+	out, err := r.pair(ctx, p, listener, client, setup.duration()+3*patience)
 	if err != nil {
 		return nil, err
 	}
@@ -118,14 +123,27 @@ func (r *Runner) measure(ctx context.Context, stack string, setup Setup) (*Repor
 	return &report, nil
 }
 
-// Pair starts a listening program, which gets its address as last argument, and
+// flags are those of a program that uses a stack.
+func (r *Runner) flags(stack string) []string {
+	flags := []string{"-stack", stack}
+	if r.opt.Spin != "" && stack == "user" {
+		flags = append(flags, "-spin", r.opt.Spin)
+	}
+	if n := r.opt.Tuning.Buffers; n > 0 {
+		flags = append(flags, "-buffers", strconv.Itoa(n))
+	}
+	return flags
+}
+
+// pair starts a listening program, which gets its address as last argument, and
 // when it listens a dialling program, which gets the address as -to. It waits
 // for the end of both and returns what the dialling one wrote.
-func (r *Runner) Pair(ctx context.Context, stack string, listener, client []string, limit time.Duration) ([]byte, error) {
-	onServer, onClient, err := r.sides(stack)
+func (r *Runner) pair(ctx context.Context, p Pairing, listener, client []string, limit time.Duration) ([]byte, error) {
+	hosts, err := r.place(p)
 	if err != nil {
 		return nil, err
 	}
+	onServer := &hosts.Server
 	l, err := r.startOn("the listening program", onServer, r.cpus.server, append(listener, onServer.Addr+":0"))
 	if err != nil {
 		return nil, err
@@ -135,7 +153,7 @@ func (r *Runner) Pair(ctx context.Context, stack string, listener, client []stri
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.startOn("the dialling program", onClient, r.cpus.client, append(client, "-to", addr))
+	c, err := r.startOn("the dialling program", &hosts.Client, r.cpus.client, append(client, "-to", addr))
 	if err != nil {
 		return nil, err
 	}
@@ -146,16 +164,20 @@ func (r *Runner) Pair(ctx context.Context, stack string, listener, client []stri
 	return c.Output(), l.Wait(ctx, patience)
 }
 
-// sides returns where the two programs run.
-func (r *Runner) sides(stack string) (server, client *Host, err error) {
-	if stack != "user" {
-		loopback := &Host{Addr: "127.0.0.1"}
-		return loopback, loopback, nil
+// place returns where the two programs run.
+func (r *Runner) place(p Pairing) (*Hosts, error) {
+	switch {
+	case r.link != nil:
+		return r.link.hosts(p), nil
+	case p.Client != p.Server:
+		return nil, errors.New("two stacks do not meet without network devices between them")
+	case p.Client != "user":
+		loopback := Host{Addr: "127.0.0.1"}
+		return &Hosts{Client: loopback, Server: loopback}, nil
+	case r.hosts == nil:
+		return nil, errors.New("no connection servers have been started")
 	}
-	if r.hosts == nil {
-		return nil, nil, fmt.Errorf("no connection servers have been started")
-	}
-	return &r.hosts.Server, &r.hosts.Client, nil
+	return r.hosts, nil
 }
 
 // startOn starts a program on a host and on CPUs.
@@ -164,8 +186,7 @@ func (r *Runner) startOn(name string, h *Host, cpus string, args []string) (*pro
 		args = append(args, "-cpus", cpus)
 	}
 	c := r.command(name, args...)
-	if h.Socket != "" {
-		c.Env = append(c.Env, h.env()...)
-	}
+	c.Env = append(c.Env, h.env()...)
+	c.Within = h.within
 	return r.group.Start(c)
 }

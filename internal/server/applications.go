@@ -105,11 +105,28 @@ func (s *Server) serveApplication(ch *message.Channel) {
 			}
 			continue
 		}
-		ch.SetDeadline(time.Time{})
-		if !s.answerSpawn(app, &m) {
+		if !s.answer(app, &m) {
 			return
 		}
 	}
+}
+
+// answer does what an application asks for, and reports whether its channel stays
+// open.
+func (s *Server) answer(app application, m *message.Message) bool {
+	switch m.Type {
+	case message.Spawn:
+		app.ch.SetDeadline(time.Time{})
+		return s.answerSpawn(app, m)
+	case message.TakeOver:
+		app.ch.SetDeadline(time.Now().Add(spawnTimeout)) // who finds nothing asks again
+		return s.answerTakeOver(app, m)
+	case message.End:
+		return s.answerEnd(app, m)
+	}
+	message.CloseFiles(m.Files)
+	s.counters.badApplication.Add(1)
+	return false
 }
 
 // answerSpawn starts a child. The reply carries the child's VCI, or the errno;

@@ -18,6 +18,7 @@ type baggage struct {
 	meeting  *os.File // where the next server will look for the child
 	memory   []int
 	circuits map[uint32]keptCircuit
+	offer    *keptOffer
 	finished bool // the child has said that it ends in order
 	listed   chan struct{}
 }
@@ -30,6 +31,10 @@ type keptCircuit struct {
 // keep takes what the child leaves. Too many circuits can't be kept: the
 // connections over them then go through the servers when the child is replaced.
 func (c *child) keep(m *message.Message) {
+	if m.N == message.KeepUser && len(m.Files) == 1 {
+		c.changeProgram(m.Files[0])
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := &c.kept
@@ -45,6 +50,9 @@ func (c *child) keep(m *message.Message) {
 		return
 	case m.N == message.KeepCircuit:
 		k.keepCircuit(m)
+		return
+	case m.N == message.KeepOffer:
+		c.keepOffer(m)
 		return
 	case k.listed != nil:
 		c.adoptItem(m)
@@ -76,6 +84,7 @@ func (c *child) dropAll() {
 			f.Close()
 		}
 	}
+	c.dropOffer()
 	message.CloseFiles(k.memory)
 	for _, kc := range k.circuits {
 		message.CloseFiles(kc.files)
@@ -93,6 +102,9 @@ func (c *child) list() []message.Message {
 	list = append(list, message.Message{Type: message.Keep, N: message.KeepMemory, Files: k.memory})
 	for i, kc := range k.circuits {
 		list = append(list, message.Message{Type: message.Keep, N: message.KeepCircuit, Socket: i, VCI: kc.peer, Files: kc.files})
+	}
+	if k.offer != nil {
+		list = append(list, k.offer.message())
 	}
 	return append(list, message.Message{Type: message.Keep, N: message.KeepEnd})
 }

@@ -106,8 +106,8 @@ func (c *child) end() {
 	s.forgetChild(c)
 	c.detachAll(nil)
 	c.dropAll() // the application learns that nobody looks after it
-	if c.app.ch != nil {
-		c.app.ch.Close()
+	if ch := c.owner().ch; ch != nil {
+		ch.Close()
 	}
 	close(c.gone)
 }

@@ -22,6 +22,8 @@ func (c *child) request(m *message.Message) {
 		c.reply(m, c.listen)
 	case message.Forward:
 		c.reply(m, c.forward)
+	case message.HandOver:
+		c.reply(m, c.offer)
 	case message.Divert:
 		c.divert(m)
 	case message.TimeWait:

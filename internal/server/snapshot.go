@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"usertcp/internal/message"
 	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/wire"
@@ -34,6 +35,9 @@ type ChildInfo struct {
 	Ports    int // bound
 	Flows    int // forwarded connections
 	Circuits int
+
+	// What the child says itself, if it was asked: see Status. Nil if it did not answer.
+	Sockets *message.SocketList `json:",omitempty"`
 }
 
 // Snapshot returns the server's present state.
@@ -69,10 +73,10 @@ func (s *Server) Snapshot() Snapshot {
 func (c *child) info() ChildInfo {
 	ports, flows := c.s.ports.count(c.vci)
 	c.mu.Lock()
-	circuits := len(c.peers)
+	circuits, app := len(c.peers), c.app
 	c.mu.Unlock()
 	return ChildInfo{
-		VCI: c.vci, PID: c.pid(), AppPID: c.app.pid, UID: c.app.uid, Started: c.started,
+		VCI: c.vci, PID: c.pid(), AppPID: app.pid, UID: app.uid, Started: c.started,
 		Ports: ports, Flows: flows, Circuits: circuits,
 	}
 }

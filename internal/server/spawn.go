@@ -49,7 +49,7 @@ func (s *Server) addChild(app application) (*child, unix.Errno) {
 		return nil, unix.ESHUTDOWN
 	}
 	for _, c := range s.children {
-		if c.app.ch == app.ch {
+		if c.owner().ch == app.ch {
 			return nil, unix.EALREADY
 		}
 	}

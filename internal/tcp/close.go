@@ -12,7 +12,7 @@ func (c *Conn) shutdown(m *Memory, now Time) {
 		// To the program a connection with Fast Open is open, and what travels in the SYN
 		// is promised to arrive.
 		c.set(flagFinQueued)
-		c.letFast()
+		c.LetFast()
 		return
 	}
 	switch c.State {

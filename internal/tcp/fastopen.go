@@ -53,13 +53,18 @@ const (
 )
 
 // FastCookie returns the cookie for the remote end of a flow: who has not the key
-// can't compute it.
+// can't compute it. It is Linux's, so that both stacks can serve one address with
+// one key: SipHash of source and destination of the SYN. ISN and cookieHash have
+// messages of other lengths, so that one secret does for all.
 func FastCookie(key *[16]byte, flow *wire.Flow) (cookie [fastCookieLen]byte) {
-	var b [40]byte
-	k := copy(b[:], "fastopen")
-	k += copy(b[k:], flow.Remote.Addr[:])
-	k += copy(b[k:], flow.Local.Addr[:])
-	binary.BigEndian.PutUint64(cookie[:], sipHash(key, b[:k]))
+	var b [32]byte
+	skip := 0
+	if flow.Remote.Addr.Is4() {
+		skip = 12
+	}
+	k := copy(b[:], flow.Remote.Addr[skip:])
+	k += copy(b[k:], flow.Local.Addr[skip:])
+	binary.LittleEndian.PutUint64(cookie[:], sipHash(key, b[:k]))
 	return cookie
 }
 
@@ -86,8 +91,8 @@ func (c *Conn) AskFast(now Time, cookie []byte, mss uint16) {
 // FastHeld reports whether the SYN waits for the program's first data.
 func (c *Conn) FastHeld() bool { return c.State == SynSent && c.fast.state&fastHeld != 0 }
 
-// letFast lets the SYN go that has waited.
-func (c *Conn) letFast() {
+// LetFast lets the SYN go that has waited, with what data there is.
+func (c *Conn) LetFast() {
 	if c.FastHeld() {
 		c.fast.state &^= fastHeld
 		c.pending |= pendSyn
@@ -116,19 +121,24 @@ func (c *Conn) fastSyn(m *Memory, out *Segment) {
 	if f.n == 0 && f.state&fastBare == 0 || c.SndQ.Bytes == 0 {
 		return
 	}
-	mss := f.mss
+	n := min(c.SndQ.Bytes, c.FastRoom())
+	out.First, out.Skip, out.Len = c.SndQ.Head, 0, n
+	s.next = c.SndQ.forward(m, cursor{c.SndQ.Head, 0}, n)
+	f.state |= fastSent
+	c.Stats.DataSegsOut++
+	c.Stats.BytesSent += uint64(n)
+}
+
+// FastRoom returns how many octets of data a SYN can carry, all options supposed.
+func (c *Conn) FastRoom() uint32 {
+	mss := c.fast.mss
 	if mss == 0 {
 		mss = defaultMSS6
 		if c.Flow.Remote.Addr.Is4() {
 			mss = defaultMSS4
 		}
 	}
-	n := min(c.SndQ.Bytes, uint32(min(max(mss, minMSS), c.Opt.MSS))-optionsLen)
-	out.First, out.Skip, out.Len = c.SndQ.Head, 0, n
-	s.next = c.SndQ.forward(m, cursor{c.SndQ.Head, 0}, n)
-	f.state |= fastSent
-	c.Stats.DataSegsOut++
-	c.Stats.BytesSent += uint64(n)
+	return uint32(min(max(mss, minMSS), c.Opt.MSS)) - optionsLen
 }
 
 // fastAnswered takes from the SYN-ACK what it says of Fast Open.
@@ -140,7 +150,7 @@ func (c *Conn) fastAnswered(seg *Segment) {
 	if o.Has(wire.HasMSS) {
 		f.mss = o.MSS
 	}
-	if o.Has(wire.HasFastOpen) && o.CookieLen > 0 {
+	if o.Has(wire.HasFastOpen) && o.CookieLen > 0 && f.state&fastBare == 0 { // one that was not asked for is not kept
 		f.cookie, f.n = o.Cookie, o.CookieLen
 		f.state |= fastLearned
 	}
@@ -149,7 +159,7 @@ func (c *Conn) fastAnswered(seg *Segment) {
 
 // fastEstablish sees to data that was sent before the handshake was complete. What
 // was in our SYN and is not acknowledged with it was not taken: it is as if it
-// had never been sent.
+// had never been sent, so that it goes at once.
 func (c *Conn) fastEstablish(m *Memory, now Time, seg *Segment) {
 	f, s := &c.fast, &c.snd
 	early := f.state&fastServer != 0
@@ -157,13 +167,14 @@ func (c *Conn) fastEstablish(m *Memory, now Time, seg *Segment) {
 	if s.nxt == s.una {
 		return
 	}
-	if !early && seg.Ack == s.una {
-		s.nxt = s.una
+	if !early && seg.Ack.Before(s.nxt) {
+		s.nxt = seg.Ack
 		s.next = cursor{chunk: None}
 		if c.SndQ.Count > 0 {
-			s.next.chunk = c.SndQ.Head
+			s.next = c.SndQ.forward(m, cursor{c.SndQ.Head, 0}, uint32(seg.Ack.From(s.una)))
 		}
-		c.clear(flagTiming)
+	}
+	if !early && seg.Ack == s.una {
 		if f.fail == FastFailNone {
 			f.fail = FastFailNotAcked
 		}

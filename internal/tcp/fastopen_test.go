@@ -1,7 +1,9 @@
 package tcp
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 
 	"usertcp/internal/seq"
@@ -132,10 +134,26 @@ func TestDataOfTheSynThatIsTakenInPart(t *testing.T) {
 	a := fastTalk(t, someCookie, withSACK)
 	a.write(300)
 	a.want(sS, 0, -1, 300)
+	a.advance(20 * Millisecond)
 	a.inject(sSA, 0, 101, 0)
-	a.want(sA, 301, 1, 0)
-	a.advance(2 * Second)
-	a.want(sPA, 101, 1, 200)
+	a.want(sPA, 101, 1, 200) // at once
+	a.inject(sA, 1, 301, 0)
+	a.wantNone()
+	a.wantFast(true, FastFailNone)
+}
+
+// The answer to the SYN measures the round trip, whatever it says of the data.
+func TestSynAckMeasuresThoughDataIsNotTaken(t *testing.T) {
+	for _, taken := range []int{0, 100, 300} {
+		a := fastTalk(t, someCookie)
+		a.write(300)
+		a.want(sS, 0, -1, 300)
+		a.advance(20 * Millisecond)
+		a.inject(sSA, 0, 1+taken, 0)
+		if rtt, _ := a.c.SmoothedRTT(); rtt != 20*Millisecond {
+			t.Errorf("%d octets taken: round trip %v", taken, rtt)
+		}
+	}
 }
 
 // One that times out goes again without data and option.
@@ -312,6 +330,25 @@ func TestServerWithoutRoomForTheData(t *testing.T) {
 	a.wantState(Established)
 	a.write(100)
 	a.want(sPA, 1, 1, 100)
+}
+
+func TestFastCookiesAreLinuxs(t *testing.T) {
+	var key [16]byte
+	for i := range key {
+		key[i] = 0xa1 + byte(i/4)*0x11
+	}
+	for _, w := range []struct{ remote, local, want string }{
+		{"192.0.2.1", "192.168.0.1", "3021b9d889017eeb"}, // seen of Linux 6.18 with this key
+		{"fd3d:fa7b:d17d::1", "fd3d:a0b:17d6::1", "c1d1e9742a47a9bc"},
+	} {
+		flow := wire.Flow{
+			Remote: wire.Endpoint{Addr: wire.AddrFrom(netip.MustParseAddr(w.remote)), Port: 1},
+			Local:  wire.Endpoint{Addr: wire.AddrFrom(netip.MustParseAddr(w.local)), Port: 2},
+		}
+		if got := fmt.Sprintf("%x", FastCookie(&key, &flow)); got != w.want {
+			t.Errorf("%s to %s: %s, want %s", w.remote, w.local, got, w.want)
+		}
+	}
 }
 
 func TestFastCookies(t *testing.T) {

@@ -12,9 +12,10 @@ import (
 	"testing"
 )
 
-// folders are where the packages that docs/rfc.md names lie.
+// folders are where the packages that docs/rfc.md and docs/rfcs.md name lie.
 var folders = map[string]string{
 	"tcp": ".", "wire": "../wire", "half": "../half", "server": "../server", "usertcp": "../..",
+	"nic": "../../tests/nic",
 }
 
 // functions returns the names of all functions and methods of a package; those
@@ -46,6 +47,43 @@ func functions(t *testing.T, dir string) (code, tests map[string]bool) {
 
 var codeName = regexp.MustCompile("`([a-z]+)\\.([A-Za-z0-9_]+)`")
 
+// names are those of functions, by package.
+type names map[string]map[string]bool
+
+func allNames(t *testing.T) (code, tests names) {
+	t.Helper()
+	code, tests = names{}, names{}
+	for pkg, dir := range folders {
+		code[pkg], tests[pkg] = functions(t, dir)
+	}
+	return code, tests
+}
+
+// checkRow checks that a row names functions that exist, or a departure, and tests that
+// exist.
+func checkRow(t *testing.T, id, where, shown string, code, tests names) {
+	t.Helper()
+	named := codeName.FindAllStringSubmatch(where, -1)
+	departs := strings.Contains(where, "Departure") || strings.HasPrefix(where, "Not used")
+	if len(named) == 0 && !departs {
+		t.Errorf("%s: no function, and no departure", id)
+	}
+	for _, m := range named {
+		if !code[m[1]][m[2]] {
+			t.Errorf("%s: there is no function %s.%s", id, m[1], m[2])
+		}
+	}
+	by := codeName.FindAllStringSubmatch(shown, -1)
+	if len(by) == 0 {
+		t.Errorf("%s: no test", id)
+	}
+	for _, m := range by {
+		if !strings.HasPrefix(m[2], "Test") || !tests[m[1]][m[2]] {
+			t.Errorf("%s: there is no test %s.%s", id, m[1], m[2])
+		}
+	}
+}
+
 // TestRequirementsOfRFC9293 holds docs/rfc.md to its promise: each identifier of
 // the appendix has one row, which names functions that exist, or a departure and
 // its reason, and tests that exist.
@@ -58,10 +96,7 @@ func TestRequirementsOfRFC9293(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, tests := map[string]map[string]bool{}, map[string]map[string]bool{}
-	for pkg, dir := range folders {
-		code[pkg], tests[pkg] = functions(t, dir)
-	}
+	code, tests := allNames(t)
 	rows := map[string]int{}
 	for _, line := range strings.Split(string(page), "\n") {
 		cells := strings.Split(line, " | ")
@@ -70,25 +105,7 @@ func TestRequirementsOfRFC9293(t *testing.T) {
 		}
 		id := strings.TrimPrefix(cells[0], "| ")
 		rows[id]++
-		where := codeName.FindAllStringSubmatch(cells[2], -1)
-		departs := strings.Contains(cells[2], "Departure") || strings.HasPrefix(cells[2], "Not used")
-		if len(where) == 0 && !departs {
-			t.Errorf("%s: no function, and no departure", id)
-		}
-		for _, m := range where {
-			if !code[m[1]][m[2]] {
-				t.Errorf("%s: there is no function %s.%s", id, m[1], m[2])
-			}
-		}
-		shown := codeName.FindAllStringSubmatch(cells[3], -1)
-		if len(shown) == 0 {
-			t.Errorf("%s: no test", id)
-		}
-		for _, m := range shown {
-			if !strings.HasPrefix(m[2], "Test") || !tests[m[1]][m[2]] {
-				t.Errorf("%s: there is no test %s.%s", id, m[1], m[2])
-			}
-		}
+		checkRow(t, id, cells[2], cells[3], code, tests)
 	}
 	want := strings.Fields(string(ids))
 	if len(want) != 119 {
@@ -104,5 +121,42 @@ func TestRequirementsOfRFC9293(t *testing.T) {
 		if !slices.Contains(want, id) {
 			t.Errorf("%s is no requirement", id)
 		}
+	}
+}
+
+// others are the RFCs that docs/rfcs.md is to have a row of.
+const others = "1122 1191 1337 2018 2883 3042 3168 3522 4015 4821 4987 5461 5482 5681 5682 5961 6191 6298 6528 6675 6928 " +
+	"7323 7413 8201 8899 8985 9406 9438 9768 9937"
+
+// TestTheOtherRFCs holds docs/rfcs.md to the same.
+func TestTheOtherRFCs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/rfcs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, tests := allNames(t)
+	rows := map[string]int{}
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(line, " | ")
+		number, ok := strings.CutPrefix(cells[0], "| RFC ")
+		if !ok {
+			continue
+		}
+		if len(cells) != 4 {
+			t.Errorf("%d columns: %s", len(cells), line)
+			continue
+		}
+		number, _, _ = strings.Cut(number, " ")
+		rows[number]++
+		checkRow(t, cells[0], cells[2], cells[3], code, tests)
+	}
+	for _, n := range strings.Fields(others) {
+		if rows[n] == 0 {
+			t.Errorf("RFC %s has no row", n)
+		}
+		delete(rows, n)
+	}
+	for n := range rows {
+		t.Errorf("RFC %s is not in the list", n)
 	}
 }

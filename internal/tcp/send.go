@@ -27,6 +27,10 @@ func (c *Conn) SendSpace() uint32 {
 	return room
 }
 
+// Unacknowledged returns how many octets that the program wrote the peer has not
+// acknowledged, sent or not.
+func (c *Conn) Unacknowledged() uint32 { return c.queuedNow() }
+
 // queuedNow returns how many octets wait to be sent or acknowledged.
 func (c *Conn) queuedNow() uint32 { return c.SndQ.Bytes - c.snd.head }
 
@@ -93,7 +97,7 @@ func (c *Conn) Append(m *Memory, now Time, chunks Queue) {
 	}
 	c.SndQ.join(m, chunks)
 	s.end = s.end.Add(seq.Size(chunks.Bytes))
-	c.letFast()
+	c.LetFast()
 }
 
 // Extend is the SEND call for n octets that were copied behind those of SndQ's

@@ -4,69 +4,35 @@
 package testnet
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
+	"usertcp/internal/netns"
 )
 
 // Namespace is a host with a network of its own: lo is up, and nothing else
 // there. It ends with its test, or with the last process in it.
 type Namespace struct {
-	t      testing.TB
-	handle netns.NsHandle
+	t  testing.TB
+	in *netns.Namespace
 }
 
 // New makes a namespace. Without the privileges that it takes the test is skipped.
 func New(t testing.TB) *Namespace {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	n := &Namespace{t: t}
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer leave(before)
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("no network namespaces here: %v", err)
-	}
-	if n.handle, err = netns.Get(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.handle.Close() })
-	// Addresses are to be used at once, not after a search for duplicates.
-	for _, name := range []string{"default", "all"} {
-		write(t, "ipv6/conf/"+name+"/accept_dad", "0")
-		write(t, "ipv6/conf/"+name+"/accept_ra", "0")
-		write(t, "ipv6/conf/"+name+"/router_solicitations", "0")
-	}
-	lo, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.LinkSetUp(lo)
+	in, err := netns.New()
+	if errors.Is(err, os.ErrPermission) {
+		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n
-}
-
-// leave goes back to a namespace and gives the thread free. A thread that can't go
-// back keeps its lock, so that it ends with its goroutine.
-func leave(to netns.NsHandle) {
-	defer to.Close()
-	if err := netns.Set(to); err != nil {
-		return
-	}
-	runtime.UnlockOSThread()
+	t.Cleanup(func() { in.Close() })
+	return &Namespace{t, in}
 }
 
 // Do runs f in the namespace, on the calling goroutine: sockets, devices and
@@ -74,16 +40,9 @@ func leave(to netns.NsHandle) {
 // f starts run elsewhere.
 func (n *Namespace) Do(f func()) {
 	n.t.Helper()
-	runtime.LockOSThread()
-	before, err := netns.Get()
-	if err != nil {
+	if err := n.in.Do(func() error { f(); return nil }); err != nil {
 		n.t.Fatal(err)
 	}
-	if err := netns.Set(n.handle); err != nil {
-		n.t.Fatal(err)
-	}
-	defer leave(before)
-	f()
 }
 
 // Start starts cmd in the namespace.

@@ -1,47 +1,20 @@
 package testnet
 
 import (
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
+	"errors"
+
 	"golang.org/x/sys/unix"
 )
 
-// Offloads are the features of a device by which packets larger than the MTU and
-// partial checksums cross it, as ethtool names them.
-var Offloads = []string{
-	"tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation",
-	"tx-generic-segmentation", "tx-checksum-ip-generic", "rx-gro",
-}
-
-// SetOffloads switches features of a device on or off, those of Offloads if none
-// are named.
+// SetOffloads switches features of a device on or off, those of netns.Offloads if
+// none are named.
 func (n *Namespace) SetOffloads(device string, on bool, names ...string) {
 	n.t.Helper()
-	if len(names) == 0 {
-		names = Offloads
+	err := n.in.SetOffloads(device, on, names...)
+	if errors.Is(err, unix.ENOENT) {
+		n.t.Skip(err)
 	}
-	n.Do(func() {
-		family, err := netlink.GenlFamilyGet(unix.ETHTOOL_GENL_NAME)
-		if err != nil {
-			n.t.Skipf("the kernel has no ethtool over netlink: %v", err)
-		}
-		req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
-		req.AddData(&nl.Genlmsg{Command: unix.ETHTOOL_MSG_FEATURES_SET, Version: unix.ETHTOOL_GENL_VERSION})
-		header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)
-		header.AddRtAttr(unix.ETHTOOL_A_HEADER_DEV_NAME, nl.ZeroTerminated(device))
-		req.AddData(header)
-		wanted := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_WANTED|unix.NLA_F_NESTED, nil)
-		bits := wanted.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS|unix.NLA_F_NESTED, nil)
-		for _, name := range names {
-			bit := bits.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS_BIT|unix.NLA_F_NESTED, nil)
-			bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_NAME, nl.ZeroTerminated(name))
-			if on {
-				bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_VALUE, nil)
-			}
-		}
-		req.AddData(wanted)
-		if _, err := req.Execute(unix.NETLINK_GENERIC, 0); err != nil {
-			n.t.Fatalf("offloads of %s: %v", device, err)
-		}
-	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
 }

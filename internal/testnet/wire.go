@@ -1,13 +1,12 @@
 package testnet
 
 import (
-	"net"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+
+	"usertcp/internal/netns"
 )
 
 // End is one end of a wire.
@@ -25,52 +24,19 @@ type Wire struct {
 
 // Join makes a wire, with both ends up and running.
 func Join(w Wire) {
-	t := w.A.In.t
-	t.Helper()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = w.A.Name, w.MTU
-	veth := &netlink.Veth{
-		LinkAttrs: attrs, PeerName: w.B.Name, PeerMTU: uint32(w.MTU),
-		PeerNamespace: netlink.NsFd(w.B.In.handle),
-	}
-	w.A.In.Do(func() {
-		if err := netlink.LinkAdd(veth); err != nil {
-			t.Fatal(err)
-		}
-	})
-	for _, e := range []End{w.A, w.B} {
-		for _, a := range e.Addrs {
-			e.In.AddAddr(e.Name, a)
-		}
-		e.In.Up(e.Name)
-	}
-	for _, e := range []End{w.A, w.B} {
-		e.In.running(e.Name)
+	w.A.In.t.Helper()
+	if err := netns.Join(netns.Wire{A: w.A.end(), B: w.B.end(), MTU: w.MTU}); err != nil {
+		w.A.In.t.Fatal(err)
 	}
 }
 
-// running waits until the kernel has taken note that a device has a carrier and that
-// its addresses may be used, which it does in its own time; before that its routes
-// are not what they will be.
-func (n *Namespace) running(name string) {
-	n.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		ready := false
-		n.link(name, func(l netlink.Link) error {
-			addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
-			ready = l.Attrs().OperState == netlink.OperUp && !slices.ContainsFunc(addrs, tentative)
-			return err
-		})
-		if ready {
-			return
-		}
-		if time.Now().After(end) {
-			n.t.Fatalf("%s has no carrier, or addresses that may not be used", name)
-		}
+func (e End) end() netns.End {
+	end := netns.End{In: e.In.in, Name: e.Name}
+	for _, a := range e.Addrs {
+		end.Addrs = append(end.Addrs, netip.MustParsePrefix(a))
 	}
+	return end
 }
-
-func tentative(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }
 
 // The addresses of Pair.
 const (
@@ -92,15 +58,9 @@ func Pair(a, b *Namespace, mtu int) {
 // link calls f with a device of the namespace; an error ends the test.
 func (n *Namespace) link(name string, f func(netlink.Link) error) {
 	n.t.Helper()
-	n.Do(func() {
-		l, err := netlink.LinkByName(name)
-		if err == nil {
-			err = f(l)
-		}
-		if err != nil {
-			n.t.Fatalf("%s: %v", name, err)
-		}
-	})
+	if err := n.in.Link(name, f); err != nil {
+		n.t.Fatalf("%s: %v", name, err)
+	}
 }
 
 // Index returns the number of a device.
@@ -138,12 +98,7 @@ func (n *Namespace) RemoveAddr(name, prefix string) {
 }
 
 func addr(prefix string) *netlink.Addr {
-	p := netip.MustParsePrefix(prefix)
-	return &netlink.Addr{IPNet: ipnet(p)}
-}
-
-func ipnet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+	return &netlink.Addr{IPNet: netns.IPNet(netip.MustParsePrefix(prefix))}
 }
 
 // Route is a route of a namespace.
@@ -158,7 +113,7 @@ type Route struct {
 // SetRoute adds a route, or puts it in the place of the one to the same prefix.
 func (n *Namespace) SetRoute(r Route) {
 	n.t.Helper()
-	route := &netlink.Route{Dst: ipnet(netip.MustParsePrefix(r.To)), MTU: r.MTU, Type: r.Type}
+	route := &netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix(r.To)), MTU: r.MTU, Type: r.Type}
 	if r.Via != "" {
 		route.Gw = netip.MustParseAddr(r.Via).AsSlice()
 	}
@@ -176,7 +131,7 @@ func (n *Namespace) SetRoute(r Route) {
 func (n *Namespace) RemoveRoute(to string) {
 	n.t.Helper()
 	n.Do(func() {
-		if err := netlink.RouteDel(&netlink.Route{Dst: ipnet(netip.MustParsePrefix(to))}); err != nil {
+		if err := netlink.RouteDel(&netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix(to))}); err != nil {
 			n.t.Fatalf("route to %s: %v", to, err)
 		}
 	})

@@ -43,13 +43,15 @@ var arrows = map[string][]string{
 	// Tools over the library.
 	"internal/plot":         {},
 	"internal/perf/proc":    {},
-	"internal/perf":         {".", "internal/perf/proc"},
+	"internal/netns":        {},
+	"internal/perf":         {".", "internal/netns", "internal/perf/proc"},
 	"internal/perf/demo":    {"internal/perf", "internal/perf/proc", "internal/plot"},
 	"internal/perf/figures": {"internal/perf", "internal/perf/demo", "internal/plot"},
-	"cmd/usertcp":           {".", "internal/child", "internal/nic", "internal/perf", "internal/perf/demo", "internal/perf/figures", "internal/perf/proc", "internal/server", "internal/sim"},
+	"cmd/usertcp":           {".", "internal/child", "internal/nic", "internal/perf", "internal/perf/demo", "internal/perf/figures", "internal/perf/proc", "internal/server", "internal/sim", "internal/wire"},
 	"examples/echo":         {"."},
 	"examples/hello":        {"."},
 	"examples/http":         {"."},
+	"examples/restart":      {"."},
 	"examples/sendfile":     {"."},
 
 	// For tests only: no program may import them.
@@ -60,7 +62,7 @@ var arrows = map[string][]string{
 	"tests/exit":              {},
 	"tests/kill":              {},
 	"internal/interleave":     {},
-	"internal/testnet":        {},
+	"internal/testnet":        {"internal/netns"},
 	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},
 	"internal/tidy":           {},
 }

@@ -10,6 +10,7 @@ import (
 // unsafe than sizes: each with what for.
 var unsafeTests = map[string]string{
 	"tests/packetdrill/main.go":          "is called by C with pointers to C's memory",
+	"internal/netns/ethtool_test.go":     "asks the kernel by ioctl, the way that the code under test does not go",
 	"internal/pool/ring/hostile_test.go": "is a peer that writes what it likes into its half of a circuit",
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,10 @@ type Stack struct {
 	bell   *shm.Segment
 	nic    int // descriptor of the pool's device, 0 if it has none
 	pids   helpers
+
+	doors [2]shm.Doorbell
+	sem   shm.Semaphore
+	left  atomic.Bool // handed over
 }
 
 // Attach attaches this process to the connection server at path.
@@ -65,9 +70,29 @@ func noServer(path string, err error) error {
 
 // spawn has the server start a child, and attaches what the child makes.
 func (s *Stack) spawn(ctx context.Context) error {
-	mine, theirs, err := message.Pair()
+	init, theirs, err := s.openChild()
 	if err != nil {
 		return err
+	}
+	err = s.ask(ctx, int(theirs.Fd()))
+	theirs.Close()
+	if err == nil {
+		err = s.await(ctx, init)
+	}
+	if err != nil {
+		s.child.Close()
+		return err
+	}
+	go s.mind()
+	return nil
+}
+
+// openChild makes the channel to the child: theirs is the child's end, and init gets
+// its Init_Reply.
+func (s *Stack) openChild() (init chan message.Message, theirs *os.File, err error) {
+	mine, theirs, err := message.Pair()
+	if err != nil {
+		return nil, nil, err
 	}
 	init, first := make(chan message.Message, 1), true
 	s.child = message.NewCaller(mine, message.User, message.Child, func(m *message.Message) {
@@ -85,41 +110,41 @@ func (s *Stack) spawn(ctx context.Context) error {
 		s.pids.replace(int(m.Socket))
 		go s.child.Resend()
 	})
-	err = s.ask(ctx, int(theirs.Fd()))
-	theirs.Close()
-	if err != nil {
-		s.child.Close()
-		return err
-	}
+	return init, theirs, nil
+}
+
+// await waits for the child's Init_Reply and attaches what comes with it.
+func (s *Stack) await(ctx context.Context, init chan message.Message) error {
 	select {
 	case m := <-init:
-		if err = s.attach(&m); err == nil {
-			return nil
-		}
+		return s.attach(&m)
 	case <-s.child.Done():
-		err = fmt.Errorf("the child ended before its Init_Reply: %w", s.child.Err())
+		return fmt.Errorf("the child ended before its Init_Reply: %w", s.child.Err())
 	case <-ctx.Done():
-		err = fmt.Errorf("waited for the child's Init_Reply: %w", ctx.Err())
+		return fmt.Errorf("waited for the child's Init_Reply: %w", ctx.Err())
 	}
-	s.child.Close()
-	return err
 }
 
 // ask sends Spawn and waits for the server's word.
 func (s *Stack) ask(ctx context.Context, theirs int) error {
+	return s.request(ctx, &message.Message{Type: message.Spawn, N: message.Version, Files: []int{theirs}})
+}
+
+// request asks the server for a child and waits for its word.
+func (s *Stack) request(ctx context.Context, m *message.Message) error {
 	deadline, _ := ctx.Deadline()
 	s.server.SetDeadline(deadline)
-	m := message.Message{Type: message.Spawn, N: message.Version, Files: []int{theirs}}
-	if err := s.server.SendMessage(&m); err != nil {
+	what := m.Type
+	if err := s.server.SendMessage(m); err != nil {
 		return err
 	}
-	err := s.server.RecvMessage(&m, message.Server, message.User)
+	err := s.server.RecvMessage(m, message.Server, message.User)
 	var other *message.VersionError
 	switch {
 	case errors.As(err, &other):
 		return fmt.Errorf("%w: start a server of this program's version", err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("waited for the server's answer to Spawn: %w", context.DeadlineExceeded)
+		return fmt.Errorf("waited for the server's answer to %v: %w", what, context.DeadlineExceeded)
 	case err != nil:
 		return err
 	case m.Errno == uint32(unix.EPROTONOSUPPORT):
@@ -141,7 +166,7 @@ func (s *Stack) ask(ctx context.Context, theirs int) error {
 func (s *Stack) attach(m *message.Message) error {
 	if m.Errno != 0 {
 		message.CloseFiles(m.Files)
-		return fmt.Errorf("the child could not make its segment: %w", unix.Errno(m.Errno))
+		return &childError{unix.Errno(m.Errno)}
 	}
 	if len(m.Files) < 4 || len(m.Files) > 6 || m.N != message.Version {
 		message.CloseFiles(m.Files)
@@ -156,9 +181,8 @@ func (s *Stack) attach(m *message.Message) error {
 		message.CloseFiles(m.Files[2:])
 		return err
 	}
-	var doors [2]shm.Doorbell
-	for i := range doors {
-		if doors[i], err = shm.DoorbellFrom(m.Files[2+i]); err != nil {
+	for i := range s.doors {
+		if s.doors[i], err = shm.DoorbellFrom(m.Files[2+i]); err != nil {
 			return err
 		}
 	}
@@ -169,27 +193,26 @@ func (s *Stack) attach(m *message.Message) error {
 	if s.driver, err = ring.NewDriver(s.seg, m.VCI); err != nil {
 		return err
 	}
-	sem, rest, err := s.lockOf(m.Files[4:])
-	if err != nil {
+	var rest []int
+	if s.sem, rest, err = s.lockOf(m.Files[4:]); err != nil {
 		return err
 	}
-	driver, bed, err := s.joinNIC(rest, doors[0])
+	driver, bed, err := s.joinNIC(rest, s.doors[0])
 	if err != nil {
 		return err
 	}
 	s.top, err = half.NewTop(half.Config{
-		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: doors, Poll: bed.poll, Doze: bed.doze, Semaphore: sem,
+		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: s.doors, Poll: bed.poll, Doze: bed.doze, Semaphore: s.sem,
 	}, spinFromEnv(), s.fetch)
-	if err == nil {
-		go s.mind()
-	}
 	return err
 }
 
 // mind sees to it that nothing hangs when the child is gone.
 func (s *Stack) mind() {
 	<-s.child.Done()
-	s.top.Abandon()
+	if !s.left.Load() {
+		s.top.Abandon()
+	}
 }
 
 // spinFromEnv reads how leaders spin from $USERTCP_SPIN.

@@ -126,17 +126,17 @@ func end(addr string, port int) wire.Endpoint {
 
 const patience = 20 * time.Second
 
-func dial(s *user.Stack, to wire.Endpoint) (*half.Socket, error) {
+func dial(s *user.Stack, to wire.Endpoint, setup ...user.Setup) (*half.Socket, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return s.Connect(ctx, wire.Endpoint{}, to)
+	return s.Connect(ctx, wire.Endpoint{}, to, setup...)
 }
 
-func listen(t *testing.T, s *user.Stack, at wire.Endpoint) (*half.Socket, wire.Endpoint) {
+func listen(t *testing.T, s *user.Stack, at wire.Endpoint, setup ...user.Setup) (*half.Socket, wire.Endpoint) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	l, local, err := s.Listen(ctx, at, 64, true)
+	l, local, err := s.Listen(ctx, at, 64, true, setup...)
 	check(t, err)
 	t.Cleanup(func() { l.Close() })
 	check(t, l.SetDeadline(true, true, time.Now().Add(patience)))

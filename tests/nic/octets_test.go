@@ -4,57 +4,38 @@ import (
 	"testing"
 
 	"usertcp/internal/testnet"
-	"usertcp/internal/wire"
 )
 
 // User to kernel, kernel to user, user to user: both ways, over several MTUs, with
 // and without offloads.
 func TestOctetsBetweenAllKindsOfPeers(t *testing.T) {
 	for _, row := range []struct {
-		name    string
-		mtu     int
-		offload bool
-		v6      bool
-		n       int
+		name string
+		mtu  int
+		a, b bool // the offloads of both ends' devices
+		v6   bool
+		n    int
 	}{
-		{"1500", 1500, true, false, 4 << 20},
-		{"1280, IPv6", 1280, true, true, 4 << 20},
-		{"9000", 9000, true, false, 4 << 20},
-		{"1500 without offloads", 1500, false, false, 1 << 20},
-		{"9000 without offloads, IPv6", 9000, false, true, 1 << 20},
+		{"1500", 1500, true, true, false, 4 << 20},
+		{"1280, IPv6", 1280, true, true, true, 4 << 20},
+		{"9000", 9000, true, true, false, 4 << 20},
+		{"65535", 65535, true, true, false, 4 << 20},
+		{"65535, IPv6", 65535, true, true, true, 4 << 20},
+		{"65535 without offloads", 65535, false, false, false, 4 << 20},
+		{"1500, offloads where one connects", 1500, true, false, false, 1 << 20},
+		{"1500, offloads where one accepts, IPv6", 1500, false, true, true, 1 << 20},
+		{"1500 without offloads", 1500, false, false, false, 1 << 20},
+		{"9000 without offloads, IPv6", 9000, false, false, true, 1 << 20},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a, b := pair(t, row.mtu)
-			if !row.offload {
-				a.SetOffloads("va", false)
-				b.SetOffloads("vb", false)
-			}
+			a.SetOffloads("va", row.a)
+			b.SetOffloads("vb", row.b)
 			addr := testnet.PairB4
 			if row.v6 {
 				addr = testnet.PairB6
 			}
-			ua, ub := a.attach(), b.attach()
-			t.Run("user to kernel", func(t *testing.T) {
-				to, accepted := kernelAccept(t, b.Namespace, addr)
-				c, err := dial(ua, to)
-				check(t, err)
-				exchange(t, c, <-accepted, row.n)
-			})
-			l, _ := listen(t, ub, wire.Endpoint{Port: 80})
-			t.Run("kernel to user", func(t *testing.T) {
-				c, err := kernelDial(a.Namespace, end(addr, 80))
-				check(t, err)
-				s, err := l.Accept()
-				check(t, err)
-				exchange(t, c, s, row.n)
-			})
-			t.Run("user to user", func(t *testing.T) {
-				c, err := dial(ua, end(addr, 80))
-				check(t, err)
-				s, err := l.Accept()
-				check(t, err)
-				exchange(t, c, s, row.n)
-			})
+			meetAt(t, a, b, addr).eachMeeting(t, func(t *testing.T, c, s stream) { exchange(t, c, s, row.n) })
 		})
 	}
 }

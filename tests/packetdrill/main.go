@@ -161,6 +161,42 @@ func pdWrite(h C.uintptr_t, fd C.int, p unsafe.Pointer, n C.size_t, flags C.int)
 	return result(of(h).Write(int(fd), octets(p, n), int(flags)))
 }
 
+//export pdWriteFirst
+func pdWriteFirst(h C.uintptr_t, fd C.int, p unsafe.Pointer, n C.size_t, flags C.int, addr unsafe.Pointer, size C.uint) C.long {
+	e, errno := destination(addr, size)
+	if errno != 0 {
+		return result(0, errno)
+	}
+	ok := mapped(p, n)
+	var b []byte
+	if ok {
+		b = octets(p, n)
+	}
+	return result(of(h).WriteFirst(int(fd), b, ok, int(flags), e))
+}
+
+//export pdWritevFirst
+func pdWritevFirst(h C.uintptr_t, fd C.int, v unsafe.Pointer, n, flags C.int, addr unsafe.Pointer, size C.uint) C.long {
+	e, errno := destination(addr, size)
+	if errno != 0 {
+		return result(0, errno)
+	}
+	parts, _, ok := vector(v, n)
+	return result(of(h).WriteFirst(int(fd), bytes.Join(parts, nil), ok, int(flags), e))
+}
+
+// destination reads the address of a sendto that opens a connection.
+func destination(p unsafe.Pointer, n C.uint) (e wire.Endpoint, errno unix.Errno) {
+	if b := octets(p, C.size_t(n)); len(b) >= 2 && mapped(p, 2) && binary.NativeEndian.Uint16(b) == unix.AF_UNSPEC {
+		return e, unix.EOPNOTSUPP
+	}
+	e, ok := endpoint(p, n)
+	if !ok {
+		return e, unix.EINVAL
+	}
+	return e, 0
+}
+
 //export pdReadv
 func pdReadv(h C.uintptr_t, fd C.int, v unsafe.Pointer, n, flags C.int) C.long {
 	parts, size, ok := vector(v, n)

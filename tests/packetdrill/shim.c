@@ -118,7 +118,8 @@ static ssize_t do_recvfrom(void *u, int fd, void *b, size_t n, int f, struct soc
 
 static ssize_t do_sendto(void *u, int fd, const void *b, size_t n, int f, const struct sockaddr *a, socklen_t l)
 {
-	(void)a, (void)l;
+	if (f & MSG_FASTOPEN)
+		return finish(pdWriteFirst(H, fd, (void *)b, n, f, (void *)a, l));
 	return do_send(u, fd, b, n, f);
 }
 
@@ -150,7 +151,12 @@ static ssize_t do_recvmsg(void *u, int fd, struct msghdr *m, int f)
 	return n;
 }
 
-static ssize_t do_sendmsg(void *u, int fd, const struct msghdr *m, int f) { return finish(pdWritev(H, fd, m->msg_iov, (int)m->msg_iovlen, f)); }
+static ssize_t do_sendmsg(void *u, int fd, const struct msghdr *m, int f)
+{
+	if (f & MSG_FASTOPEN)
+		return finish(pdWritevFirst(H, fd, m->msg_iov, (int)m->msg_iovlen, f, m->msg_name, m->msg_namelen));
+	return finish(pdWritev(H, fd, m->msg_iov, (int)m->msg_iovlen, f));
+}
 
 static int do_fcntl(void *u, int fd, int cmd, ...)
 {

@@ -21,6 +21,7 @@ type Config struct {
 	Repeat int           // measurements of each stack at each size
 	Spin   string        // "off", "default" or "on"
 	CPUs   perf.Placement
+	NoLink string // why nothing is measured over network devices; empty: it is
 
 	Stdout   io.Writer // table
 	Progress *Progress // what is going on meanwhile
@@ -38,6 +39,9 @@ type Result struct {
 	Machine Machine         `json:"machine"`
 	File    perf.FileReport `json:"file"`
 	Sweep   []*perf.Outcome `json:"sweep"`
+
+	Link   []*perf.LinkOutcome `json:"link,omitempty"` // over network devices
+	NoLink string              `json:"no_link,omitempty"`
 }
 
 // lab is what the demo needs of a perf.Runner.
@@ -45,6 +49,8 @@ type lab interface {
 	StartHosts(ctx context.Context) error
 	Transfer(ctx context.Context, path string) (*perf.FileReport, error)
 	Measure(ctx context.Context, stack string, setup perf.Setup) (*perf.Report, error)
+	StartLink(ctx context.Context, o perf.LinkOptions) error
+	MeasurePair(ctx context.Context, p perf.Pairing, setup perf.Setup) (*perf.Report, error)
 	Close() error
 }
 
@@ -84,8 +90,14 @@ func run(ctx context.Context, c *Config, l lab) (err error) {
 	if err := r.sweep(ctx, c, l); err != nil {
 		return err
 	}
+	if err := r.overLink(ctx, c, l); err != nil {
+		return err
+	}
 	c.Progress.Done()
-	fmt.Fprintf(c.Stdout, "%s\n%s", r.Table(PlainTable), r.how())
+	fmt.Fprintf(c.Stdout, "%s\n%s\n%s\n", r.Table(PlainTable), r.how(), r.linkTable(PlainTable))
+	if len(r.Link) > 0 {
+		fmt.Fprint(c.Stdout, linkLegend)
+	}
 	return r.write(c)
 }
 

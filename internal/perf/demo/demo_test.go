@@ -58,6 +58,16 @@ func (b *bench) Measure(_ context.Context, stack string, s perf.Setup) (*perf.Re
 	return r, b.call(fmt.Sprint(stack, s.Size))
 }
 
+func (b *bench) StartLink(context.Context, perf.LinkOptions) error { return b.call("link") }
+
+func (b *bench) MeasurePair(_ context.Context, p perf.Pairing, s perf.Setup) (*perf.Report, error) {
+	rate := float64(1000)
+	if p.Client == "user" {
+		rate = 1500
+	}
+	return &perf.Report{Stack: p.Client, Test: s.Test, Size: s.Size, Conns: s.Conns, Count: 1e9, Rate: rate, Unit: s.Test.Unit()}, b.call(p.String())
+}
+
 // config is a small demo into a temporary directory.
 func config(t *testing.T) (*Config, *bytes.Buffer, *bytes.Buffer) {
 	t.Helper()
@@ -79,12 +89,14 @@ func TestRunShowsAndWritesEverything(t *testing.T) {
 	if err := run(t.Context(), c, b); err != nil {
 		t.Fatal(err)
 	}
-	want := "hosts transfer user64 kernel64 user64 kernel64 user1024 kernel1024 user1024 kernel1024 close"
+	want := "hosts transfer user64 kernel64 user64 kernel64 user1024 kernel1024 user1024 kernel1024 link" +
+		strings.Repeat(" kernel with kernel user with user user with kernel kernel with user", 4) + " close"
 	if got := strings.Join(b.calls, " "); got != want {
 		t.Errorf("order %q\nwant  %q", got, want)
 	}
 	for _, part := range []string{"file of 5.0 MB sent in 0.50 s (80 Mbit/s); its SHA-256 2cf24dba… agrees", "user-space TCP, Mbit/s",
-		"2048", "2.00", "sender's child", "sender's conn. server", "kernel: receiver", "written to " + c.Out} {
+		"2048", "2.00", "sender's child", "sender's conn. server", "kernel: receiver", "Who connects, and sends,",
+		"│ network devices    │ 64 KiB, Mbit/s │ ratio │ rr, 1/s │ ratio │ CPU s/GB │", "│ user with kernel   │           1500 │  1.50 │    1500 │  1.50 │     0.00 │", "written to " + c.Out} {
 		if !strings.Contains(stdout.String(), part) {
 			t.Errorf("the output lacks %q:\n%s", part, stdout)
 		}
@@ -93,6 +105,9 @@ func TestRunShowsAndWritesEverything(t *testing.T) {
 		if n := len([]rune(line)); !strings.HasPrefix(line, "written to") && n > 80 {
 			t.Errorf("a line has %d columns: %s", n, line)
 		}
+	}
+	if !strings.Contains(progress.String(), "16/16 devices, rr, kernel with user: 1000 transactions/s") {
+		t.Errorf("progress: %s", progress)
 	}
 	if !strings.Contains(progress.String(), "8/8 1024-octet messages, kernel TCP: 1024 Mbit/s") {
 		t.Errorf("progress: %s", progress)
@@ -118,7 +133,7 @@ func checkFiles(t *testing.T, dir string) {
 		t.Errorf("machine %+v, date %v", r.Machine, r.Date)
 	}
 	md := string(read("report.md"))
-	for _, part := range []string{"| message size, octets |", "throughput.svg", "2 measurements of 1 s", r.Machine.Kernel} {
+	for _, part := range []string{"| message size, octets |", "| user with user | 1500 | 1.50 | 1500 | 1.50 | 0.00 |", "throughput.svg", "2 measurements of 1 s", r.Machine.Kernel} {
 		if !strings.Contains(md, part) {
 			t.Errorf("report.md lacks %q:\n%s", part, md)
 		}
@@ -132,12 +147,38 @@ func checkFiles(t *testing.T, dir string) {
 }
 
 func TestRunCleansUpAfterEachFailure(t *testing.T) {
-	for _, step := range []string{"hosts", "transfer", "user64", "kernel1024", "close"} {
+	for _, step := range []string{"hosts", "transfer", "user64", "kernel1024", "user with kernel", "close"} {
 		c, _, _ := config(t)
 		b := &bench{fail: step}
 		if err := run(t.Context(), c, b); !errors.Is(err, errBench) || b.closed != 1 {
 			t.Errorf("failure at %s: error %v, closed %d times", step, err, b.closed)
 		}
+	}
+}
+
+// Without the right to serve devices the demo says what it needs, and goes on.
+func TestRunWithoutDevices(t *testing.T) {
+	c, stdout, _ := config(t)
+	c.NoLink = "as root there is more"
+	b := &bench{}
+	if err := run(t.Context(), c, b); err != nil || strings.Contains(strings.Join(b.calls, " "), "link") {
+		t.Errorf("%v after %v", err, b.calls)
+	}
+	if !strings.Contains(stdout.String(), "\nas root there is more\nwritten to") {
+		t.Errorf("the output does not say what is needed:\n%s", stdout)
+	}
+	c, stdout, _ = config(t)
+	if err := run(t.Context(), c, &bench{fail: "link"}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(stdout.String(), "\nnetwork devices are not measured: on purpose\n") {
+		t.Errorf("the output does not say what failed:\n%s", stdout)
+	}
+	c, _, _ = config(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := run(ctx, c, &bench{fail: "link"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
 	}
 }
 

@@ -76,6 +76,9 @@ func (r *Result) markdown() string {
 	fmt.Fprintf(&b, "Taken on %s on %s (%d CPUs), %s, %s.\n\n",
 		r.Date.Format("2006-01-02"), r.Machine.Processor, r.Machine.CPUs, r.Machine.Kernel, r.Machine.Go)
 	fmt.Fprintf(&b, "%s.\n\n![throughput over message size](throughput.svg)\n\n%s\n\n", r.fileLine(), r.Table(MarkdownTable))
-	b.WriteString(r.how())
+	fmt.Fprintf(&b, "%s\n%s\n", r.how(), r.linkTable(MarkdownTable))
+	if len(r.Link) > 0 {
+		fmt.Fprintf(&b, "\n%s", r.Link[0].How())
+	}
 	return b.String()
 }

@@ -17,6 +17,11 @@ type Command struct {
 	Path string   // executable
 	Args []string // without the executable's name
 	Env  []string // added to this process's own environment
+
+	// Within calls start, on its own goroutine, where the process is to begin: in
+	// another network namespace, for example. nil: here. What it returns is Start's
+	// error.
+	Within func(start func() error) error
 }
 
 // Process is a process that Start started. Its methods may be called from
@@ -54,7 +59,11 @@ func Start(c Command) (*Process, error) {
 	// A grandchild may have inherited the pipes: its life must not delay the
 	// reaping of the process itself.
 	p.cmd.WaitDelay = 200 * time.Millisecond
-	if err := p.cmd.Start(); err != nil {
+	start := p.cmd.Start
+	if c.Within != nil {
+		start = func() error { return c.Within(p.cmd.Start) }
+	}
+	if err := start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)
 	}
 	go p.reap()

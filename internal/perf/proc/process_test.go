@@ -219,3 +219,22 @@ func TestADescriptorThatIsInheritedDelaysNobody(t *testing.T) {
 		t.Errorf("its output: %q, %v", got, err)
 	}
 }
+
+// Within decides where the process starts, and whether.
+func TestStartWithin(t *testing.T) {
+	c := role("quick")
+	entered := false
+	c.Within = func(start func() error) error { entered = true; return start() }
+	p, err := Start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(t.Context(), 10*time.Second); err != nil || !entered {
+		t.Errorf("entered %v: %v", entered, err)
+	}
+	wrong := errors.New("no way in")
+	c.Within = func(func() error) error { return wrong }
+	if _, err := Start(c); !errors.Is(err, wrong) {
+		t.Errorf("%v, want the error of the way in", err)
+	}
+}

@@ -102,7 +102,10 @@ func TestDozeWakesForPacketAndDoorbell(t *testing.T) {
 			t.Errorf("%s wakes twice", what)
 		}
 		time.AfterFunc(5*time.Millisecond, wake)
-		if !d.Doze(door, long) || time.Since(began) > long/2 {
+		for !d.Doze(door, long) && time.Since(began) < long {
+			// A signal of the runtime's ends a sleep, too.
+		}
+		if time.Since(began) > long/2 {
 			t.Errorf("%s during the sleep does not end it", what)
 		}
 		d.Receive(&p)

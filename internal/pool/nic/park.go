@@ -14,9 +14,11 @@ import (
 // A sleeper waits for two things at once, the device and its doorbell: on an epoll
 // descriptor that holds both, and that Go's network poller takes like any other.
 // The device is armed by him who goes to sleep, when the poller has begun to take
-// notes. The kernel looks at the device's queue when it is armed and at each packet
-// from then on, and reports to the poller either way: so there is no moment at
-// which a packet can come without waking him.
+// notes. The kernel reports each packet from then on; for what lies there already he
+// looks once more: so there is no moment at which a packet can come without waking
+// him.
+//
+// For short waits Doze does with one system call, and without arming.
 //
 // While he is awake a wake-up for each packet would only cost: the device is
 // disarmed as soon as packets come faster than he sleeps. A program that sleeps
@@ -77,8 +79,8 @@ func (d *Driver) Arm() bool {
 	n.armed.Store(true)
 	d.watch(unix.EPOLLIN)
 	n.streak.Store(0)
-	// What lies there has been reported, but perhaps too early: the kernel reports a
-	// packet once while the device stays on its list of those that are ready.
+	// What lies there may have been reported too early, and forgotten. Arming reports
+	// it again only if the device is not on the kernel's list of those that are ready.
 	return d.Pending()
 }
 

@@ -95,6 +95,9 @@ func (s *Stack) Write(fd int, b []byte, flags int) (int, unix.Errno) {
 		return -1, unix.EPIPE
 	}
 	defer k.momentarily(flags)()
+	if k.early() {
+		return k.writeEarly(b, !k.nonblock && flags&unix.MSG_DONTWAIT == 0)
+	}
 	write := k.sock.Write
 	switch {
 	case flags&unix.MSG_OOB != 0 && len(b) > 0:

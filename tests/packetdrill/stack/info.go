@@ -47,6 +47,16 @@ func lostOctets(r *tcp.RecoveryInfo) uint32 {
 	return r.Lost
 }
 
+// delivered returns tcpi_delivered: segments, of which our SYN is one. Data in it
+// (of Fast Open) counts for it.
+func delivered(i *tcp.Info, segments func(octets uint32) uint32) uint32 {
+	n := segments(uint32(i.Delivered))
+	if i.State.Synchronized() && !i.FastOpen {
+		n++
+	}
+	return n
+}
+
 // encodeInfo lays a connection's state out as struct tcp_info: times in µs (some
 // in ms), windows of congestion control in segments.
 func encodeInfo(i *tcp.Info) []byte {
@@ -61,6 +71,7 @@ func encodeInfo(i *tcp.Info) []byte {
 		}
 	}
 	b[6] = i.SndScale&0xf | i.RcvScale<<4
+	b[7] = byte(i.FastOpenFail) << 1
 	mss := max(i.SndMSS, 1)
 	segments := func(octets uint32) uint32 { return (octets + mss - 1) / mss }
 	us := func(t tcp.Time) uint32 { return uint32(t / tcp.Microsecond) }
@@ -80,7 +91,10 @@ func encodeInfo(i *tcp.Info) []byte {
 		92: us(i.ReceiverRTT), 96: i.RcvSpace, 100: i.Resent,
 		136: uint32(i.SegsOut), 140: uint32(i.SegsIn), 144: i.NotSent, 148: us(i.MinRTT),
 		152: i.DataSegsIn, 156: i.DataSegsOut,
-		192: segments(uint32(i.Delivered)), 216: i.DSACKs, 224: i.OutOfOrder, 228: i.SndWnd,
+		192: delivered(i, segments), 196: i.ECNDelivered.CE, 216: i.DSACKs, 224: i.OutOfOrder, 228: i.SndWnd, 232: i.RcvWnd,
+		248: i.ECNReceived.CE,
+		252: i.ECNDelivered.ECT1Bytes, 256: i.ECNDelivered.ECT0Bytes, 260: i.ECNDelivered.CEBytes,
+		264: i.ECNReceived.ECT1Bytes, 268: i.ECNReceived.ECT0Bytes, 272: i.ECNReceived.CEBytes,
 	} {
 		binary.NativeEndian.PutUint32(b[at:], v)
 	}

@@ -40,6 +40,8 @@ func (s *Stack) Setsockopt(fd, level, name int, b []byte) unix.Errno {
 		return k.setLinger(b)
 	case o == optionName{unix.IPPROTO_TCP, unix.TCP_CONGESTION}:
 		return k.setCongestion(string(b))
+	case o == fastKeyOption:
+		return k.setFastKeys(b)
 	}
 	v, ok := value(level, b)
 	if !ok {
@@ -51,6 +53,9 @@ func (s *Stack) Setsockopt(fd, level, name int, b []byte) unix.Errno {
 	}
 	if o == inqOption && v>>1 != 0 {
 		return unix.EINVAL
+	}
+	if o == (optionName{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT}) && readSysctls(sysctlDir).fast&fastClient == 0 {
+		return unix.EOPNOTSUPP
 	}
 	return errnoOf(k.setNumber(o, v))
 }
@@ -133,6 +138,8 @@ func (s *Stack) Getsockopt(fd, level, name int, b []byte) (int, unix.Errno) {
 	case optionName{unix.IPPROTO_TCP, unix.TCP_INFO}:
 		i, err := k.sock.Info()
 		return copy(b, encodeInfo(&i)), errnoOf(err)
+	case fastKeyOption:
+		return copy(b, k.keys), 0
 	case optionName{unix.IPPROTO_TCP, unix.TCP_CC_INFO}:
 		return 0, 0 // as of a congestion control that has nothing to say
 	case optionName{unix.SOL_SOCKET, unix.SO_MEMINFO}:

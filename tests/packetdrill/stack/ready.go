@@ -72,7 +72,10 @@ func (k *socket) ready() (ev int16) {
 	if deaf || c.State == tcp.Closed && k.opened {
 		ev |= unix.POLLIN | pollRdNorm | unix.POLLRDHUP
 	}
-	if c.State == tcp.SynSent || c.State == tcp.SynReceived {
+	if c.FastHeld() {
+		ev |= unix.POLLOUT | pollWrNorm
+	}
+	if c.State == tcp.SynSent || c.State == tcp.SynReceived && !c.FastPending() {
 		return ev
 	}
 	if read && k.opened {

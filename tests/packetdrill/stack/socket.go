@@ -19,12 +19,13 @@ type socket struct {
 	nonblock bool
 	bound    wire.Endpoint
 	listens  bool
-	opened   bool // connect has been called
-	deaf     bool // shutdown has ended reading
-	told     bool // the program has been told why the connection failed
-	crowded  bool // a write or poll has found no room
-	lowat    bool // TCP_NOTSENT_LOWAT was set
-	inq      bool // TCP_INQ is on
+	opened   bool   // connect has been called
+	deaf     bool   // shutdown has ended reading
+	told     bool   // the program has been told why the connection failed
+	crowded  bool   // a write or poll has found no room
+	lowat    bool   // TCP_NOTSENT_LOWAT was set
+	inq      bool   // TCP_INQ is on
+	keys     []byte // of Fast Open, if the program has set them
 	inert    map[optionName]int
 }
 
@@ -155,6 +156,9 @@ func (s *Stack) Listen(fd, backlog int) unix.Errno {
 			k.bound.Port = s.ephemeral()
 		}
 		k.listens = true
+		if err := k.listenFast(backlog); err != nil {
+			return errnoOf(err)
+		}
 		k.sock.Listen(k.bound, max(backlog, 0))
 	}
 	return 0
@@ -191,7 +195,14 @@ func (s *Stack) Connect(fd int, remote wire.Endpoint) unix.Errno {
 		return unix.EISCONN
 	case k.opened:
 		return k.connected()
-	case k.family == unix.AF_INET && !remote.Addr.Is4():
+	}
+	return s.connect(k, remote, k.nonblock)
+}
+
+// connect opens the connection of a socket that has none. The SYN of one that does
+// Fast Open may wait for data: then connect is done at once.
+func (s *Stack) connect(k *socket, remote wire.Endpoint, nonblock bool) unix.Errno {
+	if k.family == unix.AF_INET && !remote.Addr.Is4() {
 		return unix.EAFNOSUPPORT
 	}
 	local := k.bound
@@ -205,7 +216,10 @@ func (s *Stack) Connect(fd int, remote wire.Endpoint) unix.Errno {
 	if err := k.sock.Connect(wire.Flow{Local: local, Remote: remote}, 0); err != nil {
 		return errnoOf(err)
 	}
-	if k.nonblock {
+	if k.early() {
+		return 0
+	}
+	if nonblock || k.nonblock {
 		return unix.EINPROGRESS
 	}
 	return k.failed(k.sock.Connected())

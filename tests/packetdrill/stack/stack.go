@@ -135,5 +135,8 @@ func (s *Stack) options(o *tcp.ConnOptions) {
 	if id, ok := tcp.CongestionByName(ctl.congestion); ok {
 		o.Congestion = id
 	}
+	if ctl.fast&fastClientBare != 0 {
+		o.FastOpenNoCookie = 1
+	}
 	shape(o, sysctlDir)
 }

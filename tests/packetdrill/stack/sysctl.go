@@ -22,6 +22,8 @@ type sysctls struct {
 	rmem                               uint32 // octets, the largest receive buffer
 	wmem, wmemMax                      uint32 // octets, send buffer at first and at most
 	congestion                         string
+	fast                               uint32 // bits of tcp_fastopen
+	fastKeys                           []byte
 }
 
 // readSysctls reads them from dir; what is not there is as Linux has it.
@@ -45,6 +47,7 @@ func readSysctls(dir string) sysctls {
 		rmem: uint32(get("tcp_rmem", 2, 6<<20)),
 		wmem: uint32(get("tcp_wmem", 1, 1<<20)), wmemMax: uint32(get("tcp_wmem", 2, 4<<20)),
 		congestion: sysctlField(dir, "tcp_congestion_control", 0),
+		fast:       uint32(get("tcp_fastopen", 0, fastClient)), fastKeys: parseFastKeys(sysctlField(dir, "tcp_fastopen_key", 0)),
 	}
 	if low := get("tcp_notsent_lowat", 0, noLowat); low < noLowat {
 		s.notSentLowat = uint32(low)
