@@ -1,5 +1,5 @@
 # The steps of .ci/run by name. `make ci` is what has to pass before a change goes in.
-.PHONY: ci lint test race fuzz bench generate sim crash kill
+.PHONY: ci lint test race fuzz bench generate sim crash kill restart
 
 ci:
 	.ci/run
@@ -26,3 +26,8 @@ crash:
 # 100,000 programs killed at random instants under full load; `go test` kills 2,000.
 kill:
 	USERTCP_KILLS=100000 go test -count=1 -v -timeout 4h -run TestKill ./tests/kill
+
+# 100,000 requests to a web server that is replaced after every 500 of them, and the same
+# over the kernel's TCP; `go test` makes 5,000.
+restart:
+	USERTCP_REQUESTS=100000 go test -count=1 -v -timeout 30m -run TestRestart ./examples
