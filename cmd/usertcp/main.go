@@ -6,6 +6,8 @@
 //	usertcp perf            throughput and latency between two programs
 //	usertcp compare         user-space TCP and the kernel's, in turns
 //	usertcp nc              standard input and output over a connection
+//	usertcp status          what a connection server works for
+//	usertcp kill            end connections that their programs have left
 //	usertcp sim             whole hosts over a hostile network, by seed
 //
 // Flags may be written with one dash or two. Errors are one line on standard
@@ -105,7 +107,7 @@ func newRoot() *cobra.Command {
 // commands lists the subcommands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newDemo(), newFigures(), newServer(), newStatus(), newPerf(), newCompare(), newNC(), newVersion(),
+		newDemo(), newFigures(), newServer(), newStatus(), newKill(), newPerf(), newCompare(), newNC(), newVersion(),
 		newSendFile(), newReceiveFile(), newSim(),
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"text/tabwriter"
 	"time"
 
@@ -17,8 +18,9 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [-socket PATH] [-json]",
 		Short: "what a connection server works for",
-		Long: `Show the children of a host's connection server: root sees all, others
-their own.`,
+		Long: `Show the children of a host's connection server, and what each has:
+listeners, connections, and orphans, whose programs have closed them or have
+ended. Root sees all, others their own.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if socket == "" {
@@ -45,13 +47,49 @@ func printStatus(cmd *cobra.Command, s *server.Snapshot) error {
 	out := cmd.OutOrStdout()
 	c := &s.Counters
 	fmt.Fprintf(out, "ring id %d, addresses %v, %d hosts on the ring\n", s.RingID, s.Addrs, len(s.Hosts))
-	fmt.Fprintf(out, "children: %d, started %d, replaced %d, taken over %d; in TIME-WAIT without child: %d\n",
-		len(s.Children), c.Spawned, c.Restarted, c.Adopted, s.TimeWaits)
+	orphans := 0
+	for _, k := range s.Children {
+		if k.Sockets != nil {
+			orphans += k.Sockets.Orphans
+		}
+	}
+	fmt.Fprintf(out, "children: %d, started %d, replaced %d, taken over %d; orphans: %d, killed %d; in TIME-WAIT without child: %d\n",
+		len(s.Children), c.Spawned, c.Restarted, c.Adopted, orphans, c.Killed, s.TimeWaits)
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "vci\tchild\tprogram\tuser\tage\tports\tconnections\tcircuits\t")
 	for _, k := range s.Children {
 		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%v\t%d\t%d\t%d\t\n",
 			uint16(k.VCI), k.PID, k.AppPID, k.UID, time.Since(k.Started).Round(time.Second), k.Ports, k.Flows, k.Circuits)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return printSockets(out, s)
+}
+
+// printSockets prints what the children have, as ss does.
+func printSockets(out io.Writer, s *server.Snapshot) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "child\tstate\trecv-q\tsend-q\tlocal\tremote\tage\t")
+	for _, k := range s.Children {
+		if k.Sockets == nil {
+			fmt.Fprintf(w, "%d\tdoes not answer\t\t\t\t\t\t\n", k.PID)
+			continue
+		}
+		for _, c := range k.Sockets.Sockets {
+			orphan := ""
+			if c.Orphan {
+				orphan = "orphan"
+			}
+			remote := c.Remote.String()
+			if c.Remote.Port() == 0 {
+				remote = "*"
+			}
+			fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%v\t%s\t%v\t%s\n", k.PID, c.State, c.Unread, c.Unsent, c.Local, remote, time.Duration(c.Age)*time.Second, orphan)
+		}
+		if k.Sockets.More > 0 {
+			fmt.Fprintf(w, "%d\tand %d more\t\t\t\t\t\t\n", k.PID, k.Sockets.More)
+		}
 	}
 	return w.Flush()
 }

@@ -48,6 +48,7 @@ type child struct {
 	sockets  [socketLocks]sync.Mutex
 	leases   leases
 	requests chan struct{} // room for requests in progress
+	asked    chan struct{} // room for the server's questions
 	kick     chan struct{} // there may be live connections
 	ended    chan struct{} // closed when the application has gone
 }
@@ -62,6 +63,7 @@ func newChild(cfg config, control, frames, user *message.Channel, userFile *os.F
 		waiting:  map[wire.VCI][]waitingSyn{},
 		kept:     map[uint16]bool{},
 		requests: make(chan struct{}, maxRequests),
+		asked:    make(chan struct{}, maxAsked),
 		kick:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
 	}

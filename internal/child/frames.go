@@ -23,8 +23,11 @@ const maxWaiting = 256
 
 // fromServer takes the server's messages: a SYN for a port of this application.
 func (c *child) fromServer(m *message.Message) {
-	if m.Type == message.Keep {
+	switch m.Type {
+	case message.Keep:
 		c.inherit(m)
+	case message.Sockets, message.End:
+		c.answer(m)
 	}
 	if m.Type == message.TakeOver {
 		c.taker(m)

@@ -89,7 +89,8 @@ type Counters struct {
 	CookiesTaken            uint64 // connections made of an acknowledgement of one
 	FastTaken               uint64 // connections that data in a SYN has opened
 	FastFull                uint64 // SYNs whose data was not taken: too many such connections
-	_                       [4]uint64
+	OrphansKilled           uint64 // ended by name
+	_                       [3]uint64
 }
 
 var (
@@ -140,7 +141,8 @@ type aux struct {
 	gen         uint32 // of this use of the slot
 	cookieAt    uint32 // of a listener: when it last sent a SYN cookie, s
 	mtu         uint32 // octets of a packet on the devices' way to the peer; 0: not known
-	_           [9]uint32
+	born        uint32 // when the slot was taken for this use, s
+	_           [8]uint32
 }
 
 var (

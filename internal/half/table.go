@@ -19,7 +19,7 @@ func (h *Half) allocConn(use uint8) uint32 {
 		return none
 	}
 	a := &h.aux[i]
-	*a = aux{circuit: pool.NoCircuit, parent: none, timerSlot: none, gen: a.gen + 1}
+	*a = aux{circuit: pool.NoCircuit, parent: none, timerSlot: none, gen: a.gen + 1, born: uint32(h.now / tcp.Second)}
 	h.conns[i] = tcp.Conn{}
 	h.conns[i].Opt = tcp.DefaultOptions()
 	h.limitBuffers(&h.conns[i].Opt)

@@ -32,6 +32,7 @@ var replies = [numTypes + 1]Type{
 	Status:       GeneralReply,
 	HandOver:     GeneralReply,
 	TakeOver:     GeneralReply,
+	End:          GeneralReply,
 }
 
 // A Caller makes calls over a channel: it gives requests their IDs, hands

@@ -1,5 +1,5 @@
 // Package message is how the three kinds of process talk: the paper's 16
-// control messages (appendix A.3) under their names and six of our own, and packets with file
+// control messages (appendix A.3) under their names and eight of our own, and packets with file
 // descriptors over Unix SOCK_SEQPACKET sockets, so that the death of a peer is
 // seen as end of file. What a message makes a process do does not belong here.
 package message
@@ -42,6 +42,8 @@ const (
 	Status
 	HandOver
 	TakeOver
+	Sockets
+	End
 
 	numTypes = numPaper + iota
 )
@@ -90,7 +92,7 @@ const MaxPDU = 65535
 const MaxFiles = 8
 
 // Version is the version of the messages. Processes of different versions don't talk.
-const Version = 2
+const Version = 3
 
 // NoSocket is the Socket of a Forward whose connection came in by a listener.
 const NoSocket = ^uint32(0)
@@ -136,13 +138,15 @@ var table = [numTypes + 1]form{
 	InitReply:    {"Init_Reply", Child, User, false, 5, "Errno, N=version, VCI=the pool's, Socket=the child's process id, Files: the segment, the pool's bell page, its eventfds, and its TAP device if it has one"},
 	BindReply:    {"Bind_Reply", Child, User, false, 0, "Errno, Local"},
 	ConnectReply: {"Connect_Reply", Child, User, false, 0, "Errno, Local: the SYN has left, or why not"},
-	GeneralReply: {"General_Reply", Child | Server, User | Child, false, 8, "Errno, and what the request's row says"},
+	GeneralReply: {"General_Reply", Child | Server, User | Child | Server, false, 8, "Errno, and what the request's row says"},
 	Keep:         {"Keep", Child | Server, Server | Child, false, 8, "N=what: the child tells what a successor of it, or of the server, needs, and gets the same when it takes over"},
 	Adopt:        {"Adopt", Server, Child, false, 2, "N=version, Files: channels for messages and frames: a new server takes the child over, which answers with all that it keeps"},
 	TimeWait:     {"Time_Wait", Child, Server, true, 0, "PDU=what TIME-WAIT needs of a connection whose program has ended: the server answers its segments from now on; General_Reply"},
 	HandOver:     {"Hand_Over", User | Child, Child | Server, false, 1, "Name, N=how long, ms, Files: a list of sockets, for who takes them: they are offered; General_Reply. Without Files, from the application: it does not use the segment any more"},
 	TakeOver:     {"Take_Over", User | Server, Server | Child, false, 1, "Name, N=version, Files: the child's end of a new channel, which the server passes on: this process takes what is offered; General_Reply with VCI, and Init_Reply from the child. From the application to the child, without Files: it has it; General_Reply with the list"},
 	Status:       {"Status", User, Server, false, 1, "Files: a pipe, into which the server writes what it knows of this user's children, or for root of all; General_Reply"},
+	Sockets:      {"Sockets", Server, Child, false, 1, "Files: a pipe, into which the child writes its connections and listeners"},
+	End:          {"End", User | Server, Server | Child, false, 0, "Local, Remote: this orphan, or Socket=process id of a child: all its orphans end, with RST; General_Reply with N=how many"},
 }
 
 // Name is by what sockets that are handed over are found: the SHA-256 of the name that

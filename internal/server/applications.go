@@ -121,6 +121,8 @@ func (s *Server) answer(app application, m *message.Message) bool {
 	case message.TakeOver:
 		app.ch.SetDeadline(time.Now().Add(spawnTimeout)) // who finds nothing asks again
 		return s.answerTakeOver(app, m)
+	case message.End:
+		return s.answerEnd(app, m)
 	}
 	message.CloseFiles(m.Files)
 	s.counters.badApplication.Add(1)

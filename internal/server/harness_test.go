@@ -210,6 +210,8 @@ func (a *app) receive() {
 			switch m.Type {
 			case message.Syn:
 				a.syns <- m
+			case message.Sockets: // it has nothing to say
+				message.CloseFiles(m.Files)
 			case message.Keep:
 				a.keeps <- m
 			default:

@@ -202,6 +202,7 @@ type counters struct {
 	badApplication, badChild      atomic.Uint64
 	forgedFrames, badPackets      atomic.Uint64
 	unreachable, stuck, synsQueue atomic.Uint64
+	killed                        atomic.Uint64
 }
 
 // Counters are what a server has counted since its start.
@@ -212,6 +213,7 @@ type Counters struct {
 
 	Restarted uint64 // children that got a new process
 	Adopted   uint64 // children taken over from the server before
+	Killed    uint64 // orphans ended by name
 
 	Syns    uint64 // given to a listening child
 	Resets  uint64 // sent in answer to segments that nobody owns
@@ -230,7 +232,7 @@ type Counters struct {
 func (c *counters) snapshot() Counters {
 	return Counters{
 		Spawned: c.spawned.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(),
-		Restarted: c.restarted.Load(), Adopted: c.adopted.Load(),
+		Restarted: c.restarted.Load(), Adopted: c.adopted.Load(), Killed: c.killed.Load(),
 		Syns: c.syns.Load(), Resets: c.resets.Load(), ToChild: c.toChild.Load(), Relayed: c.relayed.Load(),
 		BadApplication: c.badApplication.Load(), BadChild: c.badChild.Load(),
 		Forged: c.forgedFrames.Load(), BadPackets: c.badPackets.Load(),

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"usertcp/internal/message"
 	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/wire"
@@ -34,6 +35,9 @@ type ChildInfo struct {
 	Ports    int // bound
 	Flows    int // forwarded connections
 	Circuits int
+
+	// What the child says itself, if it was asked: see Status. Nil if it did not answer.
+	Sockets *message.SocketList `json:",omitempty"`
 }
 
 // Snapshot returns the server's present state.

@@ -13,6 +13,11 @@ import (
 	"usertcp/internal/message"
 )
 
+// mayManage reports whether an application may look at, and end, what is user uid's.
+func (a *application) mayManage(uid int) bool {
+	return a.uid == 0 || a.uid == os.Geteuid() || a.uid == uid
+}
+
 // statusTimeout bounds the time that who asks for the status has to take it.
 const statusTimeout = 2 * time.Second
 
@@ -23,12 +28,11 @@ func (s *Server) answerStatus(app application, m *message.Message) bool {
 	errno := unix.Errno(0)
 	if len(m.Files) == 1 && isPipe(m.Files[0]) && unix.SetNonblock(m.Files[0], true) == nil {
 		snap := s.Snapshot()
-		if app.uid != 0 && app.uid != os.Geteuid() {
-			snap.Children = slices.DeleteFunc(snap.Children, func(c ChildInfo) bool { return c.UID != app.uid })
-		}
+		snap.Children = slices.DeleteFunc(snap.Children, func(c ChildInfo) bool { return !app.mayManage(c.UID) })
 		pipe := os.NewFile(uintptr(m.Files[0]), "status")
 		s.wg.Go(func() {
 			defer pipe.Close()
+			s.askSockets(snap.Children)
 			pipe.SetWriteDeadline(time.Now().Add(statusTimeout))
 			_ = json.NewEncoder(pipe).Encode(snap) // who does not read it does not want it
 		})
@@ -66,7 +70,7 @@ func Status(ctx context.Context, socket string) (snap Snapshot, err error) {
 	if err != nil {
 		return snap, fmt.Errorf("connection server at %s: %w", socket, err)
 	}
-	r.SetReadDeadline(time.Now().Add(statusTimeout))
+	r.SetReadDeadline(time.Now().Add(askTimeout + statusTimeout))
 	if err := json.NewDecoder(r).Decode(&snap); err != nil {
 		return snap, fmt.Errorf("connection server at %s: its status: %w", socket, err)
 	}

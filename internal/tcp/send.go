@@ -27,6 +27,10 @@ func (c *Conn) SendSpace() uint32 {
 	return room
 }
 
+// Unacknowledged returns how many octets that the program wrote the peer has not
+// acknowledged, sent or not.
+func (c *Conn) Unacknowledged() uint32 { return c.queuedNow() }
+
 // queuedNow returns how many octets wait to be sent or acknowledged.
 func (c *Conn) queuedNow() uint32 { return c.SndQ.Bytes - c.snd.head }
 

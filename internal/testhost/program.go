@@ -128,16 +128,26 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 func (p *Process) Kill(sig syscall.Signal) {
 	p.cmd.Process.Signal(sig)
 	if sig == syscall.SIGSTOP {
-		p.stopped()
+		wantStopped(p.t, p.Pid())
 	}
 }
 
-// stopped waits until the kernel has stopped all of the process: a thread on
+// Stop stops process pid, until the test or its end lets it go on.
+func Stop(t testing.TB, pid int) {
+	t.Helper()
+	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGCONT) })
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	wantStopped(t, pid)
+}
+
+// wantStopped waits until the kernel has stopped all of a process: a thread on
 // another CPU runs on for a moment.
-func (p *Process) stopped() {
-	p.t.Helper()
+func wantStopped(t testing.TB, pid int) {
+	t.Helper()
 	for range 2000 {
-		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		running := 0
 		for _, f := range stats {
 			b, err := os.ReadFile(f)
@@ -150,7 +160,7 @@ func (p *Process) stopped() {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	p.t.Errorf("%s: SIGSTOP has not stopped it", p.cmd)
+	t.Errorf("process %d: SIGSTOP has not stopped it", pid)
 }
 
 // Wait waits for the program's end.

@@ -47,7 +47,7 @@ var arrows = map[string][]string{
 	"internal/perf":         {".", "internal/netns", "internal/perf/proc"},
 	"internal/perf/demo":    {"internal/perf", "internal/perf/proc", "internal/plot"},
 	"internal/perf/figures": {"internal/perf", "internal/perf/demo", "internal/plot"},
-	"cmd/usertcp":           {".", "internal/child", "internal/nic", "internal/perf", "internal/perf/demo", "internal/perf/figures", "internal/perf/proc", "internal/server", "internal/sim"},
+	"cmd/usertcp":           {".", "internal/child", "internal/nic", "internal/perf", "internal/perf/demo", "internal/perf/figures", "internal/perf/proc", "internal/server", "internal/sim", "internal/wire"},
 	"examples/echo":         {"."},
 	"examples/hello":        {"."},
 	"examples/http":         {"."},

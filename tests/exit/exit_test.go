@@ -252,7 +252,7 @@ func wantCloseToGoOn(t *testing.T, w *world) {
 func (w *world) freeze(t *testing.T) {
 	t.Helper()
 	w.sink.Kill(syscall.SIGSTOP)
-	syscall.Kill(w.child, syscall.SIGSTOP)
+	testhost.Stop(t, w.child)
 	t.Cleanup(w.thaw)
 }
 

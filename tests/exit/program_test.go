@@ -137,9 +137,10 @@ func writeUnsent(s stack, address string) error {
 	if err != nil {
 		return err
 	}
+	all := pattern(64 << 20)
 	c.SetWriteDeadline(time.Now().Add(150 * time.Millisecond))
-	n, err := c.Write(pattern(64 << 20))
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	n, err := c.Write(all)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || n < 64<<10 {
 		return fmt.Errorf("the peer has taken %d octets: %v", n, err)
 	}
 	say("wrote %d", n)

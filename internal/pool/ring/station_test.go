@@ -132,7 +132,7 @@ func TestTwoHostsFindEachOther(t *testing.T) {
 	}
 	a.Close()
 	b.Close()
-	if after := openFiles(t); after != before {
+	if after := openFiles(t); after > before { // an earlier test's may have been collected meanwhile
 		t.Errorf("%d descriptors open, %d before", after, before)
 	}
 	left, _ := filepath.Glob(filepath.Join(dir, "*.*"))
