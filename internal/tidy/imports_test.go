@@ -51,6 +51,7 @@ var arrows = map[string][]string{
 	"examples/echo":         {"."},
 	"examples/hello":        {"."},
 	"examples/http":         {"."},
+	"examples/restart":      {"."},
 	"examples/sendfile":     {"."},
 
 	// For tests only: no program may import them.
