@@ -571,3 +571,24 @@ func useless(t *testing.T, l *Listener, c *Conn) {
 		}
 	}
 }
+
+// The server is killed while nobody uses the segment, and the next one knows of the
+// offer.
+func TestServerKilledDuringAHandOver(t *testing.T) {
+	t.Cleanup(func() { wantNoChildren(t) })
+	dir := testhost.Dir(t)
+	useServer(t, testhost.Start(t, dir, testhost.Addrs(1)...).Socket)
+	host, server := testhost.StartProcess(t, dir, testhost.Addrs(2)...)
+	p, c, _ := quiet(t, host.Socket)
+	p.Say("exit meanwhile")
+	p.Want("handed")
+	p.Wait()
+	server.Kill(syscall.SIGKILL)
+	server.Wait()
+	write(t, c, "in between")
+	testhost.Restart(t, dir, host, testhost.Addrs(2)...)
+	next := take(t, host.Socket, "meanwhile")
+	want(t, c, "in between")
+	finish(t, c)
+	next.Want("end")
+}
