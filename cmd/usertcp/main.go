@@ -24,6 +24,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -59,8 +60,8 @@ func run(args []string) int {
 }
 
 // untilSignal returns a context that ends with the first SIGINT, SIGTERM or
-// SIGHUP, and a function that says which it was. A second signal ends the
-// program at once.
+// SIGHUP, and a function that says which it was. Another one, not at the same
+// time, ends the program at once.
 func untilSignal() (context.Context, func() syscall.Signal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -68,7 +69,7 @@ func untilSignal() (context.Context, func() syscall.Signal) {
 	var caught syscall.Signal
 	go func() {
 		sig := <-signals
-		signal.Stop(signals)
+		time.AfterFunc(together, func() { signal.Stop(signals) })
 		caught = sig.(syscall.Signal)
 		cancel()
 	}()
@@ -79,6 +80,11 @@ func untilSignal() (context.Context, func() syscall.Signal) {
 		return caught
 	}
 }
+
+// together is how long several signals may be one: when the process that started
+// this one is killed, the kernel may send SIGTERM (PR_SET_PDEATHSIG) for each of its
+// threads.
+const together = 300 * time.Millisecond
 
 // oneLine joins the lines of errors that have several.
 func oneLine(err error) string {

@@ -81,6 +81,9 @@ func (f *serverFlags) run(cmd *cobra.Command) error {
 	if err := pin(f.cpus); err != nil {
 		return err
 	}
+	// Whoever reads the log may end first. The server is to end in order then, too,
+	// and leave nothing on the devices.
+	signal.Ignore(unix.SIGPIPE)
 	leave := make(chan os.Signal, 1)
 	signal.Notify(leave, unix.SIGUSR2)
 	cfg.Leave = leave

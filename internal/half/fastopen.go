@@ -110,7 +110,7 @@ func (h *Half) learnFast(c *tcp.Conn) {
 		e.n = uint8(copy(e.cookie[:], cookie))
 	}
 	switch {
-	case lost:
+	case lost && cookie == nil: // with one the option has come through
 		// Something on the path does not like the option, or data in a SYN: RFC 7413
 		// section 4.1.3.1 asks for a cache of such negative responses, too.
 		e.lost = min(e.lost+1, 16)

@@ -195,68 +195,95 @@ func TestCookiesOfManyServers(t *testing.T) {
 
 // A SYN that is lost ends Fast Open with its server for a while, for longer each
 // time, until one is not.
-func TestLostSynPausesFastOpen(t *testing.T) {
+// fastDialer dials with Fast Open over a bench that loses segments.
+type fastDialer struct {
+	*bench
+	*testing.T
+	l    uint32
+	port uint16
+}
+
+func newFastDialer(t *testing.T) *fastDialer {
 	b := newBench(t, 64)
 	x, _, l := b.pair()
 	b.top.Close(x)
 	b.top.SetOptions(l, func(o *tcp.ConnOptions) { o.FastOpenQueue = 10 })
-	port := uint16(2000)
-	dial := func(lose bool) (asked, data bool) {
-		port++
-		i, _ := b.top.Open()
-		b.top.SetOptions(i, func(o *tcp.ConnOptions) { o.FastOpen = 1 })
-		first := true
-		b.drv.loses = func(p *pool.Packet) bool {
-			var ip wire.IP
-			var seg wire.TCP
-			wire.ParseIP(p.Data[:p.Header], &ip)
-			wire.ParseTCP(p.Data[ip.HeaderLen:p.Header], &seg)
-			if seg.Flags&(wire.SYN|wire.ACK) != wire.SYN {
-				return false
-			}
-			lost := lose && first
-			if first {
-				asked, data = seg.Options.Has(wire.HasFastOpen), p.Payload > 0
-			}
-			first = false
-			return lost
+	return &fastDialer{b, t, l, 2000}
+}
+
+// handshake returns the flags of a packet that concern the handshake, and what a SYN has.
+func handshake(p *pool.Packet) (flags wire.Flags, asked, data bool) {
+	var ip wire.IP
+	var seg wire.TCP
+	wire.ParseIP(p.Data[:p.Header], &ip)
+	wire.ParseTCP(p.Data[ip.HeaderLen:p.Header], &seg)
+	return seg.Flags & (wire.SYN | wire.ACK), seg.Options.Has(wire.HasFastOpen), p.Payload > 0
+}
+
+// dial opens a connection, writes and closes it; the first segment with the flags lose
+// is lost. It returns whether the first SYN had the option, and data.
+func (d *fastDialer) dial(lose wire.Flags) (asked, data bool) {
+	d.port++
+	i, _ := d.top.Open()
+	d.top.SetOptions(i, func(o *tcp.ConnOptions) { o.FastOpen = 1 })
+	seen, lost := false, lose == 0
+	d.drv.loses = func(p *pool.Packet) bool {
+		flags, a, b := handshake(p)
+		if flags == wire.SYN && !seen {
+			asked, data, seen = a, b, true
 		}
-		from := fastHere
-		from.Port = port
-		if !b.bottom.Connect(i, wire.Flow{Local: from, Remote: fastHere}, 0) {
-			t.Fatal("Connect failed")
-		}
-		b.run()
-		b.top.Write(i, []byte("hello"))
-		for range 3 {
-			b.run()
-			b.now += tcp.Second
-		}
-		b.run()
-		if s := b.top.Conn(i).State; s != tcp.Established {
-			t.Fatalf("%v", s)
-		}
-		y, _ := b.top.Accept(l)
-		b.top.Close(y)
-		b.top.Close(i)
-		b.run()
-		return asked, data
+		drop := !lost && flags == lose
+		lost = lost || drop
+		return drop
 	}
-	want := func(what string, lose, asked, data bool) {
-		t.Helper()
-		if a, d := dial(lose); a != asked || d != data {
-			t.Errorf("%s: asked %v, data %v", what, a, d)
-		}
+	from := fastHere
+	from.Port = d.port
+	if !d.bottom.Connect(i, wire.Flow{Local: from, Remote: fastHere}, 0) {
+		d.Fatal("Connect failed")
 	}
-	want("the first", false, true, false)
-	want("with a cookie", false, true, true)
-	want("lost", true, true, true)
-	want("after a loss", false, false, false)
-	b.now += fastPause * tcp.Second
-	want("a minute later", true, true, true)
-	b.now += fastPause * tcp.Second
-	want("a minute after the second", false, false, false)
-	b.now += fastPause * tcp.Second
-	want("two minutes after the second", false, true, true)
-	want("all is well", false, true, true)
+	d.run()
+	d.top.Write(i, []byte("hello"))
+	for range 3 {
+		d.run()
+		d.now += tcp.Second
+	}
+	d.run()
+	if s := d.top.Conn(i).State; s != tcp.Established {
+		d.Fatalf("%v", s)
+	}
+	y, _ := d.top.Accept(d.l)
+	d.top.Close(y)
+	d.top.Close(i)
+	d.run()
+	return asked, data
+}
+
+// want dials and checks what the first SYN had.
+func (d *fastDialer) want(what string, lose wire.Flags, asked, data bool) {
+	d.Helper()
+	if a, b := d.dial(lose); a != asked || b != data {
+		d.Errorf("%s: asked %v, data %v", what, a, b)
+	}
+}
+
+func TestLostSynPausesFastOpen(t *testing.T) {
+	d := newFastDialer(t)
+	d.want("the first", 0, true, false)
+	d.want("with a cookie", 0, true, true)
+	d.want("lost", wire.SYN, true, true)
+	d.want("after a loss", 0, false, false)
+	d.now += fastPause * tcp.Second
+	d.want("a minute later", wire.SYN, true, true)
+	d.now += fastPause * tcp.Second
+	d.want("a minute after the second", 0, false, false)
+	d.now += fastPause * tcp.Second
+	d.want("two minutes after the second", 0, true, true)
+	d.want("all is well", 0, true, true)
+}
+
+// A cookie that comes at last shows that the option gets through.
+func TestLostAnswerWithACookieDoesNotPauseFastOpen(t *testing.T) {
+	d := newFastDialer(t)
+	d.want("the first", wire.SYN|wire.ACK, true, false)
+	d.want("the next", 0, true, true)
 }

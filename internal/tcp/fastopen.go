@@ -159,7 +159,7 @@ func (c *Conn) fastAnswered(seg *Segment) {
 
 // fastEstablish sees to data that was sent before the handshake was complete. What
 // was in our SYN and is not acknowledged with it was not taken: it is as if it
-// had never been sent.
+// had never been sent, so that it goes at once.
 func (c *Conn) fastEstablish(m *Memory, now Time, seg *Segment) {
 	f, s := &c.fast, &c.snd
 	early := f.state&fastServer != 0
@@ -167,13 +167,14 @@ func (c *Conn) fastEstablish(m *Memory, now Time, seg *Segment) {
 	if s.nxt == s.una {
 		return
 	}
-	if !early && seg.Ack == s.una {
-		s.nxt = s.una
+	if !early && seg.Ack.Before(s.nxt) {
+		s.nxt = seg.Ack
 		s.next = cursor{chunk: None}
 		if c.SndQ.Count > 0 {
-			s.next.chunk = c.SndQ.Head
+			s.next = c.SndQ.forward(m, cursor{c.SndQ.Head, 0}, uint32(seg.Ack.From(s.una)))
 		}
-		c.clear(flagTiming)
+	}
+	if !early && seg.Ack == s.una {
 		if f.fail == FastFailNone {
 			f.fail = FastFailNotAcked
 		}

@@ -134,10 +134,26 @@ func TestDataOfTheSynThatIsTakenInPart(t *testing.T) {
 	a := fastTalk(t, someCookie, withSACK)
 	a.write(300)
 	a.want(sS, 0, -1, 300)
+	a.advance(20 * Millisecond)
 	a.inject(sSA, 0, 101, 0)
-	a.want(sA, 301, 1, 0)
-	a.advance(2 * Second)
-	a.want(sPA, 101, 1, 200)
+	a.want(sPA, 101, 1, 200) // at once
+	a.inject(sA, 1, 301, 0)
+	a.wantNone()
+	a.wantFast(true, FastFailNone)
+}
+
+// The answer to the SYN measures the round trip, whatever it says of the data.
+func TestSynAckMeasuresThoughDataIsNotTaken(t *testing.T) {
+	for _, taken := range []int{0, 100, 300} {
+		a := fastTalk(t, someCookie)
+		a.write(300)
+		a.want(sS, 0, -1, 300)
+		a.advance(20 * Millisecond)
+		a.inject(sSA, 0, 1+taken, 0)
+		if rtt, _ := a.c.SmoothedRTT(); rtt != 20*Millisecond {
+			t.Errorf("%d octets taken: round trip %v", taken, rtt)
+		}
+	}
 }
 
 // One that times out goes again without data and option.

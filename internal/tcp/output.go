@@ -106,7 +106,7 @@ func (c *Conn) emitSyn(m *Memory, now Time, out *Segment) {
 	case s.nxt == s.iss:
 		s.nxt = fastEnd(s.iss, out)
 		s.since = now
-		c.startTiming(now, s.nxt)
+		c.startTiming(now, s.iss.Add(1)) // whatever is taken of data in it
 	case c.State == SynSent || s.retries > 0:
 		c.set(flagSynResent)
 		c.clear(flagTiming)
