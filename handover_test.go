@@ -592,3 +592,27 @@ func TestServerKilledDuringAHandOver(t *testing.T) {
 	finish(t, c)
 	next.Want("end")
 }
+
+// Who has taken sockets may hand them on at once, by the same name.
+func TestHandedOnAtOnce(t *testing.T) {
+	l, _ := peers(t)
+	c, err := Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := []Handed{{Listener: l}, {Conn: c.(*Conn)}, {Conn: accept(t, l)}}
+	for n := range 100 {
+		if err := HandOver(t.Context(), "on", time.Minute, sockets...); err != nil {
+			t.Fatalf("hand-over %d: %v", n, err)
+		}
+		if sockets, err = TakeOver(t.Context(), "on"); err != nil || len(sockets) != 3 {
+			t.Fatalf("hand-over %d: took %d: %v", n, len(sockets), err)
+		}
+	}
+	write(t, sockets[1].Conn, "there")
+	want(t, sockets[2].Conn, "there")
+	for _, h := range sockets[1:] {
+		h.Conn.Close()
+	}
+	sockets[0].Listener.Close()
+}
