@@ -1,5 +1,5 @@
 # The steps of .ci/run by name. `make ci` is what has to pass before a change goes in.
-.PHONY: ci lint test race fuzz bench generate sim crash kill restart
+.PHONY: ci lint test race fuzz bench generate sim crash kill restart nic
 
 ci:
 	.ci/run
@@ -27,7 +27,15 @@ crash:
 kill:
 	USERTCP_KILLS=100000 go test -count=1 -v -timeout 4h -run TestKill ./tests/kill
 
+# The tests over devices, with ten times as many connections and octets; this needs root.
+nic:
+	USERTCP_NIC=1 go test -count=1 -v -timeout 1h ./tests/nic
+
 # 100,000 requests to a web server that is replaced after every 500 of them, and the same
 # over the kernel's TCP; `go test` makes 5,000.
 restart:
 	USERTCP_REQUESTS=100000 go test -count=1 -v -timeout 30m -run TestRestart ./examples
+
+# A program that is stopped for a minute; `go test` stops it for 3 seconds.
+stop:
+	USERTCP_STOP=60s go test -count=1 -v -run 'TestStopped' .

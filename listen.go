@@ -14,7 +14,7 @@ import (
 
 // Listen listens at address, like net.Listen. The network is "tcp", "tcp4" or
 // "tcp6"; port 0 means any port; without a host it listens at all addresses of
-// the connection server's host. Errors are *net.OpError; errors.Is finds
+// the connection server's host, of IPv4 only for "tcp4". Errors are *net.OpError; errors.Is finds
 // EADDRINUSE and EADDRNOTAVAIL in them.
 func Listen(network, address string) (net.Listener, error) {
 	var lc ListenConfig
@@ -53,7 +53,7 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if backlog <= 0 {
 		backlog = defaultBacklog
 	}
-	sock, local, err := s.Listen(ctx, ends[0], backlog, true, setup(lc.Options))
+	sock, local, err := s.Listen(ctx, listenAt(network, ends[0]), backlog, true, setup(lc.Options))
 	if err != nil {
 		return nil, fail(tcpAddr(ends[0]), err)
 	}

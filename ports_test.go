@@ -2,6 +2,7 @@ package usertcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -39,18 +40,59 @@ func TestPortInUseByAnotherListener(t *testing.T) {
 	wantError(t, err, "listen", syscall.EADDRINUSE)
 }
 
-// listenAgain listens where a listener has just been closed: the server learns of
-// that in the background.
+// listenAgain listens where a listener has just been closed, and finds the port free.
 func listenAgain(t testing.TB, address string) net.Listener {
 	t.Helper()
-	for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
-		l, err := Listen("tcp", address)
-		if err == nil {
-			return l
-		}
-		if time.Now().After(end) {
+	l, err := Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// When Close has returned another listener has the port at once, every time.
+func TestListenerIsClosedAndOpenedAgain(t *testing.T) {
+	useHost(t)
+	l := listenAgain(t, "10.1.0.1:7000")
+	for range 300 {
+		l.Close()
+		l = listenAgain(t, "10.1.0.1:7000")
+	}
+	l.Close()
+}
+
+// Without a host a listener has both families, as in package net, unless the network
+// names one.
+func TestListenerAtAllAddresses(t *testing.T) {
+	useHost(t)
+	for _, c := range []struct {
+		network, address, at string
+		v6                   error
+	}{
+		{"tcp", ":0", "::", nil},
+		{"tcp", "0.0.0.0:0", "::", nil},
+		{"tcp", "[::]:0", "::", nil},
+		{"tcp4", ":0", "0.0.0.0", syscall.ECONNREFUSED},
+		{"tcp4", "0.0.0.0:0", "0.0.0.0", syscall.ECONNREFUSED},
+	} {
+		l, err := Listen(c.network, c.address)
+		if err != nil {
 			t.Fatal(err)
 		}
+		at := l.Addr().(*net.TCPAddr)
+		if at.IP.String() != c.at {
+			t.Errorf("%s %s is at %v, want %s", c.network, c.address, at, c.at)
+		}
+		for host, want := range map[string]error{"10.1.0.1": nil, "fd00::1": c.v6} {
+			conn, err := DialTimeout("tcp", fmt.Sprintf("[%s]:%d", host, at.Port), 5*time.Second)
+			if !errors.Is(err, want) {
+				t.Errorf("%s %s, from %s: %v, want %v", c.network, c.address, host, err, want)
+			}
+			if err == nil {
+				conn.Close()
+			}
+		}
+		l.Close()
 	}
 }
 

@@ -40,10 +40,19 @@ func resolve(ctx context.Context, network, address string) ([]wire.Endpoint, err
 }
 
 func unspecified(network string) netip.Addr {
-	if network == "tcp6" {
-		return netip.IPv6Unspecified()
+	if network == "tcp4" {
+		return netip.IPv4Unspecified()
 	}
-	return netip.IPv4Unspecified()
+	return netip.IPv6Unspecified() // all of IPv4, too
+}
+
+// listenAt returns where a listener is for an address: for "tcp", as in package net, any
+// unspecified address means those of both families.
+func listenAt(network string, e wire.Endpoint) wire.Endpoint {
+	if a := e.Addr.Netip(); network == "tcp" && a.IsUnspecified() {
+		e.Addr = wire.AddrFrom(unspecified(network))
+	}
+	return e
 }
 
 // lookup returns the addresses of a host that fit the network.

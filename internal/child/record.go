@@ -29,6 +29,7 @@ type bound struct {
 	reuse     bool
 	listening bool
 	points    []int
+	gone      chan struct{} // closed when it is given back
 }
 
 type forwarded struct {
@@ -48,7 +49,7 @@ func (r *record) bind(socket uint32, local wire.Endpoint, reuse bool, points []i
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.init()
-	r.binds[socket] = &bound{local: local, reuse: reuse, points: points}
+	r.binds[socket] = &bound{local: local, reuse: reuse, points: points, gone: make(chan struct{})}
 }
 
 func (r *record) lease(first uint16) {
@@ -72,6 +73,20 @@ func (r *record) bound(socket uint32) (wire.Endpoint, bool) {
 		return b.local, true
 	}
 	return wire.Endpoint{}, false
+}
+
+// boundTo returns the sockets that have a port, and what is closed when they have given
+// it back.
+func (r *record) boundTo(port uint16) map[uint32]<-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := map[uint32]<-chan struct{}{}
+	for socket, b := range r.binds {
+		if b.local.Port == port {
+			found[socket] = b.gone
+		}
+	}
+	return found
 }
 
 func (r *record) listen(socket uint32) {
@@ -107,6 +122,7 @@ func (r *record) drop(socket uint32, what half.Registered, flow wire.Flow) {
 	if b := r.binds[socket]; b != nil && what&half.RegisteredBind != 0 {
 		message.CloseFiles(b.points)
 		delete(r.binds, socket)
+		close(b.gone)
 	}
 	if f := r.flows[flow]; f != nil && what&half.RegisteredFlow != 0 {
 		message.CloseFiles(f.points)

@@ -75,6 +75,7 @@ func (c *child) bind(m *message.Message) (wire.Endpoint, unix.Errno) {
 	if local, ok := c.record.bound(m.Socket); ok { // the child before this one has taken it
 		return local, 0
 	}
+	c.awaitClosed(m.Local.Port)
 	r, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpBind, Socket: m.Socket, Local: m.Local, N: m.N}, func(r *message.Message) {
 		c.record.bind(m.Socket, r.Local, m.N != 0, r.Files)
 	})
@@ -87,6 +88,23 @@ func (c *child) bind(m *message.Message) (wire.Endpoint, unix.Errno) {
 		return m.Local, unix.EBADF
 	}
 	return r.Local, 0
+}
+
+// awaitClosed waits until sockets with a port that the program has closed have given it
+// back: when Close has returned the port is to be had again, as with the kernel.
+func (c *child) awaitClosed(port uint16) {
+	if port == 0 {
+		return
+	}
+	for socket, gone := range c.record.boundTo(port) {
+		if !c.bottom.Departed(socket) {
+			continue
+		}
+		select {
+		case <-gone:
+		case <-time.After(serverTimeout):
+		}
+	}
 }
 
 // listen lets SYNs for the address come that was bound before.

@@ -221,6 +221,13 @@ func (b *Bottom) SetMTU(i uint32, octets uint32) {
 	})
 }
 
+// Departed reports whether the program has closed socket i and nothing is left of it but
+// what the connection server knows; then the server is being told.
+func (b *Bottom) Departed(i uint32) (departed bool) {
+	b.Change(func() { departed = i < MaxConns && b.aux[i].use == useDone })
+	return departed
+}
+
 // Register notes that the connection server knows more of socket i, which the
 // program must have. It reports false if it has not.
 func (b *Bottom) Register(i uint32, what Registered) bool {

@@ -28,6 +28,7 @@ func TestOctetsBetweenAllKindsOfPeers(t *testing.T) {
 		{"9000 without offloads, IPv6", 9000, false, false, true, 1 << 20},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			a, b := pair(t, row.mtu)
 			a.SetOffloads("va", row.a)
 			b.SetOffloads("vb", row.b)
