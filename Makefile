@@ -35,3 +35,7 @@ nic:
 # over the kernel's TCP; `go test` makes 5,000.
 restart:
 	USERTCP_REQUESTS=100000 go test -count=1 -v -timeout 30m -run TestRestart ./examples
+
+# A program that is stopped for a minute; `go test` stops it for 3 seconds.
+stop:
+	USERTCP_STOP=60s go test -count=1 -v -run 'TestStopped' .

@@ -23,6 +23,11 @@ type Config struct {
 	// driver has something for an armed sleeper; the top half owns it. 0: there is
 	// none, the doorbell says all.
 	Poll int
+
+	// Doze sleeps in the kernel until what Poll is about has happened, or the given
+	// time is over, and reports whether there is something: for short waits. It looks
+	// at the state of things, so that it misses nothing. nil: there is no such way.
+	Doze func(limit time.Duration) bool
 }
 
 // Half is one process's use of a segment. Its methods are called with the

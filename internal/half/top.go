@@ -3,7 +3,6 @@ package half
 import (
 	"errors"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -52,28 +51,14 @@ type Top struct {
 	alarmAt   tcp.Time
 	fetch     func() error // maps circuits that came up; nil if there are none to map
 	fetchLock sync.Mutex
-	alone     bool // there is no bottom half
-	costly    bool // to look for packets is a system call
+	alone     bool                     // there is no bottom half
+	costly    bool                     // to look for packets is a system call
+	stepped   tcp.Time                 // when somebody looked last
+	skipped   bool                     // the present call has not looked
+	stepping  bool                     // the leader is at it, and looks again before it waits
+	doze      func(time.Duration) bool // Config.Doze
+	brisk     bool                     // the last wait was short
 }
-
-// Spin says how long a leader looks for packets before it parks.
-type Spin int
-
-// The ways to spin.
-const (
-	SpinDefault Spin = iota // a bounded time, if packets have come soon of late
-	SpinOff
-	SpinOn // until a packet comes
-)
-
-// Times of the top half.
-const (
-	watchPeriod = time.Millisecond
-	spinMax     = 50 * time.Microsecond
-	spinMin     = 2 * time.Microsecond
-	spinYield   = 25 * time.Microsecond  // between two times that a leader whose looks are system calls gives its CPU away
-	spinWorth   = 125 * time.Microsecond // waits shorter than that make the next one spin
-)
 
 // NewTop returns the top half of a segment. The doorbell of the top half is its
 // own from then on. fetch is called, without the lock, when the driver has
@@ -87,6 +72,7 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.passive = t.ctl.childTakes != 0
 	t.awake = t.awaken
 	t.costly = cfg.Poll != 0
+	t.doze, t.brisk = cfg.Doze, true
 	t.followers.init()
 	fd, err := cfg.Poll, error(nil)
 	if fd == 0 {
@@ -131,16 +117,28 @@ func (t *Top) drive() {
 	t.calls++
 	if t.leading {
 		t.now = t.clock()
+		return
+	}
+	t.skipped = t.lookedJustNow()
+	if t.skipped {
+		t.now = t.clock()
 	} else {
 		t.step()
-		t.unattended()
 	}
+	t.unattended()
+}
+
+// lookedJustNow reports whether a call does without a look, which would cost a system
+// call: whoever finds nothing for itself then leads, and looks.
+func (t *Top) lookedJustNow() bool {
+	return t.costly && t.clock()-t.stepped < tcp.Time(lookFresh)
 }
 
 // step is one turn of the top half.
 func (t *Top) step() bool {
 	t.ctl.drives.Add(1)
 	did := t.turn()
+	t.stepped = t.now
 	for {
 		i := t.delist(listTop)
 		if i == none {
@@ -179,7 +177,9 @@ func (t *Top) deliverEvent(i uint32, ev tcp.Event) {
 func (t *Top) signal(w *waiter) {
 	switch {
 	case t.leader == w && t.leading:
-		t.poke()
+		if !t.stepping { // else it is the leader itself who has found it
+			t.poke()
+		}
 	case w.waiting:
 		w.notify()
 	}
@@ -205,6 +205,10 @@ func (t *Top) wait(w *waiter, ready func() bool) error {
 			return os.ErrDeadlineExceeded
 		case ready():
 			return nil
+		case w.nonblock && t.skipped:
+			t.skipped = false
+			t.step()
+			continue
 		case w.nonblock:
 			return syscall.EAGAIN
 		}
@@ -238,8 +242,10 @@ func (t *Top) lead(w *waiter, done func() bool) {
 			t.bell.Awake()
 		}
 		t.fetchCircuits()
+		t.stepping = true
 		for t.step() && !done() {
 		}
+		t.stepping = false
 		if done() {
 			break
 		}
@@ -252,128 +258,6 @@ func (t *Top) lead(w *waiter, done func() bool) {
 	} else {
 		t.unattended()
 	}
-}
-
-// await waits for something to do: it spins for a while if that promises to be
-// of use, and parks then.
-func (t *Top) await() {
-	switch t.spin {
-	case SpinOff:
-		t.park()
-		return
-	case SpinOn:
-		t.leave()
-		t.look(0)
-		t.enter()
-		return
-	}
-	began := time.Now()
-	t.leave()
-	came := t.look(t.spinBusy)
-	t.enter()
-	if !came {
-		t.park()
-	}
-	t.adapt(time.Since(began))
-}
-
-// adapt decides how long the next wait spins. If this one was so short that a
-// spin would have caught what it waited for, or nearly (a peer that answers at
-// once may itself have had to wake up), the next spins as long as is allowed;
-// otherwise half as long as this one, down to next to nothing.
-func (t *Top) adapt(waited time.Duration) {
-	if waited < spinWorth {
-		t.spinBusy = spinMax
-	} else {
-		t.spinBusy = max(spinMin, t.spinBusy/2)
-	}
-}
-
-// look looks for packets until some come, or limit has passed.
-func (t *Top) look(limit time.Duration) bool {
-	if t.costly {
-		return t.lookRarely(limit)
-	}
-	var start time.Time
-	for n := 1; ; n++ {
-		if !t.passive && t.drv.Pending() || t.poked.Load() || t.left(listTop) {
-			return true
-		}
-		if n%64 != 0 {
-			continue
-		}
-		// Whom we wait for may be waiting for this CPU.
-		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-		if t.spin == SpinOn {
-			runtime.Gosched()
-			continue
-		}
-		if start.IsZero() {
-			start = time.Now()
-		} else if time.Since(start) > limit {
-			return false
-		}
-	}
-}
-
-// lookRarely is look where each look is a system call. A CPU that is given away comes
-// back late when others want it, and the kernel would wake us at once: so that is
-// done for long waits only.
-func (t *Top) lookRarely(limit time.Duration) bool {
-	start := time.Now()
-	last := start
-	for n := 1; ; n++ {
-		if t.drv.Pending() || t.poked.Load() || t.left(listTop) {
-			return true
-		}
-		if n%8 != 0 {
-			continue
-		}
-		now := time.Now()
-		if t.spin != SpinOn && now.Sub(start) > limit {
-			return false
-		}
-		if now.Sub(last) > spinYield {
-			last = now
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-			if t.spin == SpinOn {
-				runtime.Gosched()
-			}
-		}
-	}
-}
-
-// left reports, without the lock, whether list l has somebody in it.
-func (t *Top) left(l int) bool { return atomic.LoadUint32(&t.ctl.lists[l].head) != 0 }
-
-// park sleeps on the doorbell until a peer, the other half, or somebody in this
-// process rings it. The bell says that we sleep before we look a last time.
-func (t *Top) park() {
-	if !t.passive {
-		t.bell.Sleep(shm.TopHalf)
-	}
-	t.leave()
-	t.parked = false
-	t.doorbell.Read(t.awake)
-	if !t.passive {
-		t.drv.Awake()
-	}
-	t.enter()
-}
-
-// awaken tells the poller whether the leader need not park (any longer). The
-// poller forgets what came before the call of its Read, so that the first time
-// this asks the peers to ring again, and then looks again. If the bottom half has
-// taken over the bell meanwhile there is something to do.
-func (t *Top) awaken(uintptr) bool {
-	if t.parked {
-		return true
-	}
-	t.parked = true
-	if t.passive {
-		return t.poked.Load() || t.left(listTop)
-	}
-	return !t.bell.Renew(shm.TopHalf) || t.drv.Arm() || t.poked.Load() || t.left(listTop)
 }
 
 // unattended starts the watchdog: nobody waits, and nobody takes packets.

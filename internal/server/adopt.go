@@ -32,18 +32,33 @@ import (
 func (s *Server) adoptChildren() (*os.File, error) {
 	found, err := s.meetings.find()
 	var all sync.WaitGroup
+	left := make([]bool, wire.MaxStream+1)
 	for _, conn := range found {
 		all.Go(func() {
 			defer conn.Close()
-			if err := s.adoptChild(message.NewChannel(conn)); err != nil {
+			ch := message.NewChannel(conn)
+			if err := s.adoptChild(ch); err != nil {
 				s.log.Warn("a child of the server before stays without one", "meeting", conn.RemoteAddr(), "err", err)
+				left[s.meetingVCI(ch).Stream()] = true
 			}
 		})
 	}
 	all.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for stream, is := range left {
+		s.leaveStream(stream, is)
+	}
 	return s.formerLock, err
+}
+
+// leaveStream leaves its stream to a child that stays without server: it goes on over the
+// circuits that it has, and nobody else may have its VCI. s.mu is held.
+func (s *Server) leaveStream(stream int, is bool) {
+	if is && stream != wire.WellKnownStream && s.children[stream] == nil {
+		s.streams.claim(stream)
+		s.foreign = append(s.foreign, stream)
+	}
 }
 
 // adoptChild takes over the child at the other end of meeting.

@@ -71,7 +71,7 @@ func (c *child) receiveFrames() {
 func (c *child) fromChild(f ring.Frame) {
 	s := c.s
 	switch {
-	case f.Src != c.vci || f.Type == ring.FrameHello || f.Type == ring.FrameUnreachable:
+	case f.Src != c.vci || f.Type == ring.FrameHello || f.Type == ring.FrameUnreachable || f.Type == ring.FrameCensus:
 		s.counters.forgedFrames.Add(1)
 		return
 	case f.Type == ring.FrameLease && !s.ports.holds(c.vci, &f):
@@ -148,8 +148,11 @@ func (s *Server) fromStation(f ring.Frame) {
 	<-s.joined
 	defer message.CloseFiles(f.Files)
 	if f.Dst.IsWellKnown() {
-		if f.Type == ring.FramePDU {
+		switch f.Type {
+		case ring.FramePDU:
 			s.packet(&f)
+		case ring.FrameCensus:
+			s.census(&f)
 		}
 		return
 	}

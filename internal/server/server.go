@@ -38,6 +38,7 @@ type Server struct {
 	meetings *meetings
 
 	timeWaits  *timeWaits
+	foreign    []int    // streams of children that stay without server
 	formerLock *os.File // on the ring id, from the children of the server before
 	apps       map[*message.Channel]bool
 	perUID     map[int]int // children
@@ -90,6 +91,7 @@ func Start(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	close(s.joined)
+	s.takeCensus()
 	s.wg.Go(s.accept)
 	s.log.Info("ready", "ring", cfg.Ring, "id", s.RingID(), "addresses", cfg.Addrs, "socket", cfg.Socket)
 	return s, nil

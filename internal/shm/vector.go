@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,16 @@ func (v *Vector) call(number uintptr, fd int) (int, unix.Errno) {
 			return int(n), e
 		}
 	}
+}
+
+// Await waits until one of two descriptors has something to be read, at most as long
+// as limit says, and reports which. The Go scheduler is not told, so that the wait has
+// to be short; a signal ends it.
+func Await(a, b int, limit time.Duration) (first, second bool) {
+	p := [2]unix.PollFd{{Fd: int32(a), Events: unix.POLLIN}, {Fd: int32(b), Events: unix.POLLIN}}
+	left := unix.NsecToTimespec(int64(limit))
+	unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 2, uintptr(unsafe.Pointer(&left)), 0, 0, 0)
+	return p[0].Revents != 0, p[1].Revents != 0
 }
 
 // Ready reports whether fd has something to be read, without waiting.

@@ -1,6 +1,8 @@
 package user
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/pool"
@@ -11,20 +13,27 @@ import (
 // joinNIC returns the driver of the pool: the ring's, joined with that of the pool's
 // device if there is one in files, which it takes over; and what the top half is to
 // sleep on then.
-func (s *Stack) joinNIC(files []int, door shm.Doorbell) (driver pool.Driver, poll int, err error) {
+func (s *Stack) joinNIC(files []int, door shm.Doorbell) (driver pool.Driver, bed bed, err error) {
 	if len(files) == 0 {
-		return s.driver, 0, nil
+		return s.driver, bed, nil
 	}
 	if err := unix.SetNonblock(files[0], true); err != nil {
-		return nil, 0, err
+		return nil, bed, err
 	}
 	d, err := nic.New(s.seg, files[0])
 	if err != nil {
-		return nil, 0, err
+		return nil, bed, err
 	}
-	if poll, err = d.NewPoll(door, false); err != nil {
-		return nil, 0, err
+	if bed.poll, err = d.NewPoll(door, false); err != nil {
+		return nil, bed, err
 	}
 	s.nic = files[0]
-	return pool.Join(s.driver, d), poll, nil
+	bed.doze = func(limit time.Duration) bool { return s.driver.Pending() || d.Doze(door, limit) }
+	return pool.Join(s.driver, d), bed, nil
+}
+
+// bed is what the top half sleeps on: see half.Config.
+type bed struct {
+	poll int
+	doze func(time.Duration) bool
 }

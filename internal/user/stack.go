@@ -197,12 +197,12 @@ func (s *Stack) attach(m *message.Message) error {
 	if s.sem, rest, err = s.lockOf(m.Files[4:]); err != nil {
 		return err
 	}
-	driver, poll, err := s.joinNIC(rest, s.doors[0])
+	driver, bed, err := s.joinNIC(rest, s.doors[0])
 	if err != nil {
 		return err
 	}
 	s.top, err = half.NewTop(half.Config{
-		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: s.doors, Poll: poll, Semaphore: s.sem,
+		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: s.doors, Poll: bed.poll, Doze: bed.doze, Semaphore: s.sem,
 	}, spinFromEnv(), s.fetch)
 	return err
 }

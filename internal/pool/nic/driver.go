@@ -17,6 +17,7 @@ type Driver struct {
 	fd       int         // of the TAP device, not blocking
 	gone     atomic.Bool // the device is no more: nobody waits for it
 	nap      nap
+	pace     pace
 	ctl      *control
 	bufs     pool.Buffers
 	txOctets []byte

@@ -372,6 +372,28 @@ func TestAnArmedSleeperIsWoken(t *testing.T) {
 	}
 }
 
+// outerPoll puts a descriptor into an edge-triggered epoll of its own, as Go's poller
+// does, and returns what says whether it is reported.
+func outerPoll(t *testing.T, fd int) func() bool {
+	outer, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	check(t, err)
+	t.Cleanup(func() { unix.Close(outer) })
+	check(t, unix.EpollCtl(outer, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}))
+	var ev [4]unix.EpollEvent
+	return func() bool {
+		n, err := unix.EpollWait(outer, ev[:], 10)
+		check(t, err)
+		return n > 0
+	}
+}
+
+func newDoor(t *testing.T) shm.Doorbell {
+	door, err := shm.NewDoorbell()
+	check(t, err)
+	t.Cleanup(func() { door.Close() })
+	return door
+}
+
 // Somebody else of this process may receive while the leader sleeps: that must
 // not disarm.
 func TestADeviceIsDisarmedOnlyWhileNobodySleeps(t *testing.T) {

@@ -173,7 +173,8 @@ func (h *host) halves(fd int) {
 			h.drv = d
 		}
 	}
-	h.top, err = half.NewTop(half.Config{Segment: other, Driver: drivers[0], Bell: bell, Doorbells: doors, Clock: clock, Poll: polls[0]}, half.SpinDefault, nil)
+	doze := func(limit time.Duration) bool { return h.drv.Doze(doors[0], limit) }
+	h.top, err = half.NewTop(half.Config{Segment: other, Driver: drivers[0], Bell: bell, Doorbells: doors, Clock: clock, Poll: polls[0], Doze: doze}, half.SpinDefault, nil)
 	check(t, err)
 	h.bottom, err = half.NewBottom(half.Config{Segment: seg, Driver: drivers[1], Bell: bell, Doorbells: doors, Clock: clock}, h)
 	check(t, err)

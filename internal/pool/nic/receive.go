@@ -12,6 +12,9 @@ import (
 // packet itself.
 func (d *Driver) Receive(p *pool.Packet) bool {
 	c := &d.ctl.counters
+	if d.pace.rest() {
+		return false
+	}
 	for {
 		slot := d.ctl.rx.Alloc(d.links)
 		if slot == shm.None {
@@ -54,6 +57,7 @@ func (d *Driver) read(slot uint32) (n int, ok bool) {
 		switch {
 		case errno == unix.EAGAIN:
 			c.EmptyReads++
+			d.pace.nothing()
 			return 0, false
 		case errno != 0 || n == 0:
 			c.RxErrors++
@@ -61,6 +65,7 @@ func (d *Driver) read(slot uint32) (n int, ok bool) {
 			return 0, false
 		}
 		d.received()
+		d.pace.packet()
 		if n > headLen {
 			return n - headLen, true
 		}

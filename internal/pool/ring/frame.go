@@ -37,11 +37,15 @@ const (
 	FrameLease
 	// FrameLeased answers: Src knows of N blocks of Dst's.
 	FrameLeased
+	// FrameCensus says which streams of the host there are, after its server has
+	// started: Src is the server's well-known VCI, PDU a bit for each stream. Whoever
+	// has a circuit to another one may forget it. N=1 asks for the same in return.
+	FrameCensus
 
 	numFrameTypes = iota
 )
 
-var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello", "Lease", "Leased"}
+var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello", "Lease", "Leased", "Census"}
 
 func (t FrameType) String() string {
 	if int(t) >= len(frameNames) {
@@ -62,6 +66,7 @@ const (
 	MaxLeases     = 64  // blocks of ports of one pool
 	LeasePorts    = 256 // in a block; its first port is a multiple
 	leaseAddrs    = 2
+	CensusLen     = (wire.MaxStream + 1) / 8 // octets
 	frameMagic    = "utfr"
 	frameHeader   = 24
 	FrameVersion  = 1 // of frames
@@ -188,6 +193,11 @@ func (f *Frame) check() error {
 		return f.checkHello()
 	case FrameLease:
 		return f.checkLease()
+	case FrameCensus:
+		if !f.Src.IsWellKnown() || !f.Dst.IsWellKnown() {
+			return ErrFrameVCI
+		}
+		return f.want(len(f.PDU) == CensusLen && f.N <= 1, ErrFramePDU)
 	case FrameLeased:
 		return f.want(len(f.PDU) == 0 && f.N <= MaxLeases, ErrFramePDU)
 	}

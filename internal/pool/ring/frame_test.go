@@ -33,6 +33,7 @@ func sampleFrames() []Frame {
 		hello(wire.WellKnownVCI(1), wire.WellKnownVCI(2), []netip.Addr{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd00::1")}),
 		NewLease(vciA, vciB, [2]wire.Addr{wire.AddrFrom(netip.MustParseAddr("10.1.0.1"))}, []uint16{40960, 41216}),
 		{Type: FrameLeased, Src: vciB, Dst: vciA, N: 2},
+		{Type: FrameCensus, Src: wire.WellKnownVCI(1), Dst: wire.WellKnownVCI(2), N: 1, PDU: make([]byte, CensusLen)},
 	}
 }
 
@@ -51,7 +52,7 @@ func TestFramesComeBackAsTheyWere(t *testing.T) {
 
 func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 	s := sampleFrames()
-	pdu, attach, detach, unreach, hi, lease, leased := s[0], s[2], s[3], s[4], s[5], s[6], s[7]
+	pdu, attach, detach, unreach, hi, lease, leased, census := s[0], s[2], s[3], s[4], s[5], s[6], s[7], s[8]
 	set := func(off int, v ...byte) func([]byte) []byte {
 		return func(b []byte) []byte { copy(b[off:], v); return b }
 	}
@@ -66,7 +67,7 @@ func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 		{"another magic", detach, set(0, 'x'), 0, ErrFrameMagic},
 		{"reserved octet", detach, set(7, 1), 0, ErrFrameReserved},
 		{"type 0", detach, set(5, 0), 0, ErrFrameType},
-		{"type 8", detach, set(5, 8), 0, ErrFrameType},
+		{"type 9", detach, set(5, 9), 0, ErrFrameType},
 		{"a VCI of 16 bits", detach, set(9, 0x80), 0, ErrFrameVCI},
 		{"a multicast VCI", detach, set(11, 0x40), 0, ErrFrameVCI},
 		{"a PDU that is not announced", detach, func(b []byte) []byte { return append(b, 0) }, 0, ErrFramePDU},
@@ -89,6 +90,8 @@ func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 		{"a lease without addresses", lease, func(b []byte) []byte { return set(20, 30)(b)[:len(b)-6] }, 0, ErrFramePDU},
 		{"a server's lease", lease, set(8, 0, 4), 0, ErrFramePDU},
 		{"more leases than there can be", leased, set(12, MaxLeases+1), 0, ErrFramePDU},
+		{"a census of an application", census, set(8, 1), 0, ErrFrameVCI},
+		{"a census without a bit for each stream", census, func(b []byte) []byte { return set(20, CensusLen-1)(b)[:len(b)-1] }, 0, ErrFramePDU},
 		{"half an address", hi, func(b []byte) []byte { return set(20, 31)(b)[:len(b)-1] }, 0, ErrFramePDU},
 	} {
 		b := c.damage(c.frame.Append(nil))

@@ -1,0 +1,179 @@
+package half
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/shm"
+)
+
+// Spin says how long a leader looks for packets before it parks.
+type Spin int
+
+// The ways to spin.
+const (
+	SpinDefault Spin = iota // a bounded time, if packets have come soon of late
+	SpinOff
+	SpinOn // until a packet comes
+)
+
+// Times of the top half.
+const (
+	watchPeriod = time.Millisecond
+	spinMax     = 50 * time.Microsecond
+	spinMin     = 2 * time.Microsecond
+	spinYield   = 25 * time.Microsecond  // between two times that a leader whose looks are system calls gives its CPU away
+	spinWorth   = 125 * time.Microsecond // waits shorter than that make the next one spin
+	dozeMax     = 150 * time.Microsecond // no longer: the scheduler does not know that this thread sleeps
+	lookFresh   = 20 * time.Microsecond  // so soon after a costly look a call does not look again
+)
+
+// await waits for something to do: it spins for a while if that promises to be
+// of use, and sleeps then.
+func (t *Top) await() {
+	if t.spin == SpinOn {
+		t.leave()
+		t.look(0)
+		t.enter()
+		return
+	}
+	began := time.Now()
+	if !t.spun() && !t.nap() {
+		t.park()
+	}
+	t.adapt(time.Since(began))
+}
+
+// spun spins as long as is allowed, and reports whether there is something.
+func (t *Top) spun() bool {
+	if t.spin == SpinOff {
+		return false
+	}
+	t.leave()
+	defer t.enter()
+	return t.look(t.spinBusy)
+}
+
+// adapt decides how long the next wait spins. If this one was so short that a
+// spin would have caught what it waited for, or nearly (a peer that answers at
+// once may itself have had to wake up), the next spins as long as is allowed;
+// otherwise half as long as this one, down to next to nothing.
+func (t *Top) adapt(waited time.Duration) {
+	if t.brisk = waited < dozeMax; waited < spinWorth {
+		t.spinBusy = spinMax
+	} else {
+		t.spinBusy = max(spinMin, t.spinBusy/2)
+	}
+}
+
+// nap sleeps for a short time, this thread and not only this goroutine, and reports
+// whether something has come. The poller would have to be armed for the sleep, wakes
+// one more descriptor, and hands the goroutine over to a thread; but it lets other
+// goroutines have this one's CPU. So this is for waits that promise to be short, and
+// for a leader whom nobody waits behind.
+//
+// Nothing is missed: the bell says that we sleep before we look a last time, and
+// device and doorbell are looked at as they are, so that what came before counts.
+func (t *Top) nap() bool {
+	if t.doze == nil || t.passive || !t.brisk || t.followers.first() != nil {
+		return false
+	}
+	t.bell.Sleep(shm.TopHalf)
+	t.leave()
+	if runtime.GOMAXPROCS(0) == 1 {
+		runtime.Gosched() // nobody else can run who is ready
+	}
+	came := t.poked.Load() || t.left(listTop) || t.doze(dozeMax)
+	t.enter()
+	return came
+}
+
+// look looks for packets until some come, or limit has passed.
+func (t *Top) look(limit time.Duration) bool {
+	if t.costly {
+		return t.lookRarely(limit)
+	}
+	var start time.Time
+	for n := 1; ; n++ {
+		if !t.passive && t.drv.Pending() || t.poked.Load() || t.left(listTop) {
+			return true
+		}
+		if n%64 != 0 {
+			continue
+		}
+		// Whom we wait for may be waiting for this CPU.
+		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		if t.spin == SpinOn {
+			runtime.Gosched()
+			continue
+		}
+		if start.IsZero() {
+			start = time.Now()
+		} else if time.Since(start) > limit {
+			return false
+		}
+	}
+}
+
+// lookRarely is look where each look is a system call. A CPU that is given away comes
+// back late when others want it, and the kernel would wake us at once: so that is
+// done for long waits only.
+func (t *Top) lookRarely(limit time.Duration) bool {
+	start := time.Now()
+	last := start
+	for n := 1; ; n++ {
+		if t.drv.Pending() || t.poked.Load() || t.left(listTop) {
+			return true
+		}
+		if n%8 != 0 {
+			continue
+		}
+		now := time.Now()
+		if t.spin != SpinOn && now.Sub(start) > limit {
+			return false
+		}
+		if now.Sub(last) > spinYield {
+			last = now
+			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			if t.spin == SpinOn {
+				runtime.Gosched()
+			}
+		}
+	}
+}
+
+// left reports, without the lock, whether list l has somebody in it.
+func (t *Top) left(l int) bool { return atomic.LoadUint32(&t.ctl.lists[l].head) != 0 }
+
+// park sleeps on the doorbell until a peer, the other half, or somebody in this
+// process rings it. The bell says that we sleep before we look a last time.
+func (t *Top) park() {
+	if !t.passive {
+		t.bell.Sleep(shm.TopHalf)
+	}
+	t.leave()
+	t.parked = false
+	t.doorbell.Read(t.awake)
+	if !t.passive {
+		t.drv.Awake()
+	}
+	t.enter()
+}
+
+// awaken tells the poller whether the leader need not park (any longer). The
+// poller forgets what came before the call of its Read, so that the first time
+// this asks the peers to ring again, and then looks again. If the bottom half has
+// taken over the bell meanwhile there is something to do.
+func (t *Top) awaken(uintptr) bool {
+	if t.parked {
+		return true
+	}
+	t.parked = true
+	if t.passive {
+		return t.poked.Load() || t.left(listTop)
+	}
+	return !t.bell.Renew(shm.TopHalf) || t.drv.Arm() || t.poked.Load() || t.left(listTop)
+}
