@@ -571,3 +571,48 @@ func useless(t *testing.T, l *Listener, c *Conn) {
 		}
 	}
 }
+
+// The server is killed while nobody uses the segment, and the next one knows of the
+// offer.
+func TestServerKilledDuringAHandOver(t *testing.T) {
+	t.Cleanup(func() { wantNoChildren(t) })
+	dir := testhost.Dir(t)
+	useServer(t, testhost.Start(t, dir, testhost.Addrs(1)...).Socket)
+	host, server := testhost.StartProcess(t, dir, testhost.Addrs(2)...)
+	p, c, _ := quiet(t, host.Socket)
+	p.Say("exit meanwhile")
+	p.Want("handed")
+	p.Wait()
+	server.Kill(syscall.SIGKILL)
+	server.Wait()
+	write(t, c, "in between")
+	testhost.Restart(t, dir, host, testhost.Addrs(2)...)
+	next := take(t, host.Socket, "meanwhile")
+	want(t, c, "in between")
+	finish(t, c)
+	next.Want("end")
+}
+
+// Who has taken sockets may hand them on at once, by the same name.
+func TestHandedOnAtOnce(t *testing.T) {
+	l, _ := peers(t)
+	c, err := Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := []Handed{{Listener: l}, {Conn: c.(*Conn)}, {Conn: accept(t, l)}}
+	for n := range 100 {
+		if err := HandOver(t.Context(), "on", time.Minute, sockets...); err != nil {
+			t.Fatalf("hand-over %d: %v", n, err)
+		}
+		if sockets, err = TakeOver(t.Context(), "on"); err != nil || len(sockets) != 3 {
+			t.Fatalf("hand-over %d: took %d: %v", n, len(sockets), err)
+		}
+	}
+	write(t, sockets[1].Conn, "there")
+	want(t, sockets[2].Conn, "there")
+	for _, h := range sockets[1:] {
+		h.Conn.Close()
+	}
+	sockets[0].Listener.Close()
+}

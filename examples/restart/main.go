@@ -22,14 +22,14 @@ func main() {
 	log.SetFlags(0)
 	listen := flag.String("listen", "", "`ADDR` to serve at")
 	flag.Parse()
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer cancel()
 	s := &server{idle: map[*usertcp.Conn]bool{}}
 	if err := s.begin(*listen); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("listening on", s.listener.Addr())
 	s.serving.Go(s.accept)
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer cancel()
 	<-ctx.Done()
 	if err := usertcp.HandOver(context.Background(), "examples/restart", time.Minute, s.stop()...); err != nil {
 		log.Fatal(err)

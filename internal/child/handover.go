@@ -54,6 +54,7 @@ func (o *offer) keep() message.Message {
 
 // handing is what the child knows of a hand-over.
 type handing struct {
+	order  sync.Mutex // an offer is made when the one before has been withdrawn, at the server too
 	mu     sync.Mutex
 	offer  *offer
 	takers chan *program // has room for one
@@ -99,6 +100,8 @@ func (c *child) offer(m *message.Message) unix.Errno {
 	}
 	wait := min(time.Duration(m.N)*time.Millisecond, maxOffer)
 	o := &offer{name: m.Name(), list: m.Files[0], until: time.Now().Add(wait)}
+	c.handing.order.Lock()
+	defer c.handing.order.Unlock()
 	ask := message.Message{Type: message.HandOver, N: uint32(wait / time.Millisecond), Files: m.Files}
 	ask.SetName(o.name)
 	_, errno := c.agree(&ask, func(*message.Message) { c.handing.set(o) })
@@ -217,6 +220,8 @@ func (c *child) vacant(o *offer) {
 // before says of its sockets.
 func (c *child) handOut(p *program, m *message.Message) {
 	h := &c.handing
+	h.order.Lock()
+	defer h.order.Unlock()
 	r := message.Message{Type: message.GeneralReply, ID: m.ID, Errno: uint32(unix.ENOENT)}
 	h.mu.Lock()
 	if h.offer != nil && h.offer.name == m.Name() && !p.taken {

@@ -32,9 +32,12 @@ func TestOnlySingleHostsConverse(t *testing.T) {
 }
 
 // synOf makes the packet of a SYN from the flow's remote end.
-func synOf(f wire.Flow) []byte {
+func synOf(f wire.Flow) []byte { return segmentOf(f, wire.SYN) }
+
+// segmentOf makes the packet of any segment without data.
+func segmentOf(f wire.Flow, flags wire.Flags) []byte {
 	ip := wire.IP{Src: f.Remote.Addr, Dst: f.Local.Addr, Proto: protoTCP, TTL: 64}
-	s := wire.TCP{SrcPort: f.Remote.Port, DstPort: f.Local.Port, Flags: wire.SYN, Window: 1000}
+	s := wire.TCP{SrcPort: f.Remote.Port, DstPort: f.Local.Port, Flags: flags, Window: 1000}
 	var b [100]byte
 	n := ip.Emit(b[:], s.Len())
 	s.Emit(b[n:])
@@ -58,5 +61,38 @@ func TestSynsOfManyHostsAreIgnored(t *testing.T) {
 	a.bottom.Arrive(synOf(wire.Flow{Local: endpoint("10.1.0.1:80"), Remote: endpoint("10.1.0.2:2")}), pool.NoCircuit)
 	if sent != 1 {
 		t.Errorf("%d answers to a SYN in order", sent)
+	}
+}
+
+// A listener answers SYN and ACK, and nothing that has neither; where nobody listens
+// all but RST is answered.
+func TestWhatAListenerAnswers(t *testing.T) {
+	a := newHost(t, 1, SpinOff)
+	a.listen(80)
+	sent := 0
+	a.slow = func([]byte) { sent++ }
+	for i, x := range []struct {
+		flags            wire.Flags
+		listener, nobody int
+	}{
+		{wire.SYN, 1, 1},
+		{wire.ACK, 1, 1},
+		{wire.FIN | wire.ACK, 1, 1},
+		{wire.FIN, 0, 1},
+		{0, 0, 1},
+		{wire.FIN | wire.PSH | wire.URG, 0, 1},
+		{wire.RST, 0, 0},
+		{wire.RST | wire.ACK, 0, 0},
+		{wire.RST | wire.SYN, 0, 0},
+	} {
+		for port, want := range map[string]int{"10.1.0.1:80": x.listener, "10.1.0.1:81": x.nobody} {
+			sent = 0
+			flow := wire.Flow{Local: endpoint(port), Remote: endpoint("10.1.0.2:1000")}
+			flow.Remote.Port += uint16(i) // none meets the connection of one before
+			a.bottom.Arrive(segmentOf(flow, x.flags), pool.NoCircuit)
+			if sent != want {
+				t.Errorf("%v to %s: %d answers, want %d", x.flags, port, sent, want)
+			}
+		}
 	}
 }

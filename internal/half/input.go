@@ -182,6 +182,10 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 		if i, drop := h.takeCookie(l, k, circuit); i != none || drop {
 			return i
 		}
+		if h.arr.Flags&wire.ACK == 0 { // a listener answers an ACK only (RFC 9293 section 3.10.7.2)
+			h.ctl.Counters.NoConn++
+			return none
+		}
 	}
 	h.ctl.Counters.NoConn++
 	h.reset(k, circuit)

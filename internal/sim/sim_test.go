@@ -221,3 +221,16 @@ func TestFailureNamesSeed(t *testing.T) {
 		}
 	}
 }
+
+// Damage turned the ECN field of an IPv6 packet into a mark, which no checksum covers;
+// the checker of accurate ECN took the true feedback for a false one.
+func TestDamageThatMarks(t *testing.T) {
+	for _, seed := range []uint64{1006970, 1009211, 1013160, 1023281} {
+		if p := newPlan(seed); !p.IPv6 || p.Corrupt == 0 {
+			t.Errorf("seed %d has become another plan: %v", seed, p)
+		}
+		if _, err := Run(seed, Options{}); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -11,8 +11,9 @@ import (
 // the wire shows of the rules on windows: "a TCP receiver SHOULD NOT shrink the
 // window" (RFC 9293 section 3.8.6), and nobody sends beyond one.
 type watch struct {
-	ways  map[wire.Flow]*way // by flow as the sender sees it
-	exact bool               // every packet arrives
+	ways   map[wire.Flow]*way // by flow as the sender sees it
+	exact  bool               // every packet arrives
+	forged bool               // damage may change the ECN field and pass
 }
 
 // way is one direction of a connection.

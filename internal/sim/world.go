@@ -101,7 +101,7 @@ func Run(seed uint64, opts Options) (Result, error) { return RunPlan(newPlan(see
 func RunPlan(p Plan, opts Options) (result Result, err error) {
 	w := &world{
 		plan: p, opts: opts, r: rand.New(rand.NewPCG(p.Seed, 2)), now: epoch,
-		watch: watch{ways: map[wire.Flow]*way{}, exact: p.Exact()}, talks: map[wire.Flow]*talk{},
+		watch: watch{ways: map[wire.Flow]*way{}, exact: p.Exact(), forged: p.IPv6 && p.Corrupt > 0}, talks: map[wire.Flow]*talk{},
 	}
 	w.result.Plan = p
 	defer w.release()

@@ -183,12 +183,9 @@ func wantNoConnection(t *testing.T, w *world) {
 	w.freeze(t)
 	p := w.start(t, w.address)
 	p.Want("ready")
-	for end := time.Now().Add(patience); w.flows() == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the program does not connect")
-		}
-	}
+	w.wantFlows(t, 1)
 	w.finish(t, p)
+	w.wantFlows(t, 0) // its child has heard of its death
 	w.thaw()
 	c, err := w.dial("tcp", w.address)
 	if err != nil {
@@ -200,6 +197,16 @@ func wantNoConnection(t *testing.T, w *world) {
 		t.Errorf("the peer has accepted a connection of %s, want of %s only", got, c.LocalAddr())
 	}
 	w.sink.Want("read 5")
+}
+
+// wantFlows waits until the programs' server knows so many connections.
+func (w *world) wantFlows(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(patience); w.flows() != n; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the server knows %d connections, want %d", w.flows(), n)
+		}
+	}
 }
 
 // wantQueueReset is the peer of a listener: what was accepted is closed, what waits to be
