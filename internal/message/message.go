@@ -135,7 +135,7 @@ var table = [numTypes + 1]form{
 	SetTxBufs:    {"Set_Tx_Bufs", User, Child, false, 0, "N=buffers: the pool's Tx limit; General_Reply"},
 	SetRxBufs:    {"Set_Rx_Bufs", User, Child, false, 0, "N=buffers: the pool's Rx limit; General_Reply"},
 	SetReuseAddr: {"Set_Reuse_Addr", User, Child, false, 0, "Socket, N=0 or 1; General_Reply"},
-	InitReply:    {"Init_Reply", Child, User, false, 5, "Errno, N=version, VCI=the pool's, Socket=the child's process id, Files: the segment, the pool's bell page, its eventfds, and its TAP device if it has one"},
+	InitReply:    {"Init_Reply", Child, User, false, 6, "Errno, N=version, VCI=the pool's, Socket=the child's process id, Files: the segment, the pool's bell page, its eventfds, its semaphore if the lock is one, and its TAP device if it has one"},
 	BindReply:    {"Bind_Reply", Child, User, false, 0, "Errno, Local"},
 	ConnectReply: {"Connect_Reply", Child, User, false, 0, "Errno, Local: the SYN has left, or why not"},
 	GeneralReply: {"General_Reply", Child | Server, User | Child | Server, false, 8, "Errno, and what the request's row says"},
