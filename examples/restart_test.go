@@ -51,7 +51,7 @@ func (l *load) run(addr string, n int) {
 	var all sync.WaitGroup
 	for range clients {
 		all.Go(func() {
-			client := http.Client{Timeout: patience, Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) {
+			client := http.Client{Timeout: patience, Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 				l.dialed.Add(1)
 				return l.dial()
 			}}}

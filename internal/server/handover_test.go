@@ -12,8 +12,13 @@ func TestOffersAreEachUsersOwn(t *testing.T) {
 	var o offers
 	mine, other := &child{}, &child{}
 	name := message.Name{1}
-	if !o.put(offerKey{1000, name}, mine) || !o.put(offerKey{1000, name}, mine) || !o.put(offerKey{1001, name}, other) {
-		t.Fatal("a free name, or one's own, is not to be had")
+	for _, uid := range []int{1000, 1000} {
+		if !o.put(offerKey{uid, name}, mine) {
+			t.Fatal("a free name, or one's own, is not to be had")
+		}
+	}
+	if !o.put(offerKey{1001, name}, other) {
+		t.Fatal("another user's name is in the way")
 	}
 	if o.put(offerKey{1000, name}, other) {
 		t.Error("a name is two children's")
