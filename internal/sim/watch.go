@@ -106,9 +106,11 @@ func (w *watch) sent(s *seen) error {
 	edge, unit := w.edge(s, x, back)
 	// "the window field … rounded down" can take back less than a unit (RFC 7323
 	// section 2.4): what is sent up to the edge is still taken.
-	// A SYN's window is not scaled and can't say more than 65,535 octets: a SYN-ACK that
-	// goes again after data, which Fast Open lets go before, says less than that did.
-	if x.hasPromised && s.tcp.Flags&wire.SYN == 0 && edge.Add(unit).AtOrBefore(x.promised) {
+	// A SYN's window is not scaled and can't say more than 65,535 octets, in whole
+	// segments: a SYN-ACK that goes again after data, which Fast Open lets go before, says
+	// less than that did.
+	full := s.tcp.Flags&wire.SYN != 0 && uint32(s.tcp.Window)+uint32(s.tcp.Options.MSS) >= 65535
+	if x.hasPromised && !full && edge.Add(unit).AtOrBefore(x.promised) {
 		return fmt.Errorf("the window shrinks by %d octets, its unit is %d", x.promised.From(edge), unit)
 	}
 	if !x.hasPromised || edge.After(x.promised) {
