@@ -247,7 +247,6 @@ const writeMax = 64 << 10
 // write sends the first part of p.
 func (s *Socket) write(p []byte, how manner) (int, error) {
 	t := s.t
-	c := &t.conns[s.i]
 	var r reservation
 	t.enter()
 	t.drive()
@@ -255,6 +254,7 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 		t.leave()
 		return 0, os.ErrClosed
 	}
+	c := &t.conns[s.i] // under the lock: the segment may be handed over, and another be there
 	if !t.ensure(s.i) {
 		t.leave()
 		return 0, syscall.EIO

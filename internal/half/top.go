@@ -354,9 +354,10 @@ func (t *Top) Close() error {
 	for _, s := range t.sockets {
 		if s != nil {
 			s.closing = true
-			t.signal(&s.rd)
-			t.signal(&s.wr)
-			t.signal(&s.ur)
+			for _, w := range []*waiter{&s.rd, &s.wr, &s.ur} {
+				w.setDeadline(t, time.Time{}) // its timer would come back to the segment
+				t.signal(w)
+			}
 		}
 	}
 	t.poke()
