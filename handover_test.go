@@ -384,20 +384,6 @@ func TestNoSYNIsLostInAHandOver(t *testing.T) {
 	p.Want("end")
 }
 
-// The child is killed while nobody uses the segment.
-func TestChildKilledDuringAHandOver(t *testing.T) {
-	_, socket := peers(t)
-	p, _, done := relayed(t, socket)
-	child := children[len(children)-1]
-	p.Say("stay gap")
-	p.Want("handed")
-	killTheirs(t, child)
-	time.Sleep(pause)
-	p2 := take(t, socket, "gap")
-	done()
-	p2.Want("end")
-}
-
 // A name is one program's at a time, and who fails to hand over has lost nothing.
 func TestNameTakenTwice(t *testing.T) {
 	_, socket := peers(t)
