@@ -90,7 +90,8 @@ type Counters struct {
 	FastTaken               uint64 // connections that data in a SYN has opened
 	FastFull                uint64 // SYNs whose data was not taken: too many such connections
 	OrphansKilled           uint64 // ended by name
-	_                       [3]uint64
+	Refused                 uint64 // segments that a device could not take, and that wait for another try
+	_                       [2]uint64
 }
 
 var (
