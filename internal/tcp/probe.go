@@ -25,7 +25,7 @@ func (c *Conn) persistTimeout(m *Memory, now Time) {
 		c.refusedTimeout(m, now)
 		return
 	}
-	if s.probes >= c.patience() || s.probes > 0 && c.userTimeout(now) {
+	if s.probes >= c.patience(m) || s.probes > 0 && c.userTimeout(now) {
 		c.end(m, now, ErrTimeout)
 		return
 	}

@@ -59,7 +59,7 @@ func (c *Conn) refusedTimeout(m *Memory, now Time) {
 	switch {
 	case s.probes == 0:
 		s.since = now // as Linux counts it, from the first try of the timer's on
-	case c.userTimeout(now), s.probes >= c.patience() && now-s.since >= refusedLimit:
+	case c.userTimeout(now), s.probes >= c.patience(m) && now-s.since >= refusedLimit:
 		c.end(m, now, ErrTimeout)
 		return
 	}
