@@ -1,5 +1,5 @@
 # The steps of .ci/run by name. `make ci` is what has to pass before a change goes in.
-.PHONY: ci lint test race fuzz bench generate sim crash kill restart nic
+.PHONY: ci lint test race fuzz bench generate sim crash kill restart nic table
 
 ci:
 	.ci/run
@@ -39,6 +39,11 @@ nic:
 # over the kernel's TCP; `go test` makes 5,000.
 restart:
 	USERTCP_REQUESTS=100000 go test -count=1 -v -timeout 30m -run TestRestart ./examples
+
+# All rows of the speed table, put into the README; as root over devices, too. A machine
+# that does nothing else, 5 minutes.
+table:
+	go run ./cmd/usertcp table -into README.md -out table
 
 # A program that is stopped for a minute; `go test` stops it for 3 seconds.
 stop:
