@@ -62,6 +62,7 @@ var arrows = map[string][]string{
 	"tests/hostile":           {},
 	"tests/exit":              {},
 	"tests/kill":              {},
+	"tests/upgrade":           {},
 	"internal/interleave":     {},
 	"internal/testnet":        {"internal/netns"},
 	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},
