@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -150,6 +151,7 @@ func (l *ledger) info(children map[int]int) LimitsInfo {
 			Level: uint32(l.users[uid]),
 		})
 	}
+	slices.SortFunc(i.Users, func(a, b UserInfo) int { return a.UID - b.UID })
 	return i
 }
 
