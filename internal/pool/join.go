@@ -123,6 +123,17 @@ func (j *Joint) Rebuild(tx, held func(region uint16, id uint32) uint32) {
 	j.nic.Rebuild(tx, held)
 }
 
+// Recount says how many connections use each circuit, to the drivers that count them.
+func (j *Joint) Recount(users func(circuit uint16) uint32) {
+	for _, d := range [2]Driver{j.ring, j.nic} {
+		if r, ok := d.(interface {
+			Recount(users func(circuit uint16) uint32)
+		}); ok {
+			r.Recount(users)
+		}
+	}
+}
+
 // BufferSize implements Driver.
 func (j *Joint) BufferSize() int { return j.ring.BufferSize() }
 

@@ -53,6 +53,8 @@ func (f *fake) Rebuild(_, _ func(uint16, uint32) uint32) {
 	f.note("rebuild")
 }
 
+func (f *fake) Recount(func(uint16) uint32) { f.note("recount") }
+
 func joined() (j *Joint, ring, nic *fake) {
 	ring, nic = &fake{name: "one"}, &fake{name: "two"}
 	return Join(ring, nic), ring, nic
@@ -155,4 +157,19 @@ func TestJoinedDriversHaveBuffersOfOneSize(t *testing.T) {
 		}
 	}()
 	Join(&fake{name: "short"}, &fake{name: "longer"})
+}
+
+// After a death both count their users anew, if they count any; the halves find this
+// method by its name.
+func TestJointHasUsersCountedAnew(t *testing.T) {
+	j, ring, nic := joined()
+	var d Driver = j
+	d.(interface {
+		Recount(users func(circuit uint16) uint32)
+	}).Recount(func(uint16) uint32 { return 0 })
+	for _, f := range []*fake{ring, nic} {
+		if len(f.calls) == 0 || f.calls[len(f.calls)-1] != "recount" {
+			t.Errorf("%s: %v", f.name, f.calls)
+		}
+	}
 }
