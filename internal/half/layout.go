@@ -93,7 +93,7 @@ type Counters struct {
 	OrphansKilled           uint64 // ended by name
 	OrphansFull             uint64 // reset when the program closed them: there were as many as there may be
 	MemoryFull              uint64 // packets dropped: the host's memory for buffers is in use
-	_                       [1]uint64
+	Refused                 uint64 // segments that a device could not take, and that wait for another try
 }
 
 var (

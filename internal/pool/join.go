@@ -74,7 +74,7 @@ func (j *Joint) Backlog(circuit uint16) int { return j.by(circuit).Backlog(circu
 func (j *Joint) Offload(circuit uint16) uint32 { return j.by(circuit).Offload(circuit) }
 
 // Send implements Driver.
-func (j *Joint) Send(p *Packet) { j.by(p.Circuit).Send(p) }
+func (j *Joint) Send(p *Packet) bool { return j.by(p.Circuit).Send(p) }
 
 // Flush implements Driver.
 func (j *Joint) Flush(r *shm.Rings) {

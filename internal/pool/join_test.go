@@ -34,7 +34,7 @@ func (f *fake) Crowded(uint16) bool           { f.note("crowded"); return true }
 func (f *fake) Use(uint16, int)               { f.note("use") }
 func (f *fake) Room(uint16) int               { f.note("room"); return 1 }
 func (f *fake) Backlog(uint16) int            { f.note("backlog"); return 1 }
-func (f *fake) Send(*Packet)                  { f.note("send") }
+func (f *fake) Send(*Packet) bool             { f.note("send"); return true }
 func (f *fake) Flush(*shm.Rings)              { f.note("flush") }
 func (f *fake) Pending() bool                 { f.note("pending"); return f.ready }
 func (f *fake) Arm() bool                     { f.note("arm"); return f.ready }
