@@ -76,6 +76,7 @@ func Initialise(s *shm.Segment, mtu int) error {
 	c.chunks.Reset(maxChunks)
 	c.annexes.Reset(maxAnnexes)
 	c.mtu = uint32(mtu)
+	c.limits.heed(&Unlimited)
 	c.packing = pool.None
 	rx := pool.NewBuffers(&c.rx, v.rxRefs, v.rxLinks, rxSize, 0)
 	rx.Reset(rxBuffers)
@@ -153,22 +154,28 @@ func (h *Half) commit(i uint32) {
 }
 
 // end ends the step: its state is complete. Then the chunks that it gave up are
-// free.
-func (h *Half) end(i uint32) {
+// free. It reports whether the step has given up nothing, so that the journal has
+// the connection still as it was.
+func (h *Half) end(i uint32) (intact bool) {
 	atomic.StoreUint32(&h.journal.active, 0)
 	c := &h.conns[i]
+	intact = true
 	for q := range c.Freed {
 		if c.Freed[q].Count > 0 {
 			h.freeChunks(&c.Freed[q])
+			intact = false
 		}
 	}
 	if c.Spent != 0 {
 		h.ctl.annexes.Release(h.annexLinks, c.Spent-1)
 		c.Spent = 0
+		intact = false
 	}
 	if c.WantsAnnex() {
 		h.giveAnnex(i)
+		intact = false
 	}
+	return intact
 }
 
 // giveAnnex gives connection i an annex, if there is one, in a step of its own.
@@ -187,6 +194,7 @@ func (h *Half) giveAnnex(i uint32) {
 func (h *Half) turn() bool {
 	h.now = h.clock()
 	h.mem.Tight = h.tight()
+	h.mem.FinWait, h.mem.OrphanTries = h.ctl.limits.orphanTime()
 	h.drv.Notice()
 	did := !h.passive && h.takeWhatComes()
 	h.unblock()
@@ -232,7 +240,7 @@ func (h *Half) hasBuffer(i uint32) bool {
 	switch {
 	case h.conns[i].SendSpace() == 0:
 		return true
-	case h.ctl.chunks.Free == 0:
+	case h.ctl.chunks.Free == 0 || h.allowed(i) == 0:
 		return false
 	case circuit == pool.NoCircuit:
 		return h.rx.Available() > 0

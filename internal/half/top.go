@@ -1,7 +1,7 @@
 package half
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -130,9 +130,13 @@ func (t *Top) unlock(r shm.Rings) {
 	w.notify()
 }
 
-// drive does what there is to do, unless somebody else is at it.
+// drive does what there is to do, unless somebody else is at it. It may give the lock
+// back meanwhile.
 func (t *Top) drive() {
 	t.calls++
+	if !t.leading {
+		t.fetchCircuits() // a program that only polls never leads
+	}
 	if t.leading {
 		t.now = t.clock()
 		return
@@ -441,7 +445,7 @@ func (t *Top) Close() error {
 }
 
 // ErrNoSockets is why a socket can't be made.
-var ErrNoSockets = errors.New("too many sockets")
+var ErrNoSockets = fmt.Errorf("too many sockets: %w", syscall.EMFILE)
 
 // Change runs f with the lock: for the driver's changes of circuits.
 func (t *Top) Change(f func()) {

@@ -28,7 +28,7 @@ type reservation struct {
 // It reports how many that are: 0 means that there is no room now.
 func (h *Half) reserve(i uint32, want int, r *reservation) int {
 	c := &h.conns[i]
-	want = min(want, int(c.SendSpace()))
+	want = min(want, int(c.SendSpace()), h.allowed(i))
 	r.n, r.bytes, r.tail = 0, 0, none
 	if want == 0 {
 		return 0

@@ -107,8 +107,10 @@ type Driver interface {
 	// at yet.
 	Backlog(circuit uint16) int
 
-	// Send puts a packet on its circuit, which must have room.
-	Send(p *Packet)
+	// Send puts a packet on its circuit, which must have room. It reports false if
+	// the device behind it can't take the packet now: nothing of it has left. What is
+	// lost on the way is no such case.
+	Send(p *Packet) bool
 
 	// Flush makes everything visible to the peers that was sent, received and
 	// released since the last time, and adds to r whom to wake. The caller wakes

@@ -74,7 +74,7 @@ func (j *Joint) Backlog(circuit uint16) int { return j.by(circuit).Backlog(circu
 func (j *Joint) Offload(circuit uint16) uint32 { return j.by(circuit).Offload(circuit) }
 
 // Send implements Driver.
-func (j *Joint) Send(p *Packet) { j.by(p.Circuit).Send(p) }
+func (j *Joint) Send(p *Packet) bool { return j.by(p.Circuit).Send(p) }
 
 // Flush implements Driver.
 func (j *Joint) Flush(r *shm.Rings) {
@@ -123,6 +123,17 @@ func (j *Joint) Rebuild(tx, held func(region uint16, id uint32) uint32) {
 	j.nic.Rebuild(tx, held)
 }
 
+// Recount says how many connections use each circuit, to the drivers that count them.
+func (j *Joint) Recount(users func(circuit uint16) uint32) {
+	for _, d := range [2]Driver{j.ring, j.nic} {
+		if r, ok := d.(interface {
+			Recount(users func(circuit uint16) uint32)
+		}); ok {
+			r.Recount(users)
+		}
+	}
+}
+
 // BufferSize implements Driver.
 func (j *Joint) BufferSize() int { return j.ring.BufferSize() }
 
@@ -139,4 +150,22 @@ func (j *Joint) InUse() (tx, held int) {
 		}
 	}
 	return tx, held
+}
+
+// Memory returns how many octets of both drivers' buffers hold something, as far as
+// they say.
+func (j *Joint) Memory() (octets uint64) {
+	for _, d := range [2]Driver{j.ring, j.nic} {
+		if m, ok := d.(interface{ Memory() uint64 }); ok {
+			octets += m.Memory()
+		}
+	}
+	return octets
+}
+
+// Spare reports whether circuit has at most as many buffers in use as connections, as
+// far as its driver says: of a device all are free that are acknowledged.
+func (j *Joint) Spare(circuit uint16) bool {
+	s, ok := j.by(circuit).(interface{ Spare(circuit uint16) bool })
+	return !ok || s.Spare(circuit)
 }

@@ -34,7 +34,7 @@ func (f *fake) Crowded(uint16) bool           { f.note("crowded"); return true }
 func (f *fake) Use(uint16, int)               { f.note("use") }
 func (f *fake) Room(uint16) int               { f.note("room"); return 1 }
 func (f *fake) Backlog(uint16) int            { f.note("backlog"); return 1 }
-func (f *fake) Send(*Packet)                  { f.note("send") }
+func (f *fake) Send(*Packet) bool             { f.note("send"); return true }
 func (f *fake) Flush(*shm.Rings)              { f.note("flush") }
 func (f *fake) Pending() bool                 { f.note("pending"); return f.ready }
 func (f *fake) Arm() bool                     { f.note("arm"); return f.ready }
@@ -47,9 +47,13 @@ func (f *fake) Unref(uint16, uint32)          { f.note("unref") }
 func (f *fake) BufferSize() int               { return len(f.name) }
 func (f *fake) Octets(uint16) []byte          { f.note("octets"); return nil }
 func (f *fake) InUse() (tx, held int)         { return 1, 2 }
+func (f *fake) Memory() uint64                { return 7 }
+func (f *fake) Spare(uint16) bool             { return f.ready }
 func (f *fake) Rebuild(_, _ func(uint16, uint32) uint32) {
 	f.note("rebuild")
 }
+
+func (f *fake) Recount(func(uint16) uint32) { f.note("recount") }
 
 func joined() (j *Joint, ring, nic *fake) {
 	ring, nic = &fake{name: "one"}, &fake{name: "two"}
@@ -116,6 +120,10 @@ func TestJointAsksBoth(t *testing.T) {
 	if tx, held := j.InUse(); tx != 2 || held != 4 {
 		t.Errorf("%d buffers and %d pieces in use", tx, held)
 	}
+	ring.ready = true
+	if n := j.Memory(); n != 14 || !j.Spare(3) || j.Spare(NIC) {
+		t.Errorf("%d octets in use, want 14; spare %v and %v", n, j.Spare(3), j.Spare(NIC))
+	}
 }
 
 // Neither driver keeps the other from being heard.
@@ -149,4 +157,19 @@ func TestJoinedDriversHaveBuffersOfOneSize(t *testing.T) {
 		}
 	}()
 	Join(&fake{name: "short"}, &fake{name: "longer"})
+}
+
+// After a death both count their users anew, if they count any; the halves find this
+// method by its name.
+func TestJointHasUsersCountedAnew(t *testing.T) {
+	j, ring, nic := joined()
+	var d Driver = j
+	d.(interface {
+		Recount(users func(circuit uint16) uint32)
+	}).Recount(func(uint16) uint32 { return 0 })
+	for _, f := range []*fake{ring, nic} {
+		if len(f.calls) == 0 || f.calls[len(f.calls)-1] != "recount" {
+			t.Errorf("%s: %v", f.name, f.calls)
+		}
+	}
 }
