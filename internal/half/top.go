@@ -1,7 +1,7 @@
 package half
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -372,7 +372,7 @@ func (t *Top) Close() error {
 }
 
 // ErrNoSockets is why a socket can't be made.
-var ErrNoSockets = errors.New("too many sockets")
+var ErrNoSockets = fmt.Errorf("too many sockets: %w", syscall.EMFILE)
 
 // Change runs f with the lock: for the driver's changes of circuits.
 func (t *Top) Change(f func()) {
