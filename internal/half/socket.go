@@ -118,6 +118,10 @@ func (s *Socket) failure() error {
 		return syscall.ECONNABORTED
 	case tcp.ErrUnreachable:
 		return syscall.EHOSTUNREACH
+	case tcp.ErrNetUnreachable:
+		return syscall.ENETUNREACH
+	case tcp.ErrProhibited:
+		return syscall.EACCES
 	}
 	return syscall.EIO
 }
