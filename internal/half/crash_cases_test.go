@@ -3,6 +3,7 @@ package half
 import (
 	"fmt"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
 )
 
@@ -232,8 +233,8 @@ func outOfOrder(w *crashWorld, c *crashBase) []uint32 {
 	before := w.a.top.Conn(c.u).Stats.OutOfOrder
 	for k := range 6 {
 		c.send(w, 3000)
-		if k%2 == 0 && w.a.drv.Receive(&w.a.top.pkt) {
-			w.a.top.release(&w.a.top.pkt) // and nobody looks at it
+		if k%2 == 0 {
+			w.a.top.dropOne() // and nobody looks at it
 		}
 		w.a.top.Step()
 	}
@@ -252,8 +253,7 @@ func manyGaps(w *crashWorld, c *crashBase, n int, annex bool) []uint32 {
 		c.lose(w)
 		c.send(w, 3000)
 		w.a.top.Step()
-		for w.b.drv.Receive(&w.b.top.pkt) { // b is not told, or it would fill the gaps
-			w.b.top.release(&w.b.top.pkt)
+		for w.b.top.dropOne() { // b is not told, or it would fill the gaps
 		}
 	}
 	if got := w.a.top.Conn(c.u).Annex != 0; got != annex {
@@ -267,9 +267,20 @@ func manyGaps(w *crashWorld, c *crashBase, n int, annex bool) []uint32 {
 // lose has b send a packet that gets lost.
 func (c *crashBase) lose(w *crashWorld) {
 	c.send(w, 3000)
-	if w.a.drv.Receive(&w.a.top.pkt) {
-		w.a.top.release(&w.a.top.pkt)
+	w.a.top.dropOne()
+}
+
+// dropOne takes a packet and does not look at it; it reports whether there was one.
+func (h *Half) dropOne() bool {
+	var p pool.Packet
+	var s pool.Script
+	s.Receive(&p)
+	if h.drv.Execute(s.Ops()); !s.Ops()[0].Done {
+		return false
 	}
+	h.release(&p)
+	h.run()
+	return true
 }
 
 func caseNamed(name string) (*crashCase, error) {

@@ -90,13 +90,16 @@ type Counters struct {
 	FastTaken               uint64 // connections that data in a SYN has opened
 	FastFull                uint64 // SYNs whose data was not taken: too many such connections
 	OrphansKilled           uint64 // ended by name
-	_                       [3]uint64
+	Scripts                 uint64 // that the driver has executed
+	_                       [2]uint64
+	Operations              [8]uint64 // of the scripts, by pool.Kind
 }
 
 var (
 	_ [64]byte     = [unsafe.Offsetof(control{}.secret)]byte{}
 	_ [4 * 64]byte = [unsafe.Offsetof(control{}.Counters)]byte{}
-	_ [7 * 64]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [8 * 64]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [8]struct{}  = [max(pool.Kinds, 8)]struct{}{}
 )
 
 // journal holds the connections that the step in progress changes, as they were

@@ -34,7 +34,8 @@ func (h *Half) reserve(i uint32, want int, r *reservation) int {
 		return 0
 	}
 	h.reserveTail(c, want, r)
-	for r.bytes < want && r.n < spansMax && h.reserveBuffer(i, want, r) {
+	if r.bytes < want {
+		h.reserveBuffers(i, want, r)
 	}
 	return r.bytes
 }
@@ -64,7 +65,7 @@ func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 	r.n, r.bytes = 1, int(n)
 	fresh := h.allocChunk()
 	if fresh == none {
-		h.drv.Unref(t.Region, t.Buf)
+		h.free(t.Region, t.Buf)
 		r.n, r.bytes, r.tail = 0, 0, none
 		return
 	}
@@ -72,37 +73,55 @@ func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 	r.spans[0].chunk = fresh
 }
 
-// reserveBuffer takes another buffer.
-func (h *Half) reserveBuffer(i uint32, want int, r *reservation) bool {
-	c := tcp.Chunk{Region: pool.OwnRegion, Next: none}
-	size := rxSize
-	if circuit := h.aux[i].circuit; circuit == pool.NoCircuit {
-		c.Buf, c.Off = h.rx.Alloc()
-	} else {
-		c.Region, size = pool.TxRegion(circuit), h.drv.BufferSize()
-		c.Buf, c.Off = h.drv.Alloc(circuit)
+// reserveBuffers takes as many buffers as are needed, those of a circuit all at once:
+// a script of its own for each would be what the paper calls naive (section 4.5.1).
+func (h *Half) reserveBuffers(i uint32, want int, r *reservation) {
+	circuit := h.aux[i].circuit
+	if circuit == pool.NoCircuit {
+		for r.bytes < want && r.n < spansMax && h.reserveOwn(want, r) {
+		}
+		return
 	}
-	if c.Buf == pool.None {
+	size := h.drv.BufferSize()
+	n := min((want-r.bytes+size-1)/size, spansMax-r.n, int(h.ctl.chunks.Free))
+	if n == 0 {
+		return
+	}
+	for _, op := range h.alloc(circuit, n) {
+		h.addSpan(tcp.Chunk{Region: pool.TxRegion(circuit), Buf: op.Buf, Off: op.Off}, want, size, r)
+	}
+}
+
+// reserveOwn takes another of the pool's own buffers.
+func (h *Half) reserveOwn(want int, r *reservation) bool {
+	if h.ctl.chunks.Free == 0 {
 		return false
 	}
+	buf, off := h.rx.Alloc()
+	if buf == pool.None {
+		return false
+	}
+	h.addSpan(tcp.Chunk{Region: pool.OwnRegion, Buf: buf, Off: off}, want, rxSize, r)
+	return true
+}
+
+// addSpan adds a buffer of size octets. There is a chunk for it.
+func (h *Half) addSpan(c tcp.Chunk, want, size int, r *reservation) {
 	at := h.allocChunk()
-	if at == none {
-		h.unref(&c)
-		return false
-	}
 	n := min(want-r.bytes, size)
-	c.Len = uint32(n)
+	c.Len, c.Next = uint32(n), none
 	h.chunks[at] = c
 	r.spans[r.n] = span{b: h.octets(&c, 0, c.Len), chunk: at}
 	r.n++
 	r.bytes += n
-	return true
 }
 
-// fill copies p into what was reserved. It needs no lock.
-func (r *reservation) fill(p []byte) {
-	for _, s := range r.spans[:r.n] {
-		p = p[copy(s.b, p):]
+// fill writes the script that copies p into what was reserved.
+func (r *reservation) fill(s *pool.Script, p []byte) {
+	for i := range r.spans[:r.n] {
+		b := r.spans[i].b
+		s.CopyIn(b, p[:len(b)])
+		p = p[len(b):]
 	}
 }
 
@@ -150,21 +169,20 @@ func (h *Half) cancel(r *reservation) {
 	r.n = 0
 }
 
-// peek finds up to len(dst) runs of octets at the front of i's receive queue,
-// at most want octets of them.
-func (h *Half) peek(i uint32, want int, dst [][]byte) (spans, bytes int) {
+// peek writes the script that copies the front of i's receive queue to p, in at most
+// spansMax runs, and returns how many octets these are.
+func (h *Half) peek(i uint32, p []byte, s *pool.Script) (bytes int) {
 	c := &h.conns[i]
 	at, skip := c.RcvQ.Head, c.RcvHead
-	for n := c.RcvQ.Count; n > 0 && spans < len(dst) && bytes < want; n-- {
+	for n := c.RcvQ.Count; n > 0 && s.Len() < spansMax && bytes < len(p); n-- {
 		k := &h.chunks[at]
-		if m := min(int(k.Len-skip), want-bytes); m > 0 {
-			dst[spans] = h.octets(k, skip, uint32(m))
-			spans++
+		if m := min(int(k.Len-skip), len(p)-bytes); m > 0 {
+			s.CopyOut(p[bytes:bytes+m], h.octets(k, skip, uint32(m)))
 			bytes += m
 		}
 		at, skip = k.Next, 0
 	}
-	return spans, bytes
+	return bytes
 }
 
 // consume tells the engine that the program has read n octets.

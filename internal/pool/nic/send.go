@@ -30,7 +30,7 @@ func (d *Driver) Notice() {}
 // Flush implements pool.Driver: what was sent has left.
 func (d *Driver) Flush(*shm.Rings) {}
 
-// Send implements pool.Driver: one system call for each packet. The device may
+// Send implements pool.Operations: one system call for each packet. The device may
 // refuse it; then it is lost, as a packet may be.
 func (d *Driver) Send(p *pool.Packet) {
 	n := int(p.Header + p.Inline)
