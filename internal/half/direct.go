@@ -1,6 +1,7 @@
 package half
 
 import (
+	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
@@ -105,10 +106,10 @@ func (d *Direct) Write(i uint32, p []byte) (n int) {
 }
 
 func (d *Direct) fill(r *reservation, p []byte) {
-	script := d.borrow()
+	script := d.copies()
 	r.fill(script, p)
-	d.drv.Execute(script.Ops())
-	d.giveBack(script)
+	script.Copy()
+	d.copied(script, pool.OpCopyIn)
 }
 
 // WriteUrgent is Write, and the last octet that it sends is urgent.
@@ -140,10 +141,10 @@ func (d *Direct) write(i uint32, p []byte) int {
 // whether the peer's FIN follows them.
 func (d *Direct) Read(i uint32, p []byte) (n int, fin bool) {
 	d.call(func() {
-		script := d.borrow()
+		script := d.copies()
 		n = d.peek(i, p, script)
-		d.drv.Execute(script.Ops())
-		d.giveBack(script)
+		script.Copy()
+		d.copied(script, pool.OpCopyOut)
 		if n > 0 {
 			d.consume(i, n)
 		}

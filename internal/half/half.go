@@ -76,6 +76,7 @@ func Initialise(s *shm.Segment, mtu int) error {
 	c.chunks.Reset(maxChunks)
 	c.annexes.Reset(maxAnnexes)
 	c.mtu = uint32(mtu)
+	c.limits.heed(&Unlimited)
 	c.packing = pool.None
 	rx := pool.NewBuffers(&c.rx, v.rxRefs, v.rxLinks, rxSize, 0)
 	rx.Reset(rxBuffers)
@@ -188,6 +189,7 @@ func (h *Half) giveAnnex(i uint32) {
 func (h *Half) turn() bool {
 	h.now = h.clock()
 	h.mem.Tight = h.tight()
+	h.mem.FinWait, h.mem.OrphanTries = h.ctl.limits.orphanTime()
 	h.drv.Notice()
 	did := !h.passive && h.takeWhatComes()
 	h.unblock()
@@ -234,7 +236,7 @@ func (h *Half) hasBuffer(i uint32) bool {
 	switch {
 	case h.conns[i].SendSpace() == 0:
 		return true
-	case h.ctl.chunks.Free == 0:
+	case h.ctl.chunks.Free == 0 || h.allowed(i) == 0:
 		return false
 	case circuit == pool.NoCircuit:
 		return h.rx.Available() > 0

@@ -256,6 +256,9 @@ func (h *Half) events(i uint32) {
 	if ev&tcp.EventClosed != 0 {
 		h.closed(i)
 	}
+	if ev&tcp.EventTimeWait != 0 {
+		h.uncountOrphan(i)
+	}
 	switch a.use {
 	case useProgram:
 		h.tell(i)

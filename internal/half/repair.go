@@ -56,9 +56,12 @@ func (h *Half) sweep() {
 	}
 	used := make([]bool, min(h.ctl.conns.Fresh, MaxConns))
 	live := uint32(0)
+	h.ctl.limits.orphans = 0
 	for i := range used {
+		h.aux[i].counted = 0
 		if used[i] = h.aux[i].use != useFree; used[i] {
 			live++
+			h.countOrphan(uint32(i))
 			h.count(&h.conns[i], u)
 			u.circuits[h.aux[i].circuit]++
 		}

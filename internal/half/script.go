@@ -37,43 +37,38 @@ func (s *scripts) initScripts() {
 	}
 }
 
-// perform has the driver execute a script.
-func (h *Half) perform(s *pool.Script) {
-	h.drv.Execute(s.Ops())
-	h.tally(s)
-}
-
-// tally counts what a script has done.
-func (h *Half) tally(s *pool.Script) {
-	c := &h.ctl.Counters
-	c.Scripts++
-	for i := range s.Ops() {
-		c.Operations[s.Ops()[i].Kind]++
-	}
-}
-
 // run executes what has been asked for.
 func (h *Half) run() {
 	if h.script.Len() == 0 {
 		return
 	}
-	h.perform(&h.script)
+	ops := h.script.Ops()
+	h.drv.Execute(ops)
+	c := &h.ctl.Counters
+	c.Scripts++
+	for i := range ops {
+		c.Operations[ops[i].Kind]++
+	}
 	h.script.Reset()
 	h.sending = 0
 }
 
-// receive takes up to turnPackets packets from the pool.
+// receive takes up to turnPackets packets from the pool: one, and if there is one as
+// many more as there are.
 func (h *Half) receive() []pool.Packet {
-	h.drv.Execute(h.arrivals.Ops())
-	n := 0
-	for n < turnPackets && h.arrivals.Ops()[n].Done {
+	ops := h.arrivals.Ops()
+	h.drv.Execute(ops[:1])
+	if !ops[0].Done {
+		return nil
+	}
+	h.drv.Execute(ops[1:])
+	n := 1
+	for n < turnPackets && ops[n].Done {
 		n++
 	}
-	if n > 0 {
-		c := &h.ctl.Counters
-		c.Scripts++
-		c.Operations[pool.OpReceive] += uint64(n)
-	}
+	c := &h.ctl.Counters
+	c.Scripts++
+	c.Operations[pool.OpReceive] += uint64(n)
 	return h.arrived[:n]
 }
 
@@ -139,8 +134,9 @@ func (h *Half) roomOn(circuit uint16) (room, backlog int) {
 	return max(0, h.drv.Room(circuit)-n), h.drv.Backlog(circuit) + n
 }
 
-// borrow returns an empty script for copies. It is given back with the lock.
-func (h *Half) borrow() *pool.Script {
+// copies returns an empty script for copies: one of many, since copies of many octets
+// go on without the lock. It is given back with the lock.
+func (h *Half) copies() *pool.Script {
 	n := len(h.spare)
 	if n == 0 {
 		return new(pool.Script)
@@ -150,9 +146,11 @@ func (h *Half) borrow() *pool.Script {
 	return s
 }
 
-// giveBack takes a borrowed script back, which has been executed.
-func (h *Half) giveBack(s *pool.Script) {
-	h.tally(s)
+// copied takes a script of copies back, which has been executed.
+func (h *Half) copied(s *pool.Script, kind pool.Kind) {
+	c := &h.ctl.Counters
+	c.Scripts++
+	c.Operations[kind] += uint64(s.Len())
 	s.Reset()
 	h.spare = append(h.spare, s)
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
@@ -191,16 +192,16 @@ func (s *Socket) end(fin bool) error {
 // with the lock and gives it back.
 func (s *Socket) read(p []byte, take bool) int {
 	t := s.t
-	script := t.borrow()
+	script := t.copies()
 	n := t.peek(s.i, p, script)
 	if n > small {
 		t.leave()
 	}
-	t.drv.Execute(script.Ops())
+	script.Copy()
 	if n > small {
 		t.enter()
 	}
-	t.giveBack(script)
+	t.copied(script, pool.OpCopyOut)
 	if take && t.deserted() == nil {
 		t.consume(s.i, n)
 		t.settle()
@@ -304,17 +305,17 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 // fill copies p into what was reserved, if it is long without the lock, and reports
 // whether what was reserved is still there.
 func (t *Top) fill(r *reservation, p []byte) bool {
-	script := t.borrow()
+	script := t.copies()
 	r.fill(script, p)
 	repairs := t.ctl.Counters.Repairs
 	if r.bytes > small {
 		t.leave()
 	}
-	t.drv.Execute(script.Ops())
+	script.Copy()
 	if r.bytes > small {
 		t.enter()
 	}
-	t.giveBack(script)
+	t.copied(script, pool.OpCopyIn)
 	return t.ctl.Counters.Repairs == repairs
 }
 

@@ -112,9 +112,13 @@ func (t *Top) leave() {
 	r.Ring()
 }
 
-// drive does what there is to do, unless somebody else is at it.
+// drive does what there is to do, unless somebody else is at it. It may give the lock
+// back meanwhile.
 func (t *Top) drive() {
 	t.calls++
+	if !t.leading {
+		t.fetchCircuits() // a program that only polls never leads
+	}
 	if t.leading {
 		t.now = t.clock()
 		return

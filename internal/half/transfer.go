@@ -21,14 +21,15 @@ type reservation struct {
 	n     int // spans
 	bytes int
 	spans [spansMax]span
-	tail  uint32 // chunk whose buffer spans[0] lies in, if it is the send queue's tail
+	tail  uint32 // chunk whose buffer spans[0] lies in, if it is the send queue's tail; spans[0] has a chunk of its own then only if the lock is given back
+	end   uint32 // where the tail ended
 }
 
 // reserve takes room for up to want octets that are to be sent on connection i.
 // It reports how many that are: 0 means that there is no room now.
 func (h *Half) reserve(i uint32, want int, r *reservation) int {
 	c := &h.conns[i]
-	want = min(want, int(c.SendSpace()))
+	want = min(want, int(c.SendSpace()), h.allowed(i))
 	r.n, r.bytes, r.tail = 0, 0, none
 	if want == 0 {
 		return 0
@@ -40,9 +41,9 @@ func (h *Half) reserve(i uint32, want int, r *reservation) int {
 	return r.bytes
 }
 
-// reserveTail takes the free end of the buffer that the send queue ends in. The
-// buffer gets a reference, so that it stays ours even if all that is queued is
-// acknowledged meanwhile.
+// reserveTail takes the free end of the buffer that the send queue ends in. If the
+// lock will be given back the buffer gets a reference, so that it stays ours even if
+// all that is queued is acknowledged meanwhile.
 func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 	if c.SndQ.Count == 0 {
 		return
@@ -59,18 +60,17 @@ func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 	if n == 0 || octets == nil {
 		return
 	}
-	h.drv.Ref(t.Region, t.Buf)
-	r.tail = c.SndQ.Tail
-	r.spans[0] = span{b: octets[end : end+n], chunk: none}
-	r.n, r.bytes = 1, int(n)
-	fresh := h.allocChunk()
-	if fresh == none {
-		h.free(t.Region, t.Buf)
-		r.n, r.bytes, r.tail = 0, 0, none
-		return
+	fresh := none
+	if want > small {
+		if fresh = h.allocChunk(); fresh == none {
+			return
+		}
+		h.drv.Ref(t.Region, t.Buf)
+		h.chunks[fresh] = tcp.Chunk{Off: end, Len: n, Buf: t.Buf, Region: t.Region, Next: none}
 	}
-	h.chunks[fresh] = tcp.Chunk{Off: end, Len: n, Buf: t.Buf, Region: t.Region, Next: none}
-	r.spans[0].chunk = fresh
+	r.tail, r.end = c.SndQ.Tail, end
+	r.spans[0] = span{b: octets[end : end+n], chunk: fresh}
+	r.n, r.bytes = 1, int(n)
 }
 
 // reserveBuffers takes as many buffers as are needed, those of a circuit all at once:
@@ -129,15 +129,14 @@ func (r *reservation) fill(s *pool.Script, p []byte) {
 // reports false, with all given back, if the connection can't send any more.
 func (h *Half) send(i uint32, r *reservation) bool {
 	c := &h.conns[i]
-	if int(c.SendSpace()) < r.bytes {
+	if int(c.SendSpace()) < r.bytes || r.tail != none && r.spans[0].chunk == none && !h.stillTail(c, r) {
 		h.cancel(r)
 		return false
 	}
 	h.begin(i)
 	first := 0
-	if r.tail != none && c.SndQ.Count > 0 && c.SndQ.Tail == r.tail && h.chunks[r.tail].Off+h.chunks[r.tail].Len == h.chunks[r.spans[0].chunk].Off {
-		// Still the tail: it grows, and the reservation's own chunk and
-		// reference are not needed.
+	if h.stillTail(c, r) {
+		// It grows, and the reservation's own chunk and reference are not needed.
 		c.Extend(&h.mem, h.now, uint32(len(r.spans[0].b)))
 		first = 1
 	}
@@ -149,7 +148,7 @@ func (h *Half) send(i uint32, r *reservation) bool {
 		c.Append(&h.mem, h.now, q)
 	}
 	h.commit(i)
-	if first == 1 {
+	if first == 1 && r.spans[0].chunk != none {
 		q := tcp.Queue{Head: none, Tail: none}
 		h.link(&q, r.spans[0].chunk)
 		h.freeChunks(&q)
@@ -157,11 +156,18 @@ func (h *Half) send(i uint32, r *reservation) bool {
 	return true
 }
 
+// stillTail reports whether the free end that was reserved is the send queue's still.
+func (h *Half) stillTail(c *tcp.Conn, r *reservation) bool {
+	return r.tail != none && c.SndQ.Count > 0 && c.SndQ.Tail == r.tail && h.chunks[r.tail].Off+h.chunks[r.tail].Len == r.end
+}
+
 // cancel gives back what was reserved.
 func (h *Half) cancel(r *reservation) {
 	q := tcp.Queue{Head: none, Tail: none}
 	for _, s := range r.spans[:r.n] {
-		h.link(&q, s.chunk)
+		if s.chunk != none {
+			h.link(&q, s.chunk)
+		}
 	}
 	if q.Count > 0 {
 		h.freeChunks(&q)

@@ -142,7 +142,7 @@ var table = [numTypes + 1]form{
 	Keep:         {"Keep", Child | Server, Server | Child, false, 8, "N=what: the child tells what a successor of it, or of the server, needs, and gets the same when it takes over"},
 	Adopt:        {"Adopt", Server, Child, false, 2, "N=version, Files: channels for messages and frames: a new server takes the child over, which answers with all that it keeps"},
 	TimeWait:     {"Time_Wait", Child, Server, true, 0, "PDU=what TIME-WAIT needs of a connection whose program has ended: the server answers its segments from now on; General_Reply"},
-	HandOver:     {"Hand_Over", User | Child, Child | Server, false, 1, "Name, N=how long, ms, Files: a list of sockets, for who takes them: they are offered; General_Reply. Without Files, from the application: it does not use the segment any more"},
+	HandOver:     {"Hand_Over", User | Child, Child | Server, false, 1, "Name, N=how long, ms, Files: a list of sockets, for who takes them: they are offered; General_Reply. Without Files, from the application: it does not use the segment any more; General_Reply"},
 	TakeOver:     {"Take_Over", User | Server, Server | Child, false, 1, "Name, N=version, Files: the child's end of a new channel, which the server passes on: this process takes what is offered; General_Reply with VCI, and Init_Reply from the child. From the application to the child, without Files: it has it; General_Reply with the list"},
 	Status:       {"Status", User, Server, false, 1, "Files: a pipe, into which the server writes what it knows of this user's children, or for root of all; General_Reply"},
 	Sockets:      {"Sockets", Server, Child, false, 1, "Files: a pipe, into which the child writes its connections and listeners"},

@@ -57,12 +57,17 @@ func newReport(stack string, s *Setup, w window) *Report {
 	return r
 }
 
-// Gigabytes is the data moved, both ways together, in 10^9 octets.
+// Gigabytes is the data moved, both ways together, in 10^9 octets. Of HTTP it is the
+// bodies.
 func (r *Report) Gigabytes() float64 {
 	if r.Test.Bulk() {
 		return float64(r.Count) / 1e9
 	}
-	return 2 * float64(r.Count) * float64(r.Size) / 1e9
+	octets := float64(r.Count) * float64(r.Size)
+	if r.Test == HTTP {
+		return octets / 1e9
+	}
+	return 2 * octets / 1e9
 }
 
 // CPUPerGB is processor seconds of all processes for each gigabyte moved.

@@ -49,6 +49,8 @@ func TestEachTestOverTheKernelStack(t *testing.T) {
 		short(RR, 100_000, 4),
 		short(CRR, 1, 1),
 		short(CRR, 128, 4),
+		short(HTTP, 1, 1),
+		short(HTTP, 100_000, 4),
 	}
 	for _, setup := range cases {
 		r, err := (&Client{newKernelStack()}).Run(t.Context(), addr, setup)

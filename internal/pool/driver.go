@@ -71,7 +71,6 @@ type Packet struct {
 // may be called without the lock say so.
 type Driver interface {
 	// Execute executes operations in their order: those of a Script, or a part of one.
-	// Scripts of copies only may be executed without the lock.
 	Execute(ops []Op)
 
 	// Changed reports whether circuits came or went since the last call.

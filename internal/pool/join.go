@@ -184,3 +184,21 @@ func (j *Joint) InUse() (tx, held int) {
 	}
 	return tx, held
 }
+
+// Memory returns how many octets of both drivers' buffers hold something, as far as
+// they say.
+func (j *Joint) Memory() (octets uint64) {
+	for _, d := range [2]Driver{j.ring, j.nic} {
+		if m, ok := d.(interface{ Memory() uint64 }); ok {
+			octets += m.Memory()
+		}
+	}
+	return octets
+}
+
+// Spare reports whether circuit has at most as many buffers in use as connections, as
+// far as its driver says: of a device all are free that are acknowledged.
+func (j *Joint) Spare(circuit uint16) bool {
+	s, ok := j.by(circuit).(interface{ Spare(circuit uint16) bool })
+	return !ok || s.Spare(circuit)
+}

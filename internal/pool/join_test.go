@@ -50,6 +50,8 @@ func (f *fake) Unref(uint16, uint32)          { f.note("unref") }
 func (f *fake) BufferSize() int               { return len(f.name) }
 func (f *fake) Octets(uint16) []byte          { f.note("octets"); return nil }
 func (f *fake) InUse() (tx, held int)         { return 1, 2 }
+func (f *fake) Memory() uint64                { return 7 }
+func (f *fake) Spare(uint16) bool             { return f.ready }
 func (f *fake) Rebuild(_, _ func(uint16, uint32) uint32) {
 	f.note("rebuild")
 }
@@ -118,6 +120,10 @@ func TestJointAsksBoth(t *testing.T) {
 	}
 	if tx, held := j.InUse(); tx != 2 || held != 4 {
 		t.Errorf("%d buffers and %d pieces in use", tx, held)
+	}
+	ring.ready = true
+	if n := j.Memory(); n != 14 || !j.Spare(3) || j.Spare(NIC) {
+		t.Errorf("%d octets in use, want 14; spare %v and %v", n, j.Spare(3), j.Spare(NIC))
 	}
 }
 

@@ -182,6 +182,14 @@ func Perform(d Operations, ops []Op) {
 	}
 }
 
+// Copy executes a script of copies. It takes no driver, and no lock: the memory is
+// mapped, and stays the same while what lies there is in use.
+func (s *Script) Copy() {
+	for i := range s.ops[:s.n] {
+		s.ops[i].copy()
+	}
+}
+
 // dry says of receptions behind one that has found nothing that they have not either,
 // and returns how many they are.
 func dry(ops []Op) (n int) {

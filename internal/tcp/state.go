@@ -37,7 +37,7 @@ func (c *Conn) setState(m *Memory, now Time, s State) {
 	case FinWait2:
 		c.Events |= EventWritable // whoever lingers in Close may go
 		if c.has(flagOrphan) {
-			c.arm(timerLife, now+orphanWait)
+			c.arm(timerLife, now+c.finWait(m))
 		}
 	case TimeWait:
 		c.stopAll()

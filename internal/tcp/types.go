@@ -50,6 +50,9 @@ type Memory struct {
 	Chunks  []Chunk
 	Annexes []Annex
 	Tight   bool // the pool's memory runs short: no buffer may grow
+
+	FinWait     Time  // that an orphan may spend in FIN-WAIT-2; 0: orphanWait
+	OrphanTries uint8 // timeouts in a row that end an orphan; 0: orphanTries
 }
 
 // Segment is a TCP segment without its addresses and ports: what arrives, and

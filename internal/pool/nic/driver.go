@@ -129,6 +129,12 @@ func (d *Driver) SetTxLimit(n int) { d.bufs.SetLimit(n) }
 // received are held.
 func (d *Driver) InUse() (tx, held int) { return d.bufs.Used(), int(d.ctl.held) }
 
+// Memory returns how many octets of the buffers for sending, and of the slots of packets
+// received, hold something.
+func (d *Driver) Memory() uint64 {
+	return uint64(d.bufs.Used())*BufferSize + uint64(Slots-min(d.ctl.rx.Free, Slots))*SlotSize
+}
+
 // Rebuild implements pool.Driver.
 func (d *Driver) Rebuild(tx, held func(region uint16, id uint32) uint32) {
 	d.bufs.Rebuild(func(i uint32) uint32 { return tx(pool.TxRegion(pool.NIC), i) })

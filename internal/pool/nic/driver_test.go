@@ -264,6 +264,9 @@ func TestRebuildCountsAnew(t *testing.T) {
 	if tx, held := d.InUse(); tx != 1 || held != 1 {
 		t.Errorf("%d buffers and %d slots in use", tx, held)
 	}
+	if n := d.Memory(); n != BufferSize+SlotSize {
+		t.Errorf("%d octets in use", n)
+	}
 	d.Unref(pool.TxRegion(pool.NIC), kept)
 	d.Unref(pool.TxRegion(pool.NIC), kept)
 	d.Release(pool.NIC, ids[1], 1)
