@@ -105,6 +105,7 @@ func (f *setupFlags) add(flags *pflag.FlagSet, duration time.Duration) {
 	flags.IntVar(&f.setup.Size, "size", bulkSize, "`octets` in a message; rr and crr: 1; http,\nin the body of a response: 1024")
 	flags.IntVar(&f.setup.Conns, "conns", 1, "connections at the same time")
 	flags.DurationVar(&f.setup.Time, "time", duration, "measured time")
+	flags.BoolVar(&f.setup.NoDelay, "nodelay", false, "stream, maerts: Nagle's algorithm off, as package net\nhas it")
 	flags.DurationVar(&f.setup.Warmup, "warmup", perf.DefaultWarmup, "time before it that does not count")
 }
 
@@ -147,6 +148,7 @@ both need -stack user; over network devices either may have either.`,
 	f.setup.add(flags, 5*time.Second)
 	flags.BoolVar(&f.listen, "listen", false, "listen for programs that measure")
 	flags.BoolVar(&f.once, "once", false, "with -listen: end after one test")
+	flags.BoolVar(&f.setup.setup.CountCalls, "count-calls", false, "count system calls of all processes, which slows\nthem down; root")
 	flags.StringVar(&f.to, "to", "", "`address` of the program that listens")
 	flags.BoolVar(&f.json, "json", false, "print the report as one JSON object")
 	return cmd

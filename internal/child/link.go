@@ -149,6 +149,9 @@ func (c *child) list() []message.Message {
 	if c.record.ring != 0 {
 		list = append(list, message.Message{Type: message.Keep, N: message.KeepRing, Files: []int{c.record.ring}})
 	}
+	if c.cfg.program != 0 {
+		list = append(list, message.Message{Type: message.Keep, N: message.KeepProgram, Files: []int{c.cfg.program}})
+	}
 	list = append(list, c.keptMemory())
 	for i := range c.kept {
 		if m, ok := c.keptCircuit(i); ok {

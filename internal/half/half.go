@@ -155,22 +155,28 @@ func (h *Half) commit(i uint32) {
 }
 
 // end ends the step: its state is complete. Then the chunks that it gave up are
-// free.
-func (h *Half) end(i uint32) {
+// free. It reports whether the step has given up nothing, so that the journal has
+// the connection still as it was.
+func (h *Half) end(i uint32) (intact bool) {
 	atomic.StoreUint32(&h.journal.active, 0)
 	c := &h.conns[i]
+	intact = true
 	for q := range c.Freed {
 		if c.Freed[q].Count > 0 {
 			h.freeChunks(&c.Freed[q])
+			intact = false
 		}
 	}
 	if c.Spent != 0 {
 		h.ctl.annexes.Release(h.annexLinks, c.Spent-1)
 		c.Spent = 0
+		intact = false
 	}
 	if c.WantsAnnex() {
 		h.giveAnnex(i)
+		intact = false
 	}
+	return intact
 }
 
 // giveAnnex gives connection i an annex, if there is one, in a step of its own.

@@ -86,24 +86,26 @@ type Counters struct {
 	NoRoute                 uint64 // packets for a peer without a circuit
 	Copied                  uint64 // payload octets copied out of a peer's memory early
 	Repairs                 uint64
-	CookiesSent             uint64    // SYNs answered with a SYN cookie
-	CookiesTaken            uint64    // connections made of an acknowledgement of one
-	FastTaken               uint64    // connections that data in a SYN has opened
-	FastFull                uint64    // SYNs whose data was not taken: too many such connections
-	OrphansKilled           uint64    // ended by name
-	OrphansFull             uint64    // reset when the program closed them: there were as many as there may be
-	MemoryFull              uint64    // packets dropped: the host's memory for buffers is in use
-	Scripts                 uint64    // that the driver has executed
+	CookiesSent             uint64 // SYNs answered with a SYN cookie
+	CookiesTaken            uint64 // connections made of an acknowledgement of one
+	FastTaken               uint64 // connections that data in a SYN has opened
+	FastFull                uint64 // SYNs whose data was not taken: too many such connections
+	OrphansKilled           uint64 // ended by name
+	OrphansFull             uint64 // reset when the program closed them: there were as many as there may be
+	MemoryFull              uint64 // packets dropped: the host's memory for buffers is in use
+	Refused                 uint64 // segments that a device could not take, and that wait for another try
+	Scripts                 uint64 // that the driver has executed
+	_                       [7]uint64
 	Operations              [8]uint64 // of the scripts, by pool.Kind
 }
 
 var (
-	_ [64]byte     = [unsafe.Offsetof(control{}.secret)]byte{}
-	_ [4 * 64]byte = [unsafe.Offsetof(control{}.limits)]byte{}
-	_ [5 * 64]byte = [unsafe.Offsetof(control{}.Counters)]byte{}
-	_ [9 * 64]byte = [unsafe.Sizeof(control{})]byte{}
-	_ [64]byte     = [unsafe.Sizeof(limits{})]byte{}
-	_ [8]struct{}  = [max(pool.Kinds, 8)]struct{}{}
+	_ [64]byte      = [unsafe.Offsetof(control{}.secret)]byte{}
+	_ [4 * 64]byte  = [unsafe.Offsetof(control{}.limits)]byte{}
+	_ [5 * 64]byte  = [unsafe.Offsetof(control{}.Counters)]byte{}
+	_ [10 * 64]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [64]byte      = [unsafe.Sizeof(limits{})]byte{}
+	_ [8]struct{}   = [max(pool.Kinds, 8)]struct{}{}
 )
 
 // journal holds the connections that the step in progress changes, as they were

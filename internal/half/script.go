@@ -81,8 +81,9 @@ func (h *Half) packet() *pool.Packet {
 }
 
 // post sends a packet. If it is not the one that packet returned last, or the script
-// has been executed since, it is copied.
-func (h *Half) post(p *pool.Packet) {
+// has been executed since, it is copied. A device that may refuse packets is asked at
+// once, since the step that has made this one out is undone then: post reports false.
+func (h *Half) post(p *pool.Packet) bool {
 	if h.sending == sendPackets {
 		h.run()
 	}
@@ -93,6 +94,12 @@ func (h *Half) post(p *pool.Packet) {
 	}
 	h.sending++
 	h.script.Send(q)
+	if !h.drv.MayRefuse(p.Circuit) {
+		return true
+	}
+	ops := h.script.Ops()
+	h.run()
+	return ops[len(ops)-1].Done
 }
 
 // need sees to it that the script has room for n operations.

@@ -59,6 +59,7 @@ const (
 	KeepFlow           // Socket, Local, Remote; Files: the kernel's bind points
 	KeepLease          // Local.Port=the first of a block of ports
 	KeepOffer          // Name, Socket=how long it still lasts, ms; Files: the list of sockets; none: it is no more
+	KeepProgram        // Files: the executable that the child runs
 )
 
 // Party is one of the three kinds of process.

@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -209,6 +210,7 @@ func (t *clientTest) report(own, server window) *Report {
 	r.Latency = summarize(histograms)
 	r.CongestionControl = congestionControl(t.ctl.conn)
 	r.PortWaits = t.portWaits.n.Load()
+	r.Uncounted = cmp.Or(own.Uncounted, server.Uncounted)
 	r.CPU = CPUReport{
 		Processes:   slices.Concat(own.Processes, server.Processes),
 		Machine:     own.Machine,

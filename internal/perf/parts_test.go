@@ -157,9 +157,9 @@ func TestCrewReleaseForgets(t *testing.T) {
 
 func TestWindowIsTheDifferenceOfTwoReadings(t *testing.T) {
 	t0 := time.Unix(100, 0)
-	before := reading{at: t0, counts: []int64{10, 0}, machine: time.Second, processes: []ProcessCPU{{"client", "program", 1, 5, 100, 1000}}}
+	before := reading{at: t0, counts: []int64{10, 0}, machine: time.Second, processes: []ProcessCPU{{"client", "program", 1, 5, 100, 1000, 0, 0}}}
 	after := reading{at: t0.Add(2 * time.Second), counts: []int64{60, 50}, machine: 4 * time.Second, processes: []ProcessCPU{
-		{"client", "program", 1, 6.5, 140, 1500}, {"client", "child", 2, 0.25, 7, 30}}}
+		{"client", "program", 1, 6.5, 140, 1500, 0, 0}, {"client", "child", 2, 0.25, 7, 30, 0, 0}}}
 	w := before.until(after)
 	if w.Seconds != 2 || w.Count != 100 || w.Machine != 3 || w.Jain != 1 {
 		t.Errorf("window %+v", w)

@@ -44,6 +44,12 @@ type Setup struct {
 	Conns  int           `json:"conns"`     // data connections at the same time
 	Time   time.Duration `json:"time_ns"`   // measured time
 	Warmup time.Duration `json:"warmup_ns"` // before it, not counted
+
+	// CountCalls has all system calls counted, which slows them down.
+	CountCalls bool `json:"count_calls,omitempty"`
+	// NoDelay leaves Nagle's algorithm off in stream and maerts, as package net has
+	// it; otherwise it is on there. It is off in the other tests.
+	NoDelay bool `json:"no_delay,omitempty"`
 }
 
 // Limits of a Setup: a stranger's must not make the server allocate or wait

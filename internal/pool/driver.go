@@ -132,6 +132,10 @@ type Driver interface {
 	// Notice takes note of what Notify has asked for and what has come about.
 	Notice()
 
+	// MayRefuse reports whether circuit leads to a device that may not take a packet
+	// although there is room: see Operations.Send.
+	MayRefuse(circuit uint16) bool
+
 	// Ref adds a reference to a buffer for sending that is in use.
 	Ref(region uint16, buf uint32)
 

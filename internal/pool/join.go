@@ -123,6 +123,9 @@ func (j *Joint) Backlog(circuit uint16) int { return j.by(circuit).Backlog(circu
 // Offload implements Driver.
 func (j *Joint) Offload(circuit uint16) uint32 { return j.by(circuit).Offload(circuit) }
 
+// MayRefuse implements Driver.
+func (j *Joint) MayRefuse(circuit uint16) bool { return j.by(circuit).MayRefuse(circuit) }
+
 // Flush implements Driver.
 func (j *Joint) Flush(r *shm.Rings) {
 	j.ring.Flush(r)
@@ -165,6 +168,17 @@ func (j *Joint) Ref(region uint16, buf uint32) { j.of(region).Ref(region, buf) }
 func (j *Joint) Rebuild(tx, held func(region uint16, id uint32) uint32) {
 	j.ring.Rebuild(tx, held)
 	j.nic.Rebuild(tx, held)
+}
+
+// Recount says how many connections use each circuit, to the drivers that count them.
+func (j *Joint) Recount(users func(circuit uint16) uint32) {
+	for _, d := range [2]Driver{j.ring, j.nic} {
+		if r, ok := d.(interface {
+			Recount(users func(circuit uint16) uint32)
+		}); ok {
+			r.Recount(users)
+		}
+	}
 }
 
 // BufferSize implements Driver.

@@ -20,6 +20,8 @@ func (f *fake) note(s string) { f.calls = append(f.calls, s) }
 func (f *fake) Execute(ops []Op)  { Perform(f, ops) }
 func (f *fake) Crossings() uint64 { return 3 }
 
+func (f *fake) MayRefuse(uint16) bool { f.note("refuse"); return true }
+
 func (f *fake) Receive(p *Packet) bool {
 	f.note("receive")
 	if f.arrived == 0 {
@@ -37,7 +39,7 @@ func (f *fake) Crowded(uint16) bool           { f.note("crowded"); return true }
 func (f *fake) Use(uint16, int)               { f.note("use") }
 func (f *fake) Room(uint16) int               { f.note("room"); return 1 }
 func (f *fake) Backlog(uint16) int            { f.note("backlog"); return 1 }
-func (f *fake) Send(*Packet)                  { f.note("send") }
+func (f *fake) Send(*Packet) bool             { f.note("send"); return true }
 func (f *fake) Flush(*shm.Rings)              { f.note("flush") }
 func (f *fake) Pending() bool                 { f.note("pending"); return f.ready }
 func (f *fake) Arm() bool                     { f.note("arm"); return f.ready }
@@ -56,6 +58,8 @@ func (f *fake) Rebuild(_, _ func(uint16, uint32) uint32) {
 	f.note("rebuild")
 }
 
+func (f *fake) Recount(func(uint16) uint32) { f.note("recount") }
+
 func joined() (j *Joint, ring, nic *fake) {
 	ring, nic = &fake{name: "one"}, &fake{name: "two"}
 	return Join(ring, nic), ring, nic
@@ -72,6 +76,7 @@ func TestJointAsksTheRightDriver(t *testing.T) {
 		"room":    func(j *Joint, c uint16) { j.Room(c) },
 		"backlog": func(j *Joint, c uint16) { j.Backlog(c) },
 		"send":    func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpSend, Packet: &Packet{Circuit: c}}}) },
+		"refuse":  func(j *Joint, c uint16) { j.MayRefuse(c) },
 		"notify":  func(j *Joint, c uint16) { j.Notify(c, true, false) },
 		"alloc":   func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpAlloc, Circuit: c}}) },
 		"ref":     func(j *Joint, c uint16) { j.Ref(TxRegion(c), 0) },
@@ -165,4 +170,19 @@ func TestJoinedDriversHaveBuffersOfOneSize(t *testing.T) {
 		}
 	}()
 	Join(&fake{name: "short"}, &fake{name: "longer"})
+}
+
+// After a death both count their users anew, if they count any; the halves find this
+// method by its name.
+func TestJointHasUsersCountedAnew(t *testing.T) {
+	j, ring, nic := joined()
+	var d Driver = j
+	d.(interface {
+		Recount(users func(circuit uint16) uint32)
+	}).Recount(func(uint16) uint32 { return 0 })
+	for _, f := range []*fake{ring, nic} {
+		if len(f.calls) == 0 || f.calls[len(f.calls)-1] != "recount" {
+			t.Errorf("%s: %v", f.name, f.calls)
+		}
+	}
 }

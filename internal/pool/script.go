@@ -25,7 +25,7 @@ func (k Kind) String() string {
 // count depends on Kind.
 type Op struct {
 	Kind    Kind
-	Done    bool // Alloc: there was a buffer; Receive: there was a packet; the others always
+	Done    bool // Alloc: there was a buffer; Receive: there was a packet; Send: the device took it; the others always
 	Circuit uint16
 	Region  uint16
 	N       uint16
@@ -147,8 +147,10 @@ type Operations interface {
 	// it had. When all are back the sender may use the buffers again.
 	Release(circuit uint16, id uint32, n int)
 
-	// Send puts a packet on its circuit, which must have room.
-	Send(p *Packet)
+	// Send puts a packet on its circuit, which must have room. It reports false if
+	// the device behind it can't take the packet now: nothing of it has left. What is
+	// lost on the way is no such case.
+	Send(p *Packet) bool
 
 	// Receive takes the next packet that has arrived, and reports whether
 	// there was one. Damaged packets are counted and passed over.
@@ -171,7 +173,7 @@ func Perform(d Operations, ops []Op) {
 				d.Release(RegionCircuit(op.Region), op.Buf, int(op.N))
 			}
 		case OpSend:
-			d.Send(op.Packet)
+			op.Done = d.Send(op.Packet)
 		case OpReceive:
 			if op.Done = d.Receive(op.Packet); !op.Done {
 				i += dry(ops[i+1:])

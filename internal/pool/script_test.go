@@ -44,9 +44,10 @@ func (d *deck) Release(c uint16, id uint32, n int) {
 	d.freed[id] += n
 }
 
-func (d *deck) Send(p *Packet) {
+func (d *deck) Send(p *Packet) bool {
 	d.note("send %d", p.Payload)
 	d.wire = append(d.wire, *p)
+	return true
 }
 
 func (d *deck) Receive(p *Packet) bool {
@@ -214,7 +215,7 @@ func newQuiet(n int) quiet                     { return quiet{newDeck(n)} }
 func (q quiet) Alloc(uint16) (buf, off uint32) { return q.bufs.Alloc() }
 func (q quiet) Unref(_ uint16, buf uint32)     { q.bufs.Unref(buf) }
 func (q quiet) Release(uint16, uint32, int)    {}
-func (q quiet) Send(*Packet)                   {}
+func (q quiet) Send(*Packet) bool              { return true }
 func (q quiet) Receive(*Packet) bool           { return false }
 
 // A script of both drivers' operations is given to each in runs, in order.

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/message"
@@ -49,7 +51,8 @@ func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix
 	r := message.Message{
 		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Files: g.points,
 	}
-	if err := c.channel().SendMessage(&r); err != nil {
+	// One that ends does not wait for the answers to what it gives back.
+	if err := c.channel().SendMessage(&r); err != nil && !errors.Is(err, unix.EPIPE) {
 		c.s.log.Error("answering a child", "vci", c.vci, "err", err)
 	}
 }

@@ -194,11 +194,15 @@ func (c *Conn) restartAgain() {
 // armResend sets the retransmission timer, which must not outlast the user
 // timeout.
 func (c *Conn) armResend(now Time) {
-	at := now + c.rtt.timeout()
+	c.arm(timerResend, c.withinTimeout(now, now+c.rtt.timeout()))
+}
+
+// withinTimeout returns at, or when the user timeout is over if that is earlier.
+func (c *Conn) withinTimeout(now, at Time) Time {
 	if u := c.userTimeoutSpan(); u != 0 {
 		at = max(min(at, c.snd.since+u), now+Millisecond)
 	}
-	c.arm(timerResend, at)
+	return at
 }
 
 // userTimeout reports whether sent data has waited for longer than the program

@@ -109,6 +109,9 @@ func (d *Driver) Execute(ops []pool.Op) { pool.Perform(d, ops) }
 // Crossings implements pool.Driver: reads and writes of the device.
 func (d *Driver) Crossings() uint64 { return d.ctl.counters.Reads + d.ctl.counters.Writes }
 
+// MayRefuse implements pool.Driver.
+func (d *Driver) MayRefuse(uint16) bool { return true }
+
 // BufferSize implements pool.Driver.
 func (d *Driver) BufferSize() int { return BufferSize }
 

@@ -158,6 +158,9 @@ func (d *Driver) Execute(ops []pool.Op) { pool.Perform(d, ops) }
 // Crossings implements pool.Driver: doorbells that were rung.
 func (d *Driver) Crossings() uint64 { return d.counters.Rings }
 
+// MayRefuse implements pool.Driver.
+func (d *Driver) MayRefuse(uint16) bool { return false }
+
 // BufferSize implements pool.Driver.
 func (d *Driver) BufferSize() int { return BufferSize }
 
