@@ -133,6 +133,7 @@ func (c *child) follow(l *link) error {
 			return errors.Join(err, l.control.Close())
 		}
 	}
+	c.limits.forget()
 	old := c.link.Swap(l)
 	old.frames.Close()
 	go c.receiveFrames(l)

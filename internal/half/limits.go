@@ -46,6 +46,7 @@ type Load struct {
 	Buffers uint64 // octets of all its buffers that hold something
 	Sockets uint32
 	Orphans uint32 // those in TIME-WAIT not counted
+	Reset   uint32 // orphans that were one too many, so far
 }
 
 // limits is an Allowance in the segment, and what it takes to heed it.
@@ -159,7 +160,7 @@ func (b *Bottom) Load() Load {
 // weigh finds out what the pool has in use. The numbers are the program's, who can
 // harm others by them only as far as its own segment goes.
 func (b *Bottom) weigh() {
-	l := Load{Sockets: min(b.ctl.live, MaxConns), Orphans: min(b.ctl.limits.orphans, MaxConns)}
+	l := Load{Sockets: min(b.ctl.live, MaxConns), Orphans: min(b.ctl.limits.orphans, MaxConns), Reset: uint32(b.ctl.Counters.OrphansFull)}
 	used := uint64(min(max(b.rx.Used(), 0), rxBuffers))
 	if p := b.ctl.packing; used > 0 && p < rxBuffers && b.rx.Refs(p) == 1 {
 		used-- // only kept for the next short payloads

@@ -119,6 +119,10 @@ func (s *Socket) failure() error {
 		return syscall.ECONNABORTED
 	case tcp.ErrUnreachable:
 		return syscall.EHOSTUNREACH
+	case tcp.ErrNetUnreachable:
+		return syscall.ENETUNREACH
+	case tcp.ErrProhibited:
+		return syscall.EACCES
 	}
 	return syscall.EIO
 }
@@ -162,10 +166,17 @@ func (s *Socket) receive(p []byte, take bool) (int, error) {
 	c := &t.conns[s.i]
 	var have uint32
 	var fin bool
+	if take {
+		s.rd.order.into = p
+	}
 	err := t.wait(&s.rd, func() bool {
 		have, fin = t.readable(s.i)
 		return have > 0 && int(have) >= min(int(c.Opt.RcvLowat), len(p)) || fin || s.deaf || c.State == tcp.Closed
 	})
+	if err == errServed {
+		return s.rd.order.n, nil
+	}
+	s.rd.order.into = nil
 	if err != nil || have == 0 || len(p) == 0 {
 		if err == nil && have == 0 {
 			err = s.end(fin || s.deaf)

@@ -1,5 +1,5 @@
 // Package message is how the three kinds of process talk: the paper's 16
-// control messages (appendix A.3) under their names and eight of our own, and packets with file
+// control messages (appendix A.3) under their names and ten of our own, and packets with file
 // descriptors over Unix SOCK_SEQPACKET sockets, so that the death of a peer is
 // seen as end of file. What a message makes a process do does not belong here.
 package message
@@ -44,6 +44,8 @@ const (
 	TakeOver
 	Sockets
 	End
+	Usage
+	Limits
 
 	numTypes = numPaper + iota
 )
@@ -147,6 +149,8 @@ var table = [numTypes + 1]form{
 	TakeOver:     {"Take_Over", User | Server, Server | Child, false, 1, "Name, N=version, Files: the child's end of a new channel, which the server passes on: this process takes what is offered; General_Reply with VCI, and Init_Reply from the child. From the application to the child, without Files: it has it; General_Reply with the list"},
 	Status:       {"Status", User, Server, false, 1, "Files: a pipe, into which the server writes what it knows of this user's children, or for root of all; General_Reply"},
 	Sockets:      {"Sockets", Server, Child, false, 1, "Files: a pipe, into which the child writes its connections and listeners"},
+	Usage:        {"Usage", Child, Server, true, 0, "PDU=what the pool has in use: octets of buffers, octets of memory, sockets, orphans, and how many were one too many; when that has changed by a step"},
+	Limits:       {"Limits", Server, Child, true, 0, "PDU=what the pool may have: the level of memory, orphans, sockets, octets of memory, and how long orphans last; and by which steps to tell of what it has. First of all, and when it changes"},
 	End:          {"End", User | Server, Server | Child, false, 0, "Local, Remote: this orphan, or Socket=process id of a child: all its orphans end, with RST; General_Reply with N=how many"},
 }
 

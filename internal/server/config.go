@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,6 +31,7 @@ type Config struct {
 
 	Pools PoolOptions // how pools are used
 
+	Limits      Limits
 	MaxChildren int // of one user, root excepted: more programs get EMFILE; default 512
 
 	Log    *slog.Logger  // default: nothing is logged
@@ -158,7 +160,7 @@ func (c *Config) complete() error {
 	case c.MaxChildren < 0:
 		return fmt.Errorf("server: at most %d children of a user", c.MaxChildren)
 	}
-	if err := c.Pools.check(); err != nil {
+	if err := errors.Join(c.Pools.check(), c.Limits.complete(hostMemory())); err != nil {
 		return err
 	}
 	if c.Log == nil {

@@ -12,8 +12,12 @@ import (
 // request does what the child asks for. It runs in the goroutine that receives
 // the child's messages, one after the other.
 func (c *child) request(m *message.Message) {
-	if m.Type == message.Keep {
+	switch m.Type {
+	case message.Keep:
 		c.keep(m)
+		return
+	case message.Usage:
+		c.report(m)
 		return
 	}
 	if <-c.ready; !c.s.hasJoined() {
@@ -67,6 +71,9 @@ func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 		if m.N > 1 {
 			return grant{local: m.Local}, unix.EINVAL
 		}
+		if c.s.tooManySockets(c) {
+			return grant{local: m.Local}, unix.EMFILE
+		}
 		return c.bind(id, m.Local, m.N == 1)
 	case message.OpListen:
 		return grant{local: m.Local}, c.listenNIC(id)
@@ -115,6 +122,9 @@ func (c *child) forward(m *message.Message) (grant, unix.Errno) {
 		flow := wire.Flow{Local: m.Local, Remote: m.Remote}
 		c.disconnectNIC(flow)
 		return grant{local: m.Local}, c.s.ports.close(c.vci, flow)
+	}
+	if c.s.tooManySockets(c) {
+		return grant{local: m.Local}, unix.EMFILE
 	}
 	open := c.open
 	if !c.s.onRing(m.Remote.Addr) {

@@ -65,6 +65,7 @@ func (c *child) restart() error {
 // hand gives a process all that its predecessor has left.
 func (c *child) hand(control *message.Channel) error {
 	control.SetSendTimeout(takeOverTimeout)
+	c.tellLimits(control)
 	for _, m := range append(c.s.ringLock(), c.list()...) {
 		if err := control.SendMessage(&m); err != nil {
 			return fmt.Errorf("handing over to child %d: %w", c.pid(), err)

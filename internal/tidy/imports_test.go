@@ -60,6 +60,7 @@ var arrows = map[string][]string{
 	"tests/packetdrill":       {"internal/wire", "tests/packetdrill/stack"},
 	"tests/packetdrill/stack": {"internal/half", "internal/pool", "internal/shm", "internal/tcp", "internal/wire"},
 	"tests/hostile":           {},
+	"tests/limits":            {},
 	"tests/exit":              {},
 	"tests/kill":              {},
 	"internal/interleave":     {},
