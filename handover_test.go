@@ -384,6 +384,44 @@ func TestNoSYNIsLostInAHandOver(t *testing.T) {
 	p.Want("end")
 }
 
+// The child is killed while nobody uses the segment: its
+// successor goes on with the offer, though the old process lives.
+func TestChildKilledDuringAHandOver(t *testing.T) {
+	_, socket := peers(t)
+	p, _, done := relayed(t, socket)
+	child := children[len(children)-1]
+	p.Say("stay gap")
+	p.Want("handed")
+	killTheirs(t, child)
+	time.Sleep(pause)
+	p2 := take(t, socket, "gap")
+	done()
+	p2.Want("end")
+}
+
+// The child is killed at random moments of a hand-over: before the offer, between it
+// and the process's word that it has left, and after.
+func TestChildKilledAtAnyMomentOfAHandOver(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	_, socket := peers(t)
+	for n := range 12 {
+		p, c, child := quiet(t, socket)
+		name := fmt.Sprint("moment", n)
+		p.Say("stay " + name)
+		time.Sleep(time.Duration(rng.IntN(2000)) * time.Microsecond)
+		killTheirs(t, child)
+		write(t, c, "in between")
+		p.Want("handed")
+		next := take(t, socket, name)
+		want(t, c, "in between")
+		finish(t, c)
+		next.Want("end")
+		p.Kill(syscall.SIGKILL)
+	}
+}
+
 // A name is one program's at a time, and who fails to hand over has lost nothing.
 func TestNameTakenTwice(t *testing.T) {
 	_, socket := peers(t)

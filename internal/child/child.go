@@ -50,6 +50,7 @@ type child struct {
 	deviceLeases deviceLeases
 	requests     chan struct{} // room for requests in progress
 	asked        chan struct{} // room for the server's questions
+	limits       limits
 	kick         chan struct{} // there may be live connections
 	ended        chan struct{} // closed when the application has gone
 }
@@ -65,6 +66,7 @@ func newChild(cfg config, control, frames, user *message.Channel, userFile *os.F
 		kept:     map[uint16]bool{},
 		requests: make(chan struct{}, maxRequests),
 		asked:    make(chan struct{}, maxAsked),
+		limits:   limits{heard: make(chan struct{})},
 		kick:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
 	}
@@ -142,6 +144,7 @@ func (c *child) useSegment() error {
 // serve works until the application has gone and all its connections have ended.
 func (c *child) serve() error {
 	close(c.began)
+	c.awaitLimits()
 	c.tell(c.keptMemory())
 	p := c.program.Load()
 	if err := c.greet(p); err != nil && !c.cfg.successor {
@@ -192,6 +195,7 @@ func (c *child) tick() error {
 	for {
 		for c.bottom.Live() == 0 {
 			t.Stop()
+			c.report(true)
 			select {
 			case <-c.kick:
 			case <-c.ended:
@@ -203,6 +207,7 @@ func (c *child) tick() error {
 		}
 		<-t.C
 		c.bottom.Look(true)
+		c.report(false)
 		if time.Since(handed) >= remnantPeriod {
 			c.handRemnants()
 			handed = time.Now()

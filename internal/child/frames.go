@@ -28,6 +28,8 @@ func (c *child) fromServer(m *message.Message) {
 		c.inherit(m)
 	case message.Sockets, message.End:
 		c.answer(m)
+	case message.Limits:
+		c.heedLimits(m)
 	}
 	if m.Type == message.TakeOver {
 		c.taker(m)

@@ -19,7 +19,8 @@ import (
 //	old process               child                server        new process
 //	  ── Hand_Over{list} ───────►│── Hand_Over{list} ──►│
 //	  ◄────────── General_Reply ─│◄──── General_Reply ──│
-//	  ── Hand_Over ─────────────►│                      │
+//	  ── Hand_Over ─────────────►│── Keep{offer} ──────►│
+//	  ◄────────── General_Reply ─│                      │
 //	  end of file ──────────────►│                      │◄── Take_Over{channel} ──│
 //	                             │◄─ Take_Over{channel}─│── General_Reply ───────►│
 //	                             │── Keep{user} ───────►│                         │
@@ -201,6 +202,21 @@ func (c *child) await(p *program) *program {
 	}
 	c.withdraw()
 	return nil
+}
+
+// left takes process p's word that it does not use the segment any more. The server
+// gets to know before the answer leaves: a successor of this child finds nobody in
+// the segment then, though the process may be alive for long; and if this child dies
+// before, the process tells its successor.
+func (c *child) left(p *program, m *message.Message) {
+	h := &c.handing
+	h.mu.Lock()
+	o := h.offer
+	h.mu.Unlock()
+	if o != nil {
+		c.vacant(o)
+	}
+	_ = p.ch.SendMessage(&message.Message{Type: message.GeneralReply, ID: m.ID}) // if that fails it has gone
 }
 
 // vacant lets the server know that nobody uses the segment, for a successor.

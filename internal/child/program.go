@@ -109,7 +109,9 @@ func (c *child) receiveRequests(p *program) {
 			}
 			return
 		}
-		if p.left = m.Type == message.HandOver && len(m.Files) == 0; p.left {
+		if m.Type == message.HandOver && len(m.Files) == 0 {
+			p.left = true
+			c.left(p, &m)
 			continue
 		}
 		request := m

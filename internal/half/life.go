@@ -89,6 +89,7 @@ func (h *Half) closed(i uint32) {
 // it is no more, unless that does not know of it: then reap will do.
 func (h *Half) finish(i uint32) {
 	a := &h.aux[i]
+	h.uncountOrphan(i)
 	a.use = useDone
 	if a.registered != 0 {
 		h.enlist(listBottom, i)
@@ -104,6 +105,11 @@ func (h *Half) closeSocket(i uint32) {
 		h.closeListener(i)
 		return
 	}
+	if h.tooManyOrphans(i) {
+		h.ctl.Counters.OrphansFull++
+		h.abort(i)
+		return
+	}
 	h.aux[i].use = useOrphan
 	c := h.begin(i)
 	c.Close(&h.mem, h.now)
@@ -111,7 +117,9 @@ func (h *Half) closeSocket(i uint32) {
 	if c.State == tcp.Closed {
 		h.unhash(i)
 		h.finish(i)
+		return
 	}
+	h.countOrphan(i)
 }
 
 // abort closes socket i with RST.

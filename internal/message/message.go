@@ -1,5 +1,5 @@
 // Package message is how the three kinds of process talk: the paper's 16
-// control messages (appendix A.3) under their names and eight of our own, and packets with file
+// control messages (appendix A.3) under their names and ten of our own, and packets with file
 // descriptors over Unix SOCK_SEQPACKET sockets, so that the death of a peer is
 // seen as end of file. What a message makes a process do does not belong here.
 package message
@@ -44,6 +44,8 @@ const (
 	TakeOver
 	Sockets
 	End
+	Usage
+	Limits
 
 	numTypes = numPaper + iota
 )
@@ -59,6 +61,7 @@ const (
 	KeepFlow           // Socket, Local, Remote; Files: the kernel's bind points
 	KeepLease          // Local.Port=the first of a block of ports; Files: if it is for the devices, what keeps them in the kernel
 	KeepOffer          // Name, Socket=how long it still lasts, ms; Files: the list of sockets; none: it is no more
+	KeepProgram        // Files: the executable that the child runs
 )
 
 // Party is one of the three kinds of process.
@@ -146,10 +149,12 @@ var table = [numTypes + 1]form{
 	Keep:         {"Keep", Child | Server, Server | Child, false, 8, "N=what: the child tells what a successor of it, or of the server, needs, and gets the same when it takes over"},
 	Adopt:        {"Adopt", Server, Child, false, 2, "N=version, Files: channels for messages and frames: a new server takes the child over, which answers with all that it keeps"},
 	TimeWait:     {"Time_Wait", Child, Server, true, 0, "PDU=what TIME-WAIT needs of a connection whose program has ended: the server answers its segments from now on; General_Reply"},
-	HandOver:     {"Hand_Over", User | Child, Child | Server, false, 1, "Name, N=how long, ms, Files: a list of sockets, for who takes them: they are offered; General_Reply. Without Files, from the application: it does not use the segment any more"},
+	HandOver:     {"Hand_Over", User | Child, Child | Server, false, 1, "Name, N=how long, ms, Files: a list of sockets, for who takes them: they are offered; General_Reply. Without Files, from the application: it does not use the segment any more; General_Reply"},
 	TakeOver:     {"Take_Over", User | Server, Server | Child, false, 1, "Name, N=version, Files: the child's end of a new channel, which the server passes on: this process takes what is offered; General_Reply with VCI, and Init_Reply from the child. From the application to the child, without Files: it has it; General_Reply with the list"},
 	Status:       {"Status", User, Server, false, 1, "Files: a pipe, into which the server writes what it knows of this user's children, or for root of all; General_Reply"},
 	Sockets:      {"Sockets", Server, Child, false, 1, "Files: a pipe, into which the child writes its connections and listeners"},
+	Usage:        {"Usage", Child, Server, true, 0, "PDU=what the pool has in use: octets of buffers, octets of memory, sockets, orphans, and how many were one too many; when that has changed by a step"},
+	Limits:       {"Limits", Server, Child, true, 0, "PDU=what the pool may have: the level of memory, orphans, sockets, octets of memory, and how long orphans last; and by which steps to tell of what it has. First of all, and when it changes"},
 	End:          {"End", User | Server, Server | Child, false, 0, "Local, Remote: this orphan, or Socket=process id of a child: all its orphans end, with RST; General_Reply with N=how many"},
 }
 

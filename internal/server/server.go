@@ -33,6 +33,7 @@ type Server struct {
 	joined chan struct{}
 
 	mu       sync.Mutex
+	ledger   *ledger
 	streams  streams
 	children map[int]*child // by stream
 	meetings *meetings
@@ -74,6 +75,7 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log,
 		ports:    newPortSpace(cfg.Addrs),
+		ledger:   newLedger(cfg.Limits),
 		stopping: make(chan struct{}),
 		joined:   make(chan struct{}),
 		children: make(map[int]*child),
@@ -92,6 +94,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	close(s.joined)
 	s.takeCensus()
+	s.wg.Go(s.grant)
 	s.wg.Go(s.accept)
 	s.log.Info("ready", "ring", cfg.Ring, "id", s.RingID(), "addresses", cfg.Addrs, "socket", cfg.Socket)
 	return s, nil

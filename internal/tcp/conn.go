@@ -120,6 +120,7 @@ const (
 	flagPush                           // what is queued leaves, full-sized or not
 	flagStarved                        // the program wanted to write and found no room
 	flagFollows                        // rcv.tsRecent is what the connection before had last: see Follow
+	flagRefused                        // the device has refused what was to be sent, and taken nothing since
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }

@@ -21,7 +21,11 @@ func (c *Conn) watchWindow(now Time) {
 // between successive probes" (RFC 9293 SHLD-29, SHLD-30).
 func (c *Conn) persistTimeout(m *Memory, now Time) {
 	s := &c.snd
-	if s.probes >= c.patience() || s.probes > 0 && c.userTimeout(now) {
+	if c.has(flagRefused) && c.sndEdge().After(s.nxt) {
+		c.refusedTimeout(m, now)
+		return
+	}
+	if s.probes >= c.patience(m) || s.probes > 0 && c.userTimeout(now) {
 		c.end(m, now, ErrTimeout)
 		return
 	}

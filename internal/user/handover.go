@@ -63,8 +63,11 @@ func (s *Stack) HandOver(ctx context.Context, name string, wait time.Duration, l
 	}
 	s.left.Store(true)
 	err = errors.Join(s.top.Leave(cfg), s.release())
-	// Only now may another process come.
-	err = errors.Join(err, s.child.Channel().SendMessage(&message.Message{Type: message.HandOver}))
+	// Only now may another process come. If the child dies over it, its successor is
+	// told (openChild).
+	if _, e := s.child.Call(context.Background(), &message.Message{Type: message.HandOver}); e != nil {
+		err = errors.Join(err, fmt.Errorf("the child was not told that this process has left: %v", e))
+	}
 	s.server.Close()
 	return errors.Join(err, s.child.Close())
 }

@@ -150,7 +150,7 @@ func (d *Driver) Map(i uint16, files []int) error {
 // lock.
 func (d *Driver) Changed() bool {
 	n := d.control.changes.Load()
-	return d.known.Swap(n) != n
+	return d.known.Load() != n && d.known.Swap(n) != n
 }
 
 // Missing appends to dst the circuits that are up but not mapped here.
