@@ -39,10 +39,11 @@ type Server struct {
 	meetings *meetings
 
 	timeWaits  *timeWaits
-	foreign    []int    // streams of children that stay without server
-	formerLock *os.File // on the ring id, from the children of the server before
-	apps       map[*message.Channel]bool
-	perUID     map[int]int // children
+	waiting    waiting
+	foreign    []int                    // streams of children that stay without server
+	formerLock *os.File                 // on the ring id, from the children of the server before
+	apps       map[*message.Channel]int // whose they are
+	perUID     map[int]int              // children
 	offers     offers
 }
 
@@ -79,7 +80,7 @@ func Start(cfg Config) (*Server, error) {
 		stopping: make(chan struct{}),
 		joined:   make(chan struct{}),
 		children: make(map[int]*child),
-		apps:     make(map[*message.Channel]bool),
+		apps:     make(map[*message.Channel]int),
 		perUID:   make(map[int]int),
 	}
 	var err error
@@ -111,6 +112,8 @@ func (s *Server) join() (err error) {
 		return err
 	}
 	s.ports.waiting, s.ports.waitingAt = s.timeWaits.has, s.timeWaits.hasPort
+	s.waiting.s = s
+	s.timeWaits.tell(s.waiting.leave)
 	lock, err := (*os.File)(nil), s.openNIC()
 	if err == nil {
 		lock, err = s.adoptChildren()
@@ -120,6 +123,7 @@ func (s *Server) join() (err error) {
 	}
 	if err == nil {
 		s.endPools()
+		s.resumeTimeWaits()
 		return nil
 	}
 	s.abandonChildren()
@@ -160,6 +164,7 @@ func (s *Server) Close() error {
 		err = s.lis.Close() // removes the socket's file too
 		s.stopChildren()
 		s.closeApplications()
+		s.waiting.close()
 		s.wg.Wait()
 		if s.station != nil {
 			err = errors.Join(err, s.station.Close())
