@@ -34,6 +34,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	ledger   *ledger
+	polls    polls
 	streams  streams
 	children map[int]*child // by stream
 	meetings *meetings
