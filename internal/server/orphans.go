@@ -58,7 +58,7 @@ func (c *child) sockets() (message.SocketList, error) {
 // others their own. The errno is 0, EBUSY if what was named is no orphan, or ESRCH.
 func (s *Server) answerEnd(app application, m *message.Message) bool {
 	r := message.Message{Type: message.GeneralReply, ID: m.ID}
-	if !s.poll(app.uid) {
+	if !s.turn(s.polls, app.uid) {
 		return false
 	}
 	if n, errno := s.endOrphans(app, m); n > 0 {

@@ -39,7 +39,7 @@ func (s *Server) answerStatus(app application, m *message.Message) bool {
 	}
 	// Who asks again waits until this has been answered: all children have to say
 	// something to each.
-	if !s.poll(app.uid) {
+	if !s.turn(s.polls, app.uid) {
 		return false
 	}
 	snap := s.Snapshot()

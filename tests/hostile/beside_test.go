@@ -219,9 +219,10 @@ func source(args []string) int {
 	return 1
 }
 
-// burn uses a share of a CPU: CPU time that the thread could not have it makes up for.
+// burn uses a share of a CPU, in the hostile programs' rhythm, since each waking takes a
+// CPU from somebody; time that the thread could not have it makes up for.
 func burn(share *atomic.Int64) {
-	const slice = 500 * time.Microsecond
+	const slice = breath
 	for {
 		began, used, want := time.Now(), threadTime(), share.Load()
 		for share.Load() == want {
@@ -230,7 +231,7 @@ func burn(share *atomic.Int64) {
 				time.Sleep(slice)
 				continue
 			}
-			for spun := time.Now(); time.Since(spun) < slice/5; {
+			for spun := time.Now(); time.Since(spun) < slice/2; {
 			}
 		}
 	}
