@@ -54,6 +54,13 @@ func (l *loop) Receive(p *pool.Packet) bool {
 	return true
 }
 
+func (l *loop) Ahead(n int) []byte {
+	if n >= len(l.rx) {
+		return nil
+	}
+	return l.rx[n].Data[:l.rx[n].Header]
+}
+
 func (l *loop) Send(p *pool.Packet) bool {
 	if l.refuses != nil && l.refuses(p) {
 		return false

@@ -38,6 +38,8 @@ type Half struct {
 	lock      shm.Locker
 	seg       *shm.Segment
 	drv       pool.Driver
+	foresees  foreseer // the driver, if it shows what comes
+	coming    ahead
 	bell      *shm.Bell
 	doorbells [2]shm.Doorbell
 	clock     func() tcp.Time
@@ -122,6 +124,7 @@ func (h *Half) init(cfg Config, party shm.Party) error {
 	if h.lock, err = shm.NewLock(h.lockWord, party, cfg.Semaphore); err != nil {
 		return err
 	}
+	h.foresees, _ = cfg.Driver.(foreseer)
 	h.seg, h.drv, h.bell, h.doorbells = cfg.Segment, cfg.Driver, cfg.Bell, cfg.Doorbells
 	h.clock = cfg.Clock
 	if h.clock == nil {
@@ -207,7 +210,9 @@ func (h *Half) turn() bool {
 // there were any.
 func (h *Half) takeWhatComes() bool {
 	did := false
+	h.lookAhead(&h.coming)
 	for n := 0; n < turnPackets && h.drv.Receive(&h.pkt); n++ {
+		h.fetchFor(&h.coming, n)
 		h.arrive(&h.pkt)
 		did = true
 	}

@@ -43,6 +43,15 @@ func (j *Joint) Receive(p *Packet) bool {
 	return j.nic.Receive(p) || j.ring.Receive(p)
 }
 
+// Ahead returns the headers of the ring's packet that comes after n others, if its
+// driver shows them; nil otherwise.
+func (j *Joint) Ahead(n int) []byte {
+	if r, ok := j.ring.(interface{ Ahead(int) []byte }); ok {
+		return r.Ahead(n)
+	}
+	return nil
+}
+
 // Release implements Driver.
 func (j *Joint) Release(circuit uint16, id uint32, n int) { j.by(circuit).Release(circuit, id, n) }
 

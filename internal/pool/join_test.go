@@ -173,3 +173,22 @@ func TestJointHasUsersCountedAnew(t *testing.T) {
 		}
 	}
 }
+
+// seer is a driver that shows packets before it gives them.
+type seer struct{ Driver }
+
+func (seer) Ahead(n int) []byte { return make([]byte, n) }
+func (seer) BufferSize() int    { return 1 }
+
+func TestJointShowsTheRingsPackets(t *testing.T) {
+	if got := Join(seer{}, unseeing{}).Ahead(3); len(got) != 3 {
+		t.Errorf("%d octets of the ring's packet", len(got))
+	}
+	if got := Join(unseeing{}, seer{}).Ahead(3); got != nil {
+		t.Error("a packet of a ring that shows none")
+	}
+}
+
+type unseeing struct{ Driver }
+
+func (unseeing) BufferSize() int { return 1 }

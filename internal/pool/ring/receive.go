@@ -55,6 +55,22 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 	return false
 }
 
+// Ahead returns the headers of the packet that comes after n others of the circuit
+// whose turn it is, as they lie in the peer's memory; nil if it has not come. They
+// are for guesses: the peer may change them, and other circuits may come before.
+func (d *Driver) Ahead(n int) []byte {
+	active := *d.active.Load()
+	if len(active) == 0 {
+		return nil
+	}
+	c := active[min(d.next, len(active)-1)]
+	if c.gen != c.st.Gen || uint32(n) >= min(c.peerEnd.sent.Load()-c.st.Seen, Slots) {
+		return nil
+	}
+	s := &c.peerSlots[(c.st.Seen+uint32(n))%Slots]
+	return s.data[:min(int(s.header), maxHeader)]
+}
+
 // waiting reports whether the peer has sent something that was not taken.
 func (d *Driver) waiting(c *circuit) bool {
 	shm.Step()
