@@ -3,6 +3,7 @@ package half
 import (
 	"encoding/binary"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/wire"
 )
@@ -11,15 +12,8 @@ import (
 // lines of its connection, each a hundred nanoseconds away. So the half looks at the
 // packets behind the one at work, and asks for what they will touch: for the hash
 // table's entry when a turn begins, for the connection a few packets before its turn.
-// All of it is a guess: what the driver shows may be damaged, or change, and nothing
-// follows from it.
-
-// foreseer is a driver that shows packets before it gives them.
-type foreseer interface {
-	// Ahead returns the headers of the packet that Receive would give after n others;
-	// nil if it does not know. The peer may change them meanwhile.
-	Ahead(n int) []byte
-}
+// All of it is a guess, from headers that nobody has checked yet: nothing follows from
+// it.
 
 const (
 	aheadConns = 4096 // live connections from which looking ahead pays: about 8 MiB of them
@@ -34,49 +28,43 @@ type ahead struct {
 	flow [turnPackets]wire.Flow
 }
 
-// lookAhead begins a turn.
-func (h *Half) lookAhead(a *ahead) {
-	a.n = 0
-	if h.foresees == nil || h.ctl.live < aheadConns {
+// lookAhead begins a turn with the packets that have arrived.
+func (h *Half) lookAhead(arrived []pool.Packet) {
+	a := &h.coming
+	if a.n = 0; h.ctl.live < aheadConns {
 		return
 	}
-	for a.n < turnPackets {
-		b := h.foresees.Ahead(a.n)
-		if b == nil {
-			break
+	for n := range arrived {
+		p := &arrived[n]
+		a.hash[n] = none
+		if readFlow(p.Data[:p.Header], &a.flow[n]) {
+			a.hash[n] = h.hashFlow(&a.flow[n])
+			shm.Prefetch(h.hash, a.hash[n])
 		}
-		a.hash[a.n] = none
-		if readFlow(b, &a.flow[a.n]) {
-			a.hash[a.n] = h.hashFlow(&a.flow[a.n])
-			shm.Prefetch(h.hash, a.hash[a.n])
-		}
-		a.n++
 	}
+	a.n = len(arrived)
 	for n := range min(aheadFind, a.n) {
-		h.fetchFirst(a, n)
+		h.fetchFirst(n)
 	}
 	for n := range min(aheadBy, a.n) {
-		h.fetchWhole(a, n)
+		h.fetchWhole(n)
 	}
 }
 
 // fetchFor asks for what the packets behind packet n of the turn will need.
-func (h *Half) fetchFor(a *ahead, n int) {
-	if n+aheadBy < a.n {
-		if n+aheadFind < a.n {
-			h.fetchFirst(a, n+aheadFind)
-		}
-		h.fetchWhole(a, n+aheadBy)
+func (h *Half) fetchFor(n int) {
+	if n+aheadFind < h.coming.n {
+		h.fetchFirst(n + aheadFind)
+	}
+	if n+aheadBy < h.coming.n {
+		h.fetchWhole(n + aheadBy)
 	}
 }
 
 // fetchFirst asks for as much of the first connection in packet n's hash chain as says
 // whether it is the packet's.
-func (h *Half) fetchFirst(a *ahead, n int) {
-	if a.hash[n] == none {
-		return
-	}
-	if i := h.hash[a.hash[n]]; i != 0 && i <= uint32(len(h.conns)) {
+func (h *Half) fetchFirst(n int) {
+	if i := h.firstOf(n); i != 0 {
 		shm.PrefetchFirst(h.conns, i-1)
 		shm.Prefetch(h.aux, i-1)
 	}
@@ -84,21 +72,28 @@ func (h *Half) fetchFirst(a *ahead, n int) {
 
 // fetchWhole asks for the connection of packet n: the first in its hash chain, or most
 // likely the second.
-func (h *Half) fetchWhole(a *ahead, n int) {
-	if a.hash[n] == none {
+func (h *Half) fetchWhole(n int) {
+	i := h.firstOf(n)
+	if i == 0 {
 		return
 	}
-	i := h.hash[a.hash[n]]
-	if i == 0 || i > uint32(len(h.conns)) {
-		return
-	}
-	if h.conns[i-1].Flow != a.flow[n] {
+	if h.conns[i-1].Flow != h.coming.flow[n] {
 		if i = h.aux[i-1].hashNext; i == 0 {
 			return
 		}
 		shm.Prefetch(h.aux, i-1)
 	}
 	shm.Prefetch(h.conns, i-1)
+}
+
+// firstOf returns the first connection in packet n's hash chain, and one more, 0 if
+// there is none.
+func (h *Half) firstOf(n int) uint32 {
+	hash := h.coming.hash[n]
+	if hash == none || h.hash[hash] > uint32(len(h.conns)) {
+		return 0
+	}
+	return h.hash[hash]
 }
 
 // readFlow reads the flow from the headers of a TCP packet, as this end sees it. It

@@ -1,7 +1,6 @@
 package half
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"testing"
 
@@ -42,91 +41,54 @@ func TestReadFlowAgreesWithTheParser(t *testing.T) {
 func (f *flock) crowd() { f.top.ctl.live += aheadConns }
 
 // Packets of many connections arrive as they would without looking ahead, each at its
-// own, whatever the driver shows of them before, and whatever lies in the hash table.
+// own.
 func TestLookingAheadChangesNothing(t *testing.T) {
 	f := newFlock(t, 200)
 	f.crowd()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	shown := 0
-	f.top.foresees = shows(func(n int) []byte {
-		b := f.drv.Ahead(n)
-		if b == nil {
-			return nil
-		}
-		shown++
-		b = bytes.Clone(b)
-		if r.IntN(2) == 0 {
-			b[r.IntN(len(b))] ^= byte(1 + r.IntN(255))
-		}
-		return b[:r.IntN(len(b)+1)]
-	})
-	var burst [turnPackets]*member
 	for range 300 {
-		for k := range burst {
-			burst[k] = &f.conns[r.IntN(len(f.conns))]
+		var burst []*member
+		for _, k := range r.Perm(len(f.conns))[:1+r.IntN(turnPackets)] {
+			burst = append(burst, &f.conns[k])
 		}
-		for k, m := range burst { // once each, since the burst is read once
-			for _, o := range burst[:k] {
-				if o == m {
-					burst[k] = nil
-				}
-			}
-		}
-		f.burst(compact(burst[:]))
-	}
-	if shown < 300 {
-		t.Errorf("only %d packets were looked at before their turn", shown)
+		f.top.coming.n = 0
+		f.burst(burst)
 	}
 }
 
-type shows func(int) []byte
-
-func (s shows) Ahead(n int) []byte { return s(n) }
-
-func compact(all []*member) (some []*member) {
-	for _, m := range all {
-		if m != nil {
-			some = append(some, m)
-		}
-	}
-	return some
-}
-
-// A ruined hash table is no reason to panic before the packet's own turn.
-func TestLookingAheadAtARuinedTable(t *testing.T) {
+// What has not been checked yet, and a hash table that somebody has ruined, are no
+// reason to panic before the packet's own turn.
+func TestLookingAheadAtRuins(t *testing.T) {
 	f := newFlock(t, 20)
 	f.crowd()
 	h := &f.top.Half
-	var p pool.Packet
+	p := f.packet(&f.conns[0], 10)
+	var flow wire.Flow
+	if !readFlow(p.Data[:p.Header], &flow) {
+		t.Fatal("no flow")
+	}
+	b, next := &h.hash[h.hashFlow(&flow)], &h.aux[0].hashNext
+	was, wasNext := *b, *next
 	for _, i := range []uint32{0, 1, MaxConns, MaxConns + 1, ^uint32(0)} {
-		p = f.packet(&f.conns[0], 10)
-		f.drv.rx = append(f.rx[:0], p)
-		var flow wire.Flow
-		if !readFlow(p.Data[:p.Header], &flow) {
-			t.Fatal("no flow")
-		}
-		b := &h.hash[h.hashFlow(&flow)]
-		was := *b
-		next := &h.aux[0].hashNext
-		wasNext := *next
 		*b, *next = i, ^uint32(0)
-		var a ahead
-		h.lookAhead(&a)
-		if a.n != 1 {
-			t.Errorf("%d packets were seen", a.n)
+		h.lookAhead([]pool.Packet{p, {}, {Header: 40}, p})
+		if h.coming.n != 4 || h.coming.hash[1] != none || h.coming.hash[2] != none || h.coming.flow[3] != flow {
+			t.Errorf("it sees %d packets, %v", h.coming.n, h.coming.hash[:4])
 		}
 		for n := range turnPackets {
-			h.fetchFor(&a, n)
+			h.fetchFor(n)
 		}
-		*b, *next = was, wasNext
 	}
+	*b, *next = was, wasNext
 }
 
 // With few connections all of them are in the caches, and nobody looks.
 func TestFewConnectionsAreNotLookedFor(t *testing.T) {
 	f := newFlock(t, 20)
-	f.top.foresees = shows(func(int) []byte { t.Error("looked"); return nil })
 	f.burst([]*member{&f.conns[0], &f.conns[1]})
+	if f.top.coming.n != 0 {
+		t.Error("looked for")
+	}
 }

@@ -38,7 +38,6 @@ type Half struct {
 	lock      shm.Locker
 	seg       *shm.Segment
 	drv       pool.Driver
-	foresees  foreseer // the driver, if it shows what comes
 	coming    ahead
 	bell      *shm.Bell
 	doorbells [2]shm.Doorbell
@@ -46,11 +45,11 @@ type Half struct {
 	rx        pool.Buffers
 	mem       tcp.Memory
 
-	now   tcp.Time // of the present turn
-	pkt   pool.Packet
+	now   tcp.Time    // of the present turn
 	arr   tcp.Segment // arriving
 	out   tcp.Segment // departing
 	rings shm.Rings   // to be rung when the lock has been given back
+	scripts
 
 	message [icmpMax]byte // an ICMP message that came in pieces
 
@@ -124,13 +123,13 @@ func (h *Half) init(cfg Config, party shm.Party) error {
 	if h.lock, err = shm.NewLock(h.lockWord, party, cfg.Semaphore); err != nil {
 		return err
 	}
-	h.foresees, _ = cfg.Driver.(foreseer)
 	h.seg, h.drv, h.bell, h.doorbells = cfg.Segment, cfg.Driver, cfg.Bell, cfg.Doorbells
 	h.clock = cfg.Clock
 	if h.clock == nil {
 		h.clock = Clock()
 	}
 	h.rx = pool.NewBuffers(&h.ctl.rx, h.rxRefs, h.rxLinks, rxSize, 0)
+	h.initScripts()
 	h.mem = tcp.Memory{Chunks: h.chunks, Annexes: h.annexes}
 	return nil
 }
@@ -210,10 +209,11 @@ func (h *Half) turn() bool {
 // there were any.
 func (h *Half) takeWhatComes() bool {
 	did := false
-	h.lookAhead(&h.coming)
-	for n := 0; n < turnPackets && h.drv.Receive(&h.pkt); n++ {
-		h.fetchFor(&h.coming, n)
-		h.arrive(&h.pkt)
+	arrived := h.receive()
+	h.lookAhead(arrived)
+	for i := range arrived {
+		h.fetchFor(i)
+		h.arrive(&arrived[i])
 		did = true
 	}
 	return h.runTimers() || did
@@ -250,12 +250,11 @@ func (h *Half) hasBuffer(i uint32) bool {
 	case circuit == pool.NoCircuit:
 		return h.rx.Available() > 0
 	}
-	buf, _ := h.drv.Alloc(circuit)
-	if buf == pool.None {
-		return false
+	for _, b := range h.alloc(circuit, 1) {
+		h.free(pool.TxRegion(circuit), b.Buf)
+		return true
 	}
-	h.drv.Unref(pool.TxRegion(circuit), buf)
-	return true
+	return false
 }
 
 // starve notes that a writer on i waits for a buffer.
@@ -263,9 +262,6 @@ func (h *Half) starve(i uint32) {
 	h.enlist(listStarved, i)
 	h.drv.Notify(h.aux[i].circuit, false, true)
 }
-
-// turnPackets bounds a turn, so that the lock is not held for long.
-const turnPackets = 16
 
 // runTimers handles what is due.
 func (h *Half) runTimers() bool {
@@ -299,6 +295,7 @@ func (h *Half) settle() {
 	for range maxSettle {
 		i := h.delist(listTouched)
 		if i == none {
+			h.run()
 			return
 		}
 		h.output(i)
@@ -330,6 +327,7 @@ func (h *Half) unblock() {
 // been given back.
 func (h *Half) flush() {
 	r := &h.rings
+	h.run()
 	h.drv.Flush(r)
 	shm.Step()
 	other := listBottom

@@ -34,12 +34,10 @@ func (t *Top) serve(s *Socket) bool {
 	if have == 0 || have > small || int(have) < least {
 		return false
 	}
-	var spans [16][]byte
-	k, n := t.peek(s.i, min(int(have), len(o.into)), spans[:])
-	at := 0
-	for _, b := range spans[:k] {
-		at += copy(o.into[at:], b)
-	}
+	script := t.copies()
+	n := t.peek(s.i, o.into[:min(int(have), len(o.into))], script)
+	script.Copy()
+	t.copied(script, pool.OpCopyOut)
 	t.consume(s.i, n)
 	t.followers.remove(w)
 	t.renounce(w)

@@ -19,7 +19,7 @@ func (s State) Synchronized() bool { return s >= Established }
 
 var errorNames = [...]string{
 	"no error", "connection refused", "connection reset by peer", "connection timed out",
-	"connection aborted", "no route to host", "segment damaged",
+	"connection aborted", "no route to host", "segment damaged", "network is unreachable", "permission denied",
 }
 
 // String says what happened.

@@ -123,11 +123,13 @@ type Error uint8
 
 // The errors.
 const (
-	ErrNone        Error = iota
-	ErrRefused           // RST in answer to our SYN: ECONNREFUSED
-	ErrReset             // RST from the peer: ECONNRESET
-	ErrTimeout           // retries or a timeout exhausted: ETIMEDOUT
-	ErrAborted           // our own Abort: ECONNABORTED
-	ErrUnreachable       // no way to the peer: EHOSTUNREACH
-	ErrCorrupt           // the segment was found damaged: EIO
+	ErrNone           Error = iota
+	ErrRefused              // RST in answer to our SYN: ECONNREFUSED
+	ErrReset                // RST from the peer: ECONNRESET
+	ErrTimeout              // retries or a timeout exhausted: ETIMEDOUT
+	ErrAborted              // our own Abort: ECONNABORTED
+	ErrUnreachable          // no way to the peer: EHOSTUNREACH
+	ErrCorrupt              // the segment was found damaged: EIO
+	ErrNetUnreachable       // no way to the peer's network: ENETUNREACH
+	ErrProhibited           // a router forbids the way: EACCES
 )

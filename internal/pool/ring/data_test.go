@@ -85,39 +85,6 @@ func TestFlushShows(t *testing.T) {
 	}
 }
 
-// Headers are shown in the order in which their packets will come, and nothing else,
-// whatever the peer's counter and slots say.
-func TestAheadShowsWhatComes(t *testing.T) {
-	a, b := newPair(t, false)
-	if newSide(t, wire.NewVCI(3, 7), false).Ahead(0) != nil {
-		t.Error("headers without a circuit")
-	}
-	const n = 3
-	for k := range n {
-		a.send(a.inline(octets(uint64(k), 40), []byte("x")))
-	}
-	for k := range n {
-		if got := b.Ahead(k); !bytes.Equal(got, octets(uint64(k), 40)) {
-			t.Errorf("packet %d shows %x", k, got)
-		}
-	}
-	if b.Ahead(n) != nil {
-		t.Error("headers of a packet that has not come")
-	}
-	b.want(t, join2(octets(0, 40), []byte("x")))
-	if got := b.Ahead(0); !bytes.Equal(got, octets(1, 40)) {
-		t.Errorf("behind the packet taken comes %x", got)
-	}
-	a.at(0).ownSlots[1].header = 255
-	if got := b.Ahead(0); len(got) > maxHeader {
-		t.Errorf("%d octets of headers", len(got))
-	}
-	a.at(0).ownEnd.sent.Store(^uint32(0))
-	if b.Ahead(Slots) != nil || b.Ahead(Slots-1) == nil {
-		t.Error("as many packets as the peer says, and not as many as there can be")
-	}
-}
-
 func TestFullSlotsAreNoRoom(t *testing.T) {
 	a, b := newPair(t, false)
 	startAt(^uint32(100), a, b)

@@ -29,7 +29,7 @@ func (d *Driver) Arm() bool { return d.Pending() }
 // Awake implements pool.Driver.
 func (d *Driver) Awake() {}
 
-// Receive implements pool.Driver. Circuits have their turn one after the other.
+// Receive implements pool.Operations. Circuits have their turn one after the other.
 func (d *Driver) Receive(p *pool.Packet) bool {
 	active := *d.active.Load()
 	if d.next >= len(active) || d.taken >= burst {
@@ -53,22 +53,6 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 		}
 	}
 	return false
-}
-
-// Ahead returns the headers of the packet that comes after n others of the circuit
-// whose turn it is, as they lie in the peer's memory; nil if it has not come. They
-// are for guesses: the peer may change them, and other circuits may come before.
-func (d *Driver) Ahead(n int) []byte {
-	active := *d.active.Load()
-	if len(active) == 0 {
-		return nil
-	}
-	c := active[min(d.next, len(active)-1)]
-	if c.gen != c.st.Gen || uint32(n) >= min(c.peerEnd.sent.Load()-c.st.Seen, Slots) {
-		return nil
-	}
-	s := &c.peerSlots[(c.st.Seen+uint32(n))%Slots]
-	return s.data[:min(int(s.header), maxHeader)]
 }
 
 // waiting reports whether the peer has sent something that was not taken.
@@ -156,7 +140,7 @@ func (d *Driver) refuse(c *circuit, p *pool.Packet, why *uint64) bool {
 	return false
 }
 
-// Release implements pool.Driver. A process that has not mapped the circuit (its
+// Release implements pool.Operations. A process that has not mapped the circuit (its
 // program closes a connection that it never used) leaves it to the other half,
 // which has, to tell the peer.
 func (d *Driver) Release(i uint16, id uint32, n int) {
