@@ -35,6 +35,15 @@ func TestSocketsAreToldOf(t *testing.T) {
 	}
 }
 
+// The first socket of a program is as old as it is, and not as the host.
+func TestAgeOfTheFirstSocket(t *testing.T) {
+	h := newHost(t, 1, SpinOff)
+	h.listen(testPort)
+	if list, _, _, _ := h.bottom.Sockets(1); len(list) != 1 || list[0].Age > 60 {
+		t.Errorf("%+v", list)
+	}
+}
+
 func TestOrphansAreEndedByName(t *testing.T) {
 	b := newBench(t, 16)
 	x, y, _ := b.pair()

@@ -35,6 +35,7 @@ func (t *Top) Open() (*Socket, error) {
 	if t.closed {
 		return nil, os.ErrClosed
 	}
+	t.now = t.clock() // the socket's age begins
 	i := t.open()
 	if i == none {
 		return nil, ErrNoSockets
