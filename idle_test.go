@@ -1,0 +1,161 @@
+package usertcp
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"usertcp/internal/testhost"
+)
+
+func init() {
+	for name, f := range map[string]func(args []string) error{"idle": programIdle, "pump": programPump} {
+		testhost.Programs[name] = func(args []string) int {
+			if err := f(args); err != nil {
+				fmt.Fprintln(os.Stderr, name+":", err)
+				return 1
+			}
+			return 0
+		}
+	}
+}
+
+// programIdle ADDRESS N opens N connections and keeps them.
+func programIdle(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	conns := make([]net.Conn, 0, n)
+	for range n {
+		c, err := DialTimeout("tcp", args[0], time.Minute)
+		if err != nil {
+			return fmt.Errorf("after %d connections: %w", len(conns), err)
+		}
+		conns = append(conns, c)
+	}
+	say("connected")
+	hear()
+	for _, c := range conns {
+		c.Close()
+	}
+	return nil
+}
+
+// programPump ADDRESS sends without end.
+func programPump(args []string) error {
+	c, err := DialTimeout("tcp", args[0], time.Minute)
+	if err != nil {
+		return err
+	}
+	for b := make([]byte, 64<<10); ; {
+		if _, err := c.Write(b); err != nil {
+			return nil
+		}
+	}
+}
+
+// idlePerHost is how many connections one host opens to an endpoint: its ports bound it.
+const idlePerHost = 25_000
+
+// Beside many idle connections a busy one is what it is without them; what they cost
+// is told: octets of the segment for each, CPU time in a second in which nothing goes
+// on (of both ends, their children and servers), and throughput of the busy one,
+// which is measured before they come and while they are there. USERTCP_IDLE says how
+// many, 1,000 if it is not set; 100,000 take five hosts and some minutes.
+func TestIdleConnections(t *testing.T) {
+	n := 1000
+	if s := os.Getenv("USERTCP_IDLE"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	programs := (n + idlePerHost - 1) / idlePerHost
+	hosts := testhost.Ring(t, 2+programs)
+	l := listenVia(t, hosts[0].Attach(t), net.JoinHostPort(hosts[0].Addr.String(), "7000"))
+	testhost.Run(t, hosts[1].Socket, "pump", l.Addr().String())
+	busy := accept(t, l)
+	alone := pumped(t, busy)
+	before := segments(t, os.Getpid())
+
+	var idle []*testhost.Process
+	for k := range programs {
+		idle = append(idle, testhost.Run(t, hosts[2+k].Socket, "idle", l.Addr().String(), strconv.Itoa(share(n, programs, k))))
+	}
+	for range n {
+		accept(t, l)
+	}
+	for _, p := range idle {
+		p.Want("connected")
+	}
+	beside := pumped(t, busy)
+	time.Sleep(time.Second) // until nothing is on its way
+	cpu := cpuOfFamily(t)
+	time.Sleep(2 * time.Second)
+	cpu = (cpuOfFamily(t) - cpu) / 2
+	each := float64(segments(t, os.Getpid())-before) / float64(n)
+	t.Logf("%d idle connections: %.0f octets for each, %v of CPU in a second; a busy one beside them %.1f Gbit/s, without them %.1f: %.2f",
+		n, each, cpu, beside, alone, beside/alone)
+	if each > 4096 {
+		t.Errorf("%.0f octets for an idle connection", each)
+	}
+	if cpu > 500*time.Millisecond {
+		t.Errorf("%v of CPU in a second in which nothing goes on", cpu)
+	}
+	if beside < alone/10 { // others use this machine, too
+		t.Errorf("the busy connection has %.2f of its throughput left", beside/alone)
+	}
+}
+
+// share is the k-th of parts nearly equal parts of n.
+func share(n, parts, k int) int { return n*(k+1)/parts - n*k/parts }
+
+// pumped returns the throughput of a connection on which the peer sends without end,
+// in Gbit/s: the median of several short looks.
+func pumped(t *testing.T, c net.Conn) float64 {
+	t.Helper()
+	b := make([]byte, 64<<10)
+	var rates []float64
+	for range 7 {
+		got, began := 0, time.Now()
+		for time.Since(began) < 100*time.Millisecond {
+			n, err := io.ReadFull(c, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += n
+		}
+		rates = append(rates, 8*float64(got)/time.Since(began).Seconds()/1e9)
+	}
+	slices.Sort(rates)
+	return rates[len(rates)/2]
+}
+
+// cpuOfFamily returns the CPU time of this process and all that it has started.
+func cpuOfFamily(t *testing.T) time.Duration {
+	t.Helper()
+	ticks := 0
+	for _, pid := range append(testhost.Children(os.Getpid()), os.Getpid()) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		for _, f := range fields[11:13] { // utime, stime
+			k, err := strconv.Atoi(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ticks += k
+		}
+	}
+	return time.Duration(ticks) * time.Second / 100
+}
