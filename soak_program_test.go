@@ -301,14 +301,10 @@ func (s *soaker) http(r *rand.Rand) error {
 
 // programSoakVictim HOST sends until it is killed.
 func programSoakVictim(args []string) error {
-	c, err := Dial("tcp", soakAddr(args[0], soakSink))
-	for n := 0; err != nil && n < 3; n++ { // a machine with far more to do than it can
-		c, err = Dial("tcp", soakAddr(args[0], soakSink))
-	}
+	c, err := DialTimeout("tcp", soakAddr(args[0], soakSink), 20*time.Second)
 	if err != nil {
 		return err
 	}
-	say("connected")
 	for {
 		if _, err := c.Write(soakPattern); err != nil {
 			return err

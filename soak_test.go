@@ -122,11 +122,11 @@ func (s *soak) round(t *testing.T, n int) {
 	}
 }
 
-// kill starts a program and kills it a moment after it has connected.
+// kill starts a program and kills it at some moment: when it begins, attaches, connects
+// or sends.
 func (s *soak) kill(t *testing.T) {
 	p := testhost.Run(t, s.askers, "soak-victim", "10.1.0.2")
-	p.Want("connected")
-	time.Sleep(time.Duration(s.random.Int64N(int64(20 * time.Millisecond))))
+	time.Sleep(time.Duration(s.random.Int64N(int64(60 * time.Millisecond))))
 	p.Kill(syscall.SIGKILL)
 	p.Wait()
 	s.kills++

@@ -57,17 +57,20 @@ func (h *host) take(t *testing.T, i uint32) *Socket {
 	return s
 }
 
+// seeded returns random numbers and octets by a seed that the test's output has.
+func seeded(t *testing.T, n int) (*rand.Rand, []byte) {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 5)), octets(seed, n)
+}
+
 // One end of a transfer both ways goes from top half to top half at random moments;
 // its calls of that moment say what they have done, and nothing is lost.
 func TestLeaveAndTake(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 5))
-	a, b := newHosts(t, SpinOff)
-	a.run()
-	b.run()
+	rng, data := seeded(t, 16<<20)
+	a, b := runBoth(t, SpinOff)
 	ca, cb := connect(t, a, b)
-	data := octets(seed, 16<<20)
 	got, back := make([]byte, 0, len(data)), make([]byte, len(data))
 	var all sync.WaitGroup
 	all.Go(func() {

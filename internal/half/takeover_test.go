@@ -3,7 +3,6 @@ package half
 import (
 	"bytes"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -41,14 +40,9 @@ func (h *host) succeed(known ...Known) (lost []Known) {
 // reads, and copies outside the lock: what it had reserved there is no more, and
 // nothing of it gets lost or comes twice.
 func TestBottomHalfDiesWithTheLock(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 3))
-	a, b := newHosts(t, SpinOff)
-	a.run()
-	b.run()
+	rng, data := seeded(t, 24<<20)
+	a, b := runBoth(t, SpinOff)
 	ca, cb := connect(t, a, b)
-	data := octets(seed, 24<<20)
 	var all sync.WaitGroup
 	all.Go(func() {
 		for at := 0; at < len(data); {

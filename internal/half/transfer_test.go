@@ -38,63 +38,69 @@ func TestStreamsBothWays(t *testing.T) {
 		{SpinOff, shm.LockAdaptive, set{SetCopies}},
 		{SpinDefault, shm.LockAdaptive, set{SetChildTakes, SetBufferCache, SetCopies}},
 	} {
+		t.Logf("spin %v, lock %v, options %d", tc.spin, tc.lock, len(tc.set))
 		arrange(t, tc.set...)
 		a, b := newHostsWithLock(t, tc.spin, tc.lock)
 		a.run()
 		b.run()
 		ca, cb := connect(t, a, b)
-		const total = 4 << 20
-		errs := make(chan error, 4)
-		write := func(s *Socket, seed uint64) {
-			data := octets(seed, total)
-			for n := 1; len(data) > 0; n = n*3%200_003 + 1 {
-				k, err := s.Write(data[:min(n, len(data))])
-				if data = data[k:]; err != nil {
-					errs <- err
-					return
-				}
-			}
-			errs <- s.CloseWrite()
-		}
-		read := func(s *Socket, seed uint64) {
-			want, at := octets(seed, total), 0
-			buf := make([]byte, 100_000)
-			for n := 1; ; n = n*5%100_000 + 1 {
-				k, err := s.Read(buf[:n])
-				if at+k > total || !bytes.Equal(buf[:k], want[at:at+k]) {
-					errs <- errors.New("other octets than those written")
-					return
-				}
-				if at += k; err != nil {
-					if err == io.EOF && at == total {
-						err = nil
-					}
-					errs <- err
-					return
-				}
-			}
-		}
-		go write(ca, 1)
-		go write(cb, 2)
-		go read(ca, 2)
-		go read(cb, 1)
-		for range 4 {
-			select {
-			case err := <-errs:
-				check(t, err)
-			case <-time.After(20 * time.Second):
-				var dump bytes.Buffer
-				a.top.Dump(&dump)
-				b.top.Dump(&dump)
-				t.Fatalf("spin %v, lock %v: waited 20s\n%s", tc.spin, tc.lock, dump.String())
-			}
-		}
+		bothWays(t, a, b, ca, cb)
 		check(t, ca.Close())
 		check(t, cb.Close())
 		wantIdle(t, a)
 		wantIdle(t, b)
 		if n := a.counters(); a.top.passive && n.BottomDrives < n.PacketsIn/turnPackets {
 			t.Errorf("the child takes packets, and found something to do %d times, for %d", n.BottomDrives, n.PacketsIn)
+		}
+	}
+}
+
+// bothWays sends 4 MiB each way and ends both directions.
+func bothWays(t *testing.T, a, b *host, ca, cb *Socket) {
+	t.Helper()
+	const total = 4 << 20
+	errs := make(chan error, 4)
+	go func() { errs <- writeOctets(ca, octets(1, total)) }()
+	go func() { errs <- writeOctets(cb, octets(2, total)) }()
+	go func() { errs <- readOctets(ca, octets(2, total)) }()
+	go func() { errs <- readOctets(cb, octets(1, total)) }()
+	for range 4 {
+		select {
+		case err := <-errs:
+			check(t, err)
+		case <-time.After(20 * time.Second):
+			var dump bytes.Buffer
+			a.top.Dump(&dump)
+			b.top.Dump(&dump)
+			t.Fatalf("waited 20s\n%s", dump.String())
+		}
+	}
+}
+
+// writeOctets writes data in pieces of many sizes, and ends the direction.
+func writeOctets(s *Socket, data []byte) error {
+	for n := 1; len(data) > 0; n = n*3%200_003 + 1 {
+		k, err := s.Write(data[:min(n, len(data))])
+		if data = data[k:]; err != nil {
+			return err
+		}
+	}
+	return s.CloseWrite()
+}
+
+// readOctets reads in pieces of many sizes to the end, and compares.
+func readOctets(s *Socket, want []byte) error {
+	buf := make([]byte, 100_000)
+	for n, at := 1, 0; ; n = n*5%100_000 + 1 {
+		k, err := s.Read(buf[:n])
+		if at+k > len(want) || !bytes.Equal(buf[:k], want[at:at+k]) {
+			return errors.New("other octets than those written")
+		}
+		if at += k; err == io.EOF && at == len(want) {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -223,6 +223,12 @@ func TestStackedDevice(t *testing.T) {
 	a.Up("upper")
 	b.AddAddr("vb", "10.7.0.2/24")
 	m := open(t, a, Config{Devices: []string{"upper"}})
+	wantServed(t, m, b)
+}
+
+// wantServed wants a connection from namespace b to 10.7.0.1 to meet a pool of m's.
+func wantServed(t *testing.T, m *Manager, b *testnet.Namespace) {
+	t.Helper()
 	p := newPool(t, m, 1)
 	must(t, p.Listen(endpoint("10.7.0.1:80")))
 	done := make(chan error, 1)
@@ -253,12 +259,7 @@ func TestVLANDevice(t *testing.T) {
 		e.in.Up("vlan7")
 	}
 	m := open(t, a, Config{Devices: []string{"va", "vlan7"}})
-	p := newPool(t, m, 1)
-	must(t, p.Listen(endpoint("10.7.0.1:80")))
-	done := make(chan error, 1)
-	go func() { done <- dialed(b, "10.7.0.1:80", 3*time.Second) }()
-	answer(t, p, want(t, p, "SYN", syn))
-	must(t, <-done)
+	wantServed(t, m, b)
 }
 
 // A wire with faults, for tests of what is above, has devices that can be served.

@@ -59,15 +59,32 @@ func (s step) run(p *portSpace) unix.Errno {
 	return errno
 }
 
+// portCase is a sequence of steps that children ask for.
+type portCase struct {
+	name  string
+	steps []step
+}
+
+// Addresses of the cases.
+const (
+	one, two, all4, all, six = "10.1.0.1:80", "10.1.0.2:80", "0.0.0.0:80", "[::]:80", "[fd00::1]:80"
+	peer, peer2              = "10.1.0.9:5000", "10.1.0.9:5001"
+)
+
 func TestPortsAreKeptLikeLinuxKeepsThem(t *testing.T) {
-	const (
-		one, two, all4, all, six = "10.1.0.1:80", "10.1.0.2:80", "0.0.0.0:80", "[::]:80", "[fd00::1]:80"
-		peer, peer2              = "10.1.0.9:5000", "10.1.0.9:5001"
-	)
-	for _, c := range []struct {
-		name  string
-		steps []step
-	}{
+	for _, c := range append(bindCases(), flowCases()...) {
+		p := hostPorts()
+		for i, s := range c.steps {
+			if got := s.run(p); got != s.want {
+				t.Errorf("%s: step %d, %s %s %s: %v, want %v", c.name, i, s.do, s.local, s.to, got, s.want)
+			}
+		}
+	}
+}
+
+// bindCases are about binding and listening.
+func bindCases() []portCase {
+	return []portCase{
 		{"the same address twice is in use", []step{
 			{childA, "bind", 1, one, "", 0}, {childB, "bind", 1, one, "", unix.EADDRINUSE},
 			{childA, "bind", 2, one, "", unix.EADDRINUSE},
@@ -106,6 +123,12 @@ func TestPortsAreKeptLikeLinuxKeepsThem(t *testing.T) {
 		{"what is given back is free", []step{
 			{childA, "bind", 1, one, "", 0}, {childA, "unbind", 1, "", "", 0}, {childB, "bind", 1, all, "", 0},
 		}},
+	}
+}
+
+// flowCases are about connections.
+func flowCases() []portCase {
+	return []portCase{
 		{"the same four numbers twice are not available", []step{
 			{childA, "open", 1, one, peer, 0}, {childA, "open", 2, one, peer, unix.EADDRNOTAVAIL}, {childB, "open", 2, one, peer, unix.EADDRNOTAVAIL},
 			{childB, "open", 2, one, peer2, 0}, {childA, "close", 0, one, peer, 0}, {childB, "open", 2, one, peer, 0},
@@ -135,13 +158,6 @@ func TestPortsAreKeptLikeLinuxKeepsThem(t *testing.T) {
 			{childA, "bind", 1, one, "", 0}, {childA, "listen", 1, "", "", 0}, {childA, "open", 2, two, peer, 0}, {childA, "open", 3, one, peer, 0},
 			{childA, "die", 0, "", "", 0}, {childB, "bind", 1, all, "", 0}, {childB, "open", 2, two, peer, 0},
 		}},
-	} {
-		p := hostPorts()
-		for i, s := range c.steps {
-			if got := s.run(p); got != s.want {
-				t.Errorf("%s: step %d, %s %s %s: %v, want %v", c.name, i, s.do, s.local, s.to, got, s.want)
-			}
-		}
 	}
 }
 

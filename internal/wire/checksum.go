@@ -11,6 +11,9 @@ const (
 	icmpChecksumAt = 2
 )
 
+// vectorMin is from how many octets on vectors are faster.
+const vectorMin = 384
+
 // Sum adds the 16-bit words of b to acc in ones' complement (RFC 1071) and
 // returns a new partial sum, which is below 2^18 for every acc. An odd last
 // octet counts as the high octet of a word whose low octet is zero: so in a
@@ -22,9 +25,15 @@ func Sum(acc uint32, b []byte) uint32 {
 
 // sumLittle returns the folded sum of b's words read as little-endian numbers:
 // the ones' complement sum does not depend on the order of octets except that
-// the result comes out swapped (RFC 1071 section 2 (B)).
+// the result comes out swapped (RFC 1071 section 2 (B)). Nor does it depend on how
+// many words are added at once (section 2 (C)): long pieces go by vectors, where the
+// processor has them. With AVX2 1,448 octets take 27 ns instead of 70, 64 KiB 0.7 µs
+// instead of 2.6 (BenchmarkSum); below vectorMin there is nothing to gain.
 func sumLittle(b []byte) uint16 {
 	var s, c uint64
+	if len(b) >= vectorMin {
+		s, b = sumBlocks(b)
+	}
 	for len(b) >= 64 {
 		p := (*[64]byte)(b)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(p[0:]), c)

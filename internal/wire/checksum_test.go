@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"slices"
 	"testing"
 
@@ -141,14 +142,70 @@ func TestChecksumSeesTheAddresses(t *testing.T) {
 	}
 }
 
+// withoutVectors runs f as on a processor that has none.
+func withoutVectors(f func()) {
+	defer func(was bool) { hasVector = was }(hasVector)
+	hasVector = false
+	f()
+}
+
+// The sum by vectors and its twin in Go are the same number, at every length and
+// alignment: not only in ones' complement, where 0 and 0xffff are.
+func TestVectorsAndGoAgree(t *testing.T) {
+	if !hasVector {
+		t.Skip("this processor has no vectors that are used")
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		b := rapid.SliceOfN(rapid.Byte(), 0, 3000).Draw(t, "octets")
+		if rapid.Bool().Draw(t, "all ones") {
+			for i := range b {
+				b[i] = 0xff
+			}
+		}
+		from := rapid.IntRange(0, min(9, len(b))).Draw(t, "from")
+		vector, plain := sumLittle(b[from:]), uint16(0)
+		withoutVectors(func() { plain = sumLittle(b[from:]) })
+		if vector != plain || !sameSum(bits.ReverseBytes16(plain), slowSum(b[from:])) {
+			t.Fatalf("by vectors %04x, in Go %04x, by definition %04x (swapped)", vector, plain, slowSum(b[from:]))
+		}
+	})
+	zeros := make([]byte, 4096)
+	if s := sumLittle(zeros); s != 0 {
+		t.Errorf("the sum of zeros is %04x", s)
+	}
+}
+
+// Nothing behind the end is read, in whole blocks or not: the sum is that of the slice
+// alone.
+func TestVectorsKeepToTheirSlice(t *testing.T) {
+	b := slices.Repeat([]byte{0xee}, 2048)
+	for n := vectorMin; n <= 1024; n++ {
+		copy(b, slices.Repeat([]byte{1}, n))
+		if got, want := Fold(Sum(0, b[:n])), slowSum(b[:n]); !sameSum(got, want) {
+			t.Fatalf("%d octets: %04x, want %04x", n, got, want)
+		}
+	}
+}
+
 func BenchmarkSum(b *testing.B) {
-	for _, n := range []int{20, 40, 1460, 65536} {
+	for _, n := range []int{20, 40, 256, vectorMin, 1460, 65536} {
 		p := make([]byte, n)
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.SetBytes(int64(n))
 			for b.Loop() {
 				Sum(0, p)
 			}
+		})
+		if !hasVector || n < vectorMin {
+			continue
+		}
+		b.Run(fmt.Sprint(n, "-pure-Go"), func(b *testing.B) {
+			b.SetBytes(int64(n))
+			withoutVectors(func() {
+				for b.Loop() {
+					Sum(0, p)
+				}
+			})
 		})
 	}
 }

@@ -1,10 +1,8 @@
 package nic_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -13,7 +11,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -144,10 +141,7 @@ func listen(t *testing.T, s *user.Stack, at wire.Endpoint, setup ...user.Setup) 
 }
 
 // stream is what a connection of either stack can do.
-type stream interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
+type stream = testnet.Stream
 
 // kernelDial connects by a namespace's kernel.
 func kernelDial(in *testnet.Namespace, to wire.Endpoint) (*net.TCPConn, error) {
@@ -184,26 +178,5 @@ func octets(seed uint64, n int) []byte {
 // exchange sends octets both ways at once, and wants them whole.
 func exchange(t *testing.T, a, b stream, n int) {
 	t.Helper()
-	var g sync.WaitGroup
-	one := func(name string, s stream, send, want []byte) {
-		g.Go(func() {
-			if _, err := s.Write(send); err != nil {
-				t.Errorf("%s: writing: %v", name, err)
-			}
-			if err := s.CloseWrite(); err != nil {
-				t.Errorf("%s: closing: %v", name, err)
-			}
-		})
-		g.Go(func() {
-			if got, err := io.ReadAll(s); err != nil || !bytes.Equal(got, want) {
-				t.Errorf("%s: %d octets, want %d: %v", name, len(got), len(want), err)
-			}
-		})
-	}
-	x, y := octets(1, n), octets(2, n+1)
-	one("the one that connected", a, x, y)
-	one("the one that accepted", b, y, x)
-	g.Wait()
-	a.Close()
-	b.Close()
+	testnet.Exchange(t, a, b, octets(1, n), octets(2, n+1))
 }

@@ -1,10 +1,8 @@
 package nic_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -244,10 +242,7 @@ func (h *host) listen(addr string, port int) *half.Socket {
 }
 
 // stream is what a connection of either stack can do.
-type stream interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
+type stream = testnet.Stream
 
 func octets(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -261,28 +256,7 @@ func octets(seed uint64, n int) []byte {
 // exchange sends octets both ways at once, and wants them whole.
 func exchange(t *testing.T, a, b stream, n int) {
 	t.Helper()
-	var g sync.WaitGroup
-	one := func(name string, s stream, send, want []byte) {
-		g.Go(func() {
-			if _, err := s.Write(send); err != nil {
-				t.Errorf("%s: writing: %v", name, err)
-			}
-			if err := s.CloseWrite(); err != nil {
-				t.Errorf("%s: closing: %v", name, err)
-			}
-		})
-		g.Go(func() {
-			if got, err := io.ReadAll(s); err != nil || !bytes.Equal(got, want) {
-				t.Errorf("%s: %d octets, want %d: %v", name, len(got), len(want), err)
-			}
-		})
-	}
-	x, y := octets(1, n), octets(2, n+1)
-	one("a", a, x, y)
-	one("b", b, y, x)
-	g.Wait()
-	a.Close()
-	b.Close()
+	testnet.Exchange(t, a, b, octets(1, n), octets(2, n+1))
 }
 
 // kernelListener accepts one connection in the kernel.
