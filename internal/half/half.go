@@ -38,6 +38,7 @@ type Half struct {
 	lock      shm.Locker
 	seg       *shm.Segment
 	drv       pool.Driver
+	coming    ahead
 	bell      *shm.Bell
 	doorbells [2]shm.Doorbell
 	clock     func() tcp.Time
@@ -237,7 +238,9 @@ func (h *Half) turn() bool {
 func (h *Half) takeWhatComes() bool {
 	did := false
 	arrived := h.receive()
+	h.lookAhead(arrived)
 	for i := range arrived {
+		h.fetchFor(i)
 		h.arrive(&arrived[i])
 		did = true
 	}
