@@ -20,9 +20,10 @@ func newFigures() *cobra.Command {
 
 It measures throughput and the sender's CPU time over message size, for the
 arrangements of user-space TCP that the paper compares and for the kernel's,
-with the paper's buffers and PDUs and with today's defaults, all in turns. It
-writes pictures, a table, and a page that says what the paper found and what
-this machine shows. A real-time child needs root.`,
+with the paper's buffers and PDUs and with today's defaults, over a ring and
+over network devices, all in turns. It writes pictures, a table, and a page
+that says what the paper found and what this machine shows. A real-time child
+and network devices need root.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.CPUs, c.Root = perf.Placement(cpus), os.Geteuid() == 0
@@ -32,8 +33,9 @@ this machine shows. A real-time child needs root.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.Out, "out", "figures", "`directory` for the figures")
-	flags.DurationVar(&c.Time, "time", 500*time.Millisecond, "measured time")
+	flags.DurationVar(&c.Time, "time", 300*time.Millisecond, "measured time")
 	flags.IntVar(&c.Repeat, "repeat", 3, "measurements of each point")
+	flags.StringSliceVar(&c.Only, "settings", nil, "only `these`: ring-paper, ring-today,\nnic-paper, nic-today")
 	flags.StringVar(&cpus, "cpus", "free", "`placement`: same, split or free")
 	return cmd
 }

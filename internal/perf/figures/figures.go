@@ -20,7 +20,8 @@ type Config struct {
 	Time   time.Duration // of each measurement
 	Repeat int           // measurements of each point
 	CPUs   perf.Placement
-	Root   bool // variants that need root are measured, too
+	Root   bool     // variants and settings that need root are measured, too
+	Only   []string // names of settings; empty: all
 
 	Stdout   io.Writer
 	Progress *demo.Progress
@@ -50,13 +51,15 @@ type Result struct {
 	CPUs    perf.Placement `json:"cpus"`
 	Repeat  int            `json:"repeat"`
 	Seconds float64        `json:"seconds"`
-	Left    []string       `json:"left_out,omitempty"` // variants that need root
+	Left    []string       `json:"left_out,omitempty"` // variants and settings that need root
+	Setting []Setting      `json:"settings"`
 	Curves  []Curve        `json:"curves"`
 }
 
 // lab measures one variant in one setting.
 type lab interface {
 	StartHosts(ctx context.Context) error
+	StartLink(ctx context.Context, o perf.LinkOptions) error
 	Measure(ctx context.Context, stack string, setup perf.Setup) (*perf.Report, error)
 	Close() error
 }
@@ -88,13 +91,38 @@ func run(ctx context.Context, c *Config, open func(perf.Options) (lab, error)) e
 		}
 		variants = append(variants, v)
 	}
-	for i, s := range Settings {
+	if err := r.choose(c); err != nil {
+		return err
+	}
+	for i, s := range r.Setting {
 		if err := r.measure(ctx, c, s, variants, i*len(c.Sizes)*c.Repeat*len(variants), open); err != nil {
 			return fmt.Errorf("%s: %w", s.Title, err)
 		}
 	}
 	c.Progress.Done()
 	return r.write(c)
+}
+
+// choose decides which settings are measured.
+func (r *Result) choose(c *Config) error {
+	for _, name := range c.Only {
+		if !slices.ContainsFunc(Settings, func(s Setting) bool { return s.Name == name }) {
+			return fmt.Errorf("there is no setting %q", name)
+		}
+	}
+	for _, s := range Settings {
+		switch {
+		case len(c.Only) > 0 && !slices.Contains(c.Only, s.Name):
+		case s.NIC != nil && !c.Root:
+			r.Left = append(r.Left, s.Title)
+		default:
+			r.Setting = append(r.Setting, s)
+		}
+	}
+	if len(r.Setting) == 0 {
+		return errors.New("nothing is left to be measured without root")
+	}
+	return nil
 }
 
 // measure measures all variants in one setting, in turns. done is how many
@@ -109,7 +137,7 @@ func (r *Result) measure(ctx context.Context, c *Config, s Setting, variants []V
 	if err != nil {
 		return err
 	}
-	steps := len(Settings) * len(c.Sizes) * c.Repeat * len(variants)
+	steps := len(r.Setting) * len(c.Sizes) * c.Repeat * len(variants)
 	curves := make([]Curve, len(variants))
 	for i, v := range variants {
 		curves[i] = Curve{Setting: s.Name, Variant: v}
@@ -143,10 +171,14 @@ func openAll(ctx context.Context, c *Config, s Setting, variants []Variant, open
 			return labs, err
 		}
 		labs = append(labs, l)
-		if v.Stack == "user" {
-			if err := l.StartHosts(ctx); err != nil {
-				return labs, fmt.Errorf("%s: %w", v.Name, err)
-			}
+		switch {
+		case s.NIC != nil:
+			err = l.StartLink(ctx, *s.NIC)
+		case v.Stack == "user":
+			err = l.StartHosts(ctx)
+		}
+		if err != nil {
+			return labs, fmt.Errorf("%s: %w", v.Name, err)
 		}
 	}
 	return labs, nil

@@ -21,9 +21,9 @@ import (
 // bench counts labs, and measures what it is told: the size of the messages in
 // Mbit/s, times two if the server has flags.
 type bench struct {
-	opened, hosts, closed int
-	order                 []string
-	fail                  bool
+	opened, hosts, links, closed int
+	order                        []string
+	fail                         bool
 }
 
 type benchLab struct {
@@ -37,7 +37,11 @@ func (b *bench) open(o perf.Options) (lab, error) {
 }
 
 func (l *benchLab) StartHosts(context.Context) error { l.b.hosts++; return nil }
-func (l *benchLab) Close() error                     { l.b.closed++; return nil }
+func (l *benchLab) StartLink(context.Context, perf.LinkOptions) error {
+	l.b.links++
+	return nil
+}
+func (l *benchLab) Close() error { l.b.closed++; return nil }
 
 var errBench = errors.New("on purpose")
 
@@ -78,7 +82,7 @@ func TestRunWritesAllFigures(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := len(Variants) * len(Settings)
-	if b.opened != n || b.closed != n || b.hosts != n-len(Settings) || len(b.order) != n*2*3 {
+	if b.opened != n || b.closed != n || b.hosts != n/2-len(Settings)/2 || b.links != n/2 || len(b.order) != n*2*3 {
 		t.Errorf("opened %d, closed %d, hosts %d, measured %d", b.opened, b.closed, b.hosts, len(b.order))
 	}
 	if slices.Equal(b.order[:2], b.order[1:3]) {
@@ -92,7 +96,7 @@ func TestRunWritesAllFigures(t *testing.T) {
 	if err := json.Unmarshal(read(t, c, "figures.json"), &r); err != nil || len(r.Curves) != n || len(r.Left) != 0 {
 		t.Errorf("JSON: %v, %+v", err, r)
 	}
-	for _, name := range []string{"figure2-paper", "figure3-paper", "figure2-today", "figure3-today"} {
+	for _, name := range []string{"figure2-ring-paper", "figure3-ring-paper", "figure2-nic-today", "figure3-nic-today"} {
 		if _, err := png.DecodeConfig(bytes.NewReader(read(t, c, name+".png"))); err != nil {
 			t.Error(err)
 		}
@@ -101,7 +105,7 @@ func TestRunWritesAllFigures(t *testing.T) {
 		}
 	}
 	page := string(read(t, c, "figures.md"))
-	for _, part := range []string{"160 Mbit/s", "82 %", "figure2-paper.svg", "| 1 KiB |", "moves 2.00 times", "default 1.00 times"} {
+	for _, part := range []string{"160 Mbit/s", "82 %", "figure2-nic-paper.svg", "| 1 KiB |", "moves 2.00 times", "default 1.00 times", "2.00 times (both)"} {
 		if !strings.Contains(page, part) {
 			t.Errorf("the page lacks %q:\n%s", part, page)
 		}
@@ -117,11 +121,11 @@ func TestWithoutRootTheRestIsMeasured(t *testing.T) {
 	if err := run(t.Context(), c, b.open); err != nil {
 		t.Fatal(err)
 	}
-	if page := string(read(t, c, "figures.md")); !strings.Contains(page, "need root: child receives, real-time.") {
+	if page := string(read(t, c, "figures.md")); !strings.Contains(page, "need root: child receives, real-time; child receives, both; devices,") {
 		t.Errorf("the page does not say what was left out:\n%s", page)
 	}
 	for _, flags := range b.order {
-		if strings.Contains(flags, "realtime") {
+		if strings.Contains(flags, "realtime") || b.links > 0 {
 			t.Error("measured what needs root")
 		}
 	}
@@ -141,5 +145,41 @@ func TestFailuresEndAllHosts(t *testing.T) {
 	b = &bench{}
 	if err := run(t.Context(), c, b.open); err == nil || b.opened != 0 {
 		t.Errorf("%v after %d labs", err, b.opened)
+	}
+}
+
+// Who wants only some settings gets these, and no others.
+func TestOnlySomeSettings(t *testing.T) {
+	c, _ := config(t, true)
+	c.Only = []string{"nic-paper"}
+	b := &bench{}
+	if err := run(t.Context(), c, b.open); err != nil || b.opened != len(Variants) || b.links != b.opened {
+		t.Errorf("%v; opened %d, over devices %d", err, b.opened, b.links)
+	}
+	if _, err := os.Stat(filepath.Join(c.Out, "figure2-ring-paper.svg")); err == nil {
+		t.Error("a figure of what was not measured")
+	}
+	for _, tc := range []struct {
+		only string
+		root bool
+	}{{"neither", true}, {"nic-paper", false}} {
+		c, _ := config(t, tc.root)
+		c.Only = []string{tc.only}
+		if err := run(t.Context(), c, (&bench{}).open); err == nil {
+			t.Errorf("no error for %+v", tc)
+		}
+	}
+}
+
+// A picture has as many curves as there are colours, at most.
+func TestPicturesCanBeRead(t *testing.T) {
+	n := 0
+	for _, v := range Variants {
+		if !v.Table {
+			n++
+		}
+	}
+	if n > 7 {
+		t.Errorf("%d curves", n)
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // write leaves all figures, tables and the page in the directory.
 func (r *Result) write(c *Config) error {
-	for _, s := range Settings {
+	for _, s := range r.Setting {
 		for name, f := range map[string]*plot.Figure{
 			"figure2-" + s.Name: r.figure(s, "Throughput, "+s.Title, "Mbit/s", func(p *Point) perf.Summary { return p.Rate }),
 			"figure3-" + s.Name: r.figure(s, "CPU time of the sender, "+s.Title, "% of a CPU", func(p *Point) perf.Summary { return p.CPU }),
@@ -45,7 +45,7 @@ func (r *Result) write(c *Config) error {
 func (r *Result) figure(s Setting, title, unit string, of func(*Point) perf.Summary) *plot.Figure {
 	f := &plot.Figure{Title: title, XLabel: "message size", YLabel: unit, LogX: true}
 	for _, c := range r.Curves {
-		if c.Setting != s.Name {
+		if c.Setting != s.Name || c.Table {
 			continue
 		}
 		curve := plot.Series{Name: c.Name}
