@@ -63,6 +63,7 @@ func (c *child) succeed() error {
 	for _, peer := range lost {
 		c.send(&ring.Frame{Type: ring.FrameDetach, Src: c.cfg.vci, Dst: peer})
 	}
+	c.claimSoon()
 	c.wake()
 	return nil
 }
@@ -122,6 +123,10 @@ func (c *child) inherit(m *message.Message) {
 	case message.KeepOffer:
 		c.inheritOffer(m)
 		return
+	case message.KeepTaken:
+		go c.taken(m.Socket, wire.Flow{Local: m.Local, Remote: m.Remote})
+	case message.KeepOver:
+		go c.over(wire.Flow{Local: m.Local, Remote: m.Remote})
 	case message.KeepLease:
 		c.record.lease(m.Local.Port)
 	case message.KeepEnd:

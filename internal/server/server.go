@@ -108,6 +108,7 @@ func (s *Server) join() (err error) {
 		return err
 	}
 	s.ports.waiting, s.ports.waitingAt = s.timeWaits.has, s.timeWaits.hasPort
+	s.ports.over = func(lender wire.VCI, f wire.Flow) { go s.tellOver(lender, f) }
 	lock, err := (*os.File)(nil), s.openNIC()
 	if err == nil {
 		lock, err = s.adoptChildren()
