@@ -143,7 +143,7 @@ func relay(c *Conn, pending []byte) ([]byte, error) {
 
 func relayHand(how, name string, l *Listener, c *Conn, pending []byte) error {
 	if us, ok := strings.CutPrefix(how, "kill"); ok {
-		n, _ := strconv.Atoi(us)
+		n, _ := strconv.Atoi(strings.TrimSuffix(us, "some"))
 		go func() {
 			time.Sleep(time.Duration(n) * time.Microsecond)
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -158,7 +158,7 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 	i := h.lookup(&k.flow)
 	if i != none && h.aux[i].use == useMoved {
 		if !h.reused(i) {
-			return h.moved(i)
+			return h.moved(i, circuit)
 		}
 		i = none
 	}
@@ -180,7 +180,7 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 	l := h.listener(k.flow.Local)
 	if l != none && h.aux[l].use == useMoved {
 		if !direct { // who sends this by a circuit asks its server when it hears RST
-			return h.moved(l)
+			return h.moved(l, pool.NoCircuit)
 		}
 		l = none
 	}

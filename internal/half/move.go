@@ -144,10 +144,12 @@ func (h *Half) depart(j uint32) {
 	h.end(j)
 }
 
-// moved passes over what comes for slot i, whose connection or listener is another
-// pool's, and has the child tell the sender.
-func (h *Half) moved(i uint32) uint32 {
+// moved passes over what comes by circuit for slot i, whose connection or listener is
+// another pool's, and has the child tell the sender. Nothing may have come by the
+// circuit as long as the connection was here.
+func (h *Half) moved(i uint32, circuit uint16) uint32 {
 	h.ctl.Counters.Moved++
+	h.belongs(i, circuit)
 	h.enlist(listBottom, i)
 	return none
 }
