@@ -326,3 +326,158 @@ func TestPendingGoWithTheirListener(t *testing.T) {
 	}
 	hs[0].Listener.Close()
 }
+
+// More lies in the buffers than a pool has room for: nothing has changed, for the
+// listener either, which had its port at the new pool already.
+func TestTooMuchToHandOver(t *testing.T) {
+	l, _ := peers(t)
+	sockets := []Handed{{Listener: l}}
+	var ends []*Conn
+	block := make([]byte, 1<<20)
+	fill(block, 20)
+	for range 34 {
+		c, err := Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		a := accept(t, l)
+		go c.Write(block)
+		sockets, ends = append(sockets, Handed{Conn: a}), append(ends, a)
+	}
+	time.Sleep(5 * pause)
+	if err := HandOverSome(t.Context(), "much", time.Minute, sockets...); !errors.Is(err, syscall.ENOBUFS) {
+		t.Fatalf("all: %v", err)
+	}
+	another := accepted(t, l)
+	write(t, another, "x")
+	if err := HandOverSome(t.Context(), "much", time.Minute, sockets[:6]...); err != nil {
+		t.Fatalf("a part: %v", err)
+	}
+	hs, err := TakeOver(t.Context(), "much")
+	if err != nil || len(hs) != 6 {
+		t.Fatalf("took %d: %v", len(hs), err)
+	}
+	for i, h := range hs[1:] {
+		ends[i] = h.Conn
+		ends[i].SetDeadline(time.Now().Add(10 * time.Second))
+	}
+	for _, c := range ends {
+		wantBlock(t, c, block)
+		c.Close()
+	}
+	hs[0].Listener.Close()
+}
+
+// A connection whose port was leased goes to another pool: the program does not use
+// the port for another connection to the same end before that one is over.
+func TestPortsOfThoseThatHaveGone(t *testing.T) {
+	l, _ := peers(t)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				io.Copy(c, c)
+				c.Close()
+			}()
+		}
+	}()
+	l.SetDeadline(time.Time{})
+	dial := func() *Conn {
+		c, err := DialTimeout("tcp", l.Addr().String(), 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		return c.(*Conn)
+	}
+	for range 2000 { // until ports are leased, and all of a lease have been used
+		finish(t, dial())
+	}
+	c := dial()
+	at := c.LocalAddr().String()
+	if err := c.HandOver(t.Context(), "leased", time.Minute, nil); err != nil {
+		t.Fatal(err)
+	}
+	hs, err := TakeOver(t.Context(), "leased")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3000 {
+		d := dial()
+		if d.LocalAddr().String() == at {
+			t.Fatal("the port is another connection's, and not free")
+		}
+		finish(t, d)
+	}
+	write(t, hs[0].Conn, "still here")
+	want(t, hs[0].Conn, "still here")
+	finish(t, hs[0].Conn)
+	for end := time.Now().Add(15 * time.Second); ; {
+		d := dial()
+		same := d.LocalAddr().String() == at
+		finish(t, d)
+		if same {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the port is not used again")
+		}
+	}
+}
+
+func TestWhatCantBeHandedOverAlone(t *testing.T) {
+	l, _ := peers(t)
+	c := accepted(t, l)
+	if err := c.HandOver(t.Context(), "x", time.Second, make([]byte, maxStates+1)); !errors.Is(err, syscall.EMSGSIZE) {
+		t.Errorf("too much state: %v", err)
+	}
+	if err := c.HandOver(t.Context(), "x", time.Minute, nil); err != nil {
+		t.Fatal(err)
+	}
+	other := accepted(t, l)
+	if err := other.HandOver(t.Context(), "x", time.Minute, nil); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a name that is in use: %v", err)
+	}
+	write(t, other, "it has stayed")
+	for what, err := range map[string]error{
+		"read": second(c.Read(nil)), "write": second(c.Write([]byte("x"))), "close": c.Close(), "option": c.SetNoDelay(true),
+	} {
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s of what has gone: %v", what, err)
+		}
+	}
+	if err := HandOverSome(t.Context(), "y", time.Minute, Handed{Conn: c}); !errors.Is(err, syscall.EBADF) {
+		t.Errorf("handed over twice: %v", err)
+	}
+}
+
+func second(_ int, err error) error { return err }
+
+// Nobody takes a connection: it ends as if the program had closed it, and no process is
+// left.
+func TestNobodyTakesOne(t *testing.T) {
+	l, _ := peers(t)
+	before := len(testhost.Children(testhost.Parent(ourChild())))
+	c, err := Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := accept(t, l)
+	write(t, a, "accepted")
+	if err := a.HandOver(t.Context(), "nobody", 200*time.Millisecond, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	want(t, c, "accepted")
+	wantEOF(t, c)
+	c.Close()
+	for end := time.Now().Add(10 * time.Second); len(testhost.Children(testhost.Parent(ourChild()))) > before; time.Sleep(pause) {
+		if time.Now().After(end) {
+			t.Fatal("the pool of its own has not ended")
+		}
+	}
+}
