@@ -82,8 +82,10 @@ func (b *Bottom) leave() {
 	for _, f := range frames {
 		b.out.Send(f)
 	}
-	for _, m := range moves {
-		b.out.(Mover).Moved(m)
+	if m, ok := b.out.(Mover); ok {
+		for _, d := range moves {
+			m.Moved(d)
+		}
 	}
 	for _, f := range gone {
 		b.out.Gone(f.socket, f.what, f.flow, func() { b.forgotten(f) })

@@ -14,7 +14,8 @@ type Departure struct {
 	Circuit uint16
 }
 
-// Mover is an Outside that tells peers of departures.
+// Mover is an Outside that tells peers of departures. Without one they do not hear of
+// them.
 type Mover interface {
 	// Moved is called without the lock, and again when the peer does not seem to know.
 	Moved(Departure)
