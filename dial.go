@@ -132,14 +132,17 @@ func (d *Dialer) dial(ctx context.Context, s *user.Stack, local, remote wire.End
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(sock)
 	idle := d.KeepAlive
 	if idle == 0 {
 		idle = defaultKeepAlive
 	}
-	return c, sock.Options(func(o *tcp.ConnOptions) {
+	err = sock.Options(func(o *tcp.ConnOptions) {
 		setDefaults(o, idle, d.Options)
 	})
+	if err != nil { // all sockets have been handed over meanwhile
+		return nil, err
+	}
+	return newConn(sock), nil
 }
 
 // dialError gives an error of the stack the form that package net has for it.

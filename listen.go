@@ -98,7 +98,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 	err = s.Options(func(o *tcp.ConnOptions) {
 		setDefaults(o, idle, l.options)
 	})
-	return newConn(s), err
+	if err != nil { // all sockets have been handed over or closed meanwhile
+		return nil, l.fail("accept", err)
+	}
+	return newConn(s), nil
 }
 
 // SetFastOpenKeys sets the keys of the cookies of TCP Fast Open for all listeners

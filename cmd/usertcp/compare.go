@@ -64,7 +64,7 @@ func (f *compareFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	comparison := perf.Comparison{Setup: setup, Repeat: f.repeat}
+	comparison := perf.Comparison{Setup: setup, Repeat: f.repeat, Counted: os.Geteuid() == 0}
 	if err := errors.Join(f.checkLink(), comparison.Check(), checkSpin(f.spin)); err != nil {
 		return err
 	}
@@ -154,9 +154,16 @@ func printOutcome(w io.Writer, o *perf.Outcome) {
 	} else {
 		fmt.Fprintf(w, "CPU seconds for each GB: user %.3f, kernel %.3f\n", o.CPUPerGB.User, o.CPUPerGB.Kernel)
 	}
+	fmt.Fprintf(w, "Of them in the kernel: user %.0f %%, kernel %.0f %%\n", 100*o.KernelShare.User, 100*o.KernelShare.Kernel)
 	what := "transactions"
 	if o.Test.Bulk() {
 		what = "messages"
+	}
+	if c := o.SystemCalls; c != nil && o.Test.Bulk() {
+		fmt.Fprintf(w, "System calls for each MB: user %.3g, kernel %.3g\n", c.User.PerMB, c.Kernel.PerMB)
+	}
+	if c := o.SystemCalls; c != nil {
+		fmt.Fprintf(w, "System calls for 1000 %s: user %.4g, kernel %.4g\n", what, c.User.Per1000, c.Kernel.Per1000)
 	}
 	fmt.Fprintf(w, "Context switches for 1000 %s: user %.4g, kernel %.4g\n", what, o.Switches.User, o.Switches.Kernel)
 	if o.Conns > 1 {

@@ -62,10 +62,10 @@ func printLinkOutcome(w io.Writer, o *perf.LinkOutcome) {
 	}
 	table(rateRow, o.Pairings[0].Rate.Unit, "min", "median", "max", "ratio")
 	if o.Test.Bulk() {
-		table(bulkCosts, "", "CPU s/GB", "of machine", "switches/1000", "calls/1000")
+		table(bulkCosts, "", "CPU s/GB", "of machine", "in kernel, %", "switches/1000", "calls/1000", "calls/MB")
 	} else {
 		table(latencyRow, "latency, µs", "p50", "p99", "p99.9", "max")
-		table(transactionCosts, "", "CPU s/10^6", "of machine", "switches/1000", "calls/1000")
+		table(transactionCosts, "", "CPU s/10^6", "of machine", "in kernel, %", "switches/1000", "calls/1000")
 	}
 	fmt.Fprint(w, o.How())
 }
@@ -89,9 +89,17 @@ func latencyRow(p *perf.PairingOutcome) string {
 
 // bulkCosts and transactionCosts are rows of what a pairing costs.
 func bulkCosts(p *perf.PairingOutcome) string {
-	return fmt.Sprintf(" %13.3f %13.3f %13.4g %13.4g", p.CPUPerGB, p.MachinePerGB, p.Switches, p.Calls)
+	row := fmt.Sprintf(" %13.3f %13.3f %13.0f %13.4g", p.CPUPerGB, p.MachinePerGB, 100*p.KernelShare, p.Switches)
+	if p.SystemCalls == nil {
+		return row + " not counted"
+	}
+	return row + fmt.Sprintf(" %13.4g %13.3g", p.SystemCalls.Per1000, p.SystemCalls.PerMB)
 }
 
 func transactionCosts(p *perf.PairingOutcome) string {
-	return fmt.Sprintf(" %13.2f %13.2f %13.4g %13.4g", p.CPUPerOps, p.MachinePerOps, p.Switches, p.Calls)
+	row := fmt.Sprintf(" %13.2f %13.2f %13.0f %13.4g", p.CPUPerOps, p.MachinePerOps, 100*p.KernelShare, p.Switches)
+	if p.SystemCalls == nil {
+		return row + " not counted"
+	}
+	return row + fmt.Sprintf(" %13.4g", p.SystemCalls.Per1000)
 }

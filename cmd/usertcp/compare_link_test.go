@@ -21,6 +21,10 @@ func linkOutcome(test perf.Test) *perf.LinkOutcome {
 		po := perf.PairingOutcome{
 			Pairing: p, Rate: perf.Summary{Min: x, Median: 10 * x, Max: 123456, Unit: test.Unit()},
 			CPUPerGB: x / 8, MachinePerGB: x / 4, CPUPerOps: x, MachinePerOps: 2 * x, Switches: 1234.5, Calls: 100 * x, Jain: 1,
+			KernelShare: x / 8,
+		}
+		if i != 2 {
+			po.SystemCalls = &perf.SystemCallCounts{Per1000: 10 * x, PerMB: x}
 		}
 		if p != perf.Baseline {
 			po.Ratio = &perf.Summary{Min: 0.25, Median: x / 10, Max: 1.5}
@@ -42,11 +46,11 @@ user with user                   2            20        123456          0.20  (0
 user with kernel                 3            30        123456          0.30  (0.25 to 1.50)
 kernel with user                 4            40        123456          0.40  (0.25 to 1.50)
 
-                          CPU s/GB    of machine switches/1000    calls/1000
-kernel with kernel           0.125         0.250          1234           100
-user with user               0.250         0.500          1234           200
-user with kernel             0.375         0.750          1234           300
-kernel with user             0.500         1.000          1234           400
+                          CPU s/GB    of machine  in kernel, % switches/1000    calls/1000      calls/MB
+kernel with kernel           0.125         0.250            12          1234            10             1
+user with user               0.250         0.500            25          1234            20             2
+user with kernel             0.375         0.750            38          1234 not counted
+kernel with user             0.500         1.000            50          1234            40             4
 
 Medians of 2 measurements of 1.5 s for each pairing, in turns.
 `
@@ -68,8 +72,8 @@ user with user                 2.0           4.0           6.0           8.0
 user with kernel               3.0           6.0           9.0          12.0
 kernel with user     a measurement without a transaction
 
-                        CPU s/10^6    of machine switches/1000    calls/1000
-kernel with kernel            1.00          2.00          1234           100
+                        CPU s/10^6    of machine  in kernel, % switches/1000    calls/1000
+kernel with kernel            1.00          2.00            12          1234            10
 `
 	var got bytes.Buffer
 	printLinkOutcome(&got, linkOutcome(perf.CRR))

@@ -17,12 +17,17 @@ func outcome(test perf.Test) *perf.Outcome {
 		Ratio:    perf.Summary{Min: 0.25, Median: 0.4, Max: 1.5},
 		CPUPerGB: perf.PerStack[float64]{User: 0.1234, Kernel: 0.5},
 
-		Switches: perf.PerStack[float64]{User: 1234.5, Kernel: 6},
-		Jain:     perf.PerStack[float64]{User: 0.5, Kernel: 1},
+		KernelShare: perf.PerStack[float64]{User: 0.25, Kernel: 0.97},
+		Switches:    perf.PerStack[float64]{User: 1234.5, Kernel: 6},
+		Jain:        perf.PerStack[float64]{User: 0.5, Kernel: 1},
 
 		CongestionControl: "reno",
 	}
-	if !test.Bulk() {
+	if test.Bulk() { // transactions: as if they could not be counted
+		o.SystemCalls = &perf.PerStack[*perf.SystemCallCounts]{
+			User: &perf.SystemCallCounts{PerMB: 0.125, Per1000: 8}, Kernel: &perf.SystemCallCounts{PerMB: 12.5, Per1000: 1000},
+		}
+	} else {
 		o.Latency = &perf.PerStack[*perf.Latency]{User: &perf.Latency{P50: 1, P99: 2, P999: 3, Max: 4}, Kernel: &perf.Latency{P50: 5, P99: 6, P999: 7, Max: 8}}
 		o.CPUPerOps = &perf.PerStack[float64]{User: 12, Kernel: 34}
 	}
@@ -38,6 +43,9 @@ kernel, Mbit/s                    4            5       123456
 ratio                          0.25         0.40         1.50
 
 CPU seconds for each GB: user 0.123, kernel 0.500
+Of them in the kernel: user 25 %, kernel 97 %
+System calls for each MB: user 0.125, kernel 12.5
+System calls for 1000 messages: user 8, kernel 1000
 Context switches for 1000 messages: user 1234, kernel 6
 Jain's fairness index: user 0.500, kernel 1.000
 Medians of 2 measurements of 1.5 s for each stack, in turns.
@@ -59,6 +67,7 @@ user                            1.0          2.0          3.0          4.0
 kernel                          5.0          6.0          7.0          8.0
 
 CPU seconds for 10^6 transactions: user 12.00, kernel 34.00
+Of them in the kernel: user 25 %, kernel 97 %
 Context switches for 1000 transactions: user 1234, kernel 6
 Jain's fairness index: user 0.500, kernel 1.000
 `

@@ -5,6 +5,7 @@
 //	usertcp server          a host's connection server
 //	usertcp perf            throughput and latency between two programs
 //	usertcp compare         user-space TCP and the kernel's, in turns
+//	usertcp table           the whole speed table
 //	usertcp nc              standard input and output over a connection
 //	usertcp status          what a connection server works for
 //	usertcp kill            end connections that their programs have left
@@ -113,7 +114,7 @@ func newRoot() *cobra.Command {
 // commands lists the subcommands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
-		newDemo(), newFigures(), newServer(), newStatus(), newKill(), newPerf(), newCompare(), newNC(), newVersion(),
+		newDemo(), newFigures(), newServer(), newStatus(), newKill(), newPerf(), newCompare(), newTable(), newNC(), newVersion(),
 		newSendFile(), newReceiveFile(), newSim(),
 	}
 }

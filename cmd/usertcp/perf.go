@@ -96,19 +96,27 @@ type setupFlags struct {
 // bulkSize is the default size of messages, octets.
 const bulkSize = 65536
 
+// bodySize is the default size of an HTTP response's body, octets.
+const bodySize = 1024
+
 func (f *setupFlags) add(flags *pflag.FlagSet, duration time.Duration) {
 	f.flags = flags
-	flags.StringVar(&f.test, "test", "stream", "stream, maerts, rr or crr")
-	flags.IntVar(&f.setup.Size, "size", bulkSize, "`octets` in a message; rr and crr: 1")
+	flags.StringVar(&f.test, "test", "stream", "stream, maerts, rr, crr or http")
+	flags.IntVar(&f.setup.Size, "size", bulkSize, "`octets` in a message; rr and crr: 1; http,\nin the body of a response: 1024")
 	flags.IntVar(&f.setup.Conns, "conns", 1, "connections at the same time")
 	flags.DurationVar(&f.setup.Time, "time", duration, "measured time")
+	flags.BoolVar(&f.setup.NoDelay, "nodelay", false, "stream, maerts: Nagle's algorithm off, as package net\nhas it")
 	flags.DurationVar(&f.setup.Warmup, "warmup", perf.DefaultWarmup, "time before it that does not count")
 }
 
 // get returns the measurement that the flags describe.
 func (f *setupFlags) get() (perf.Setup, error) {
 	f.setup.Test = perf.Test(f.test)
-	if !f.setup.Test.Bulk() && !f.flags.Changed("size") {
+	switch {
+	case f.setup.Test.Bulk(), f.flags.Changed("size"):
+	case f.setup.Test == perf.HTTP:
+		f.setup.Size = bodySize
+	default:
 		f.setup.Size = 1
 	}
 	return f.setup, f.setup.Check()
@@ -127,6 +135,7 @@ The other connects to it and measures: usertcp perf -to ADDR -test TEST, with
   maerts  the listening program sends as fast as it can
   rr      request and response over a connection that stays
   crr     connect, request, response, close
+  http    requests over HTTP/1.1 connections that stay, by net/http
 
 User-space TCP needs a connection server: see usertcp server. Over its ring
 both need -stack user; over network devices either may have either.`,
@@ -139,6 +148,7 @@ both need -stack user; over network devices either may have either.`,
 	f.setup.add(flags, 5*time.Second)
 	flags.BoolVar(&f.listen, "listen", false, "listen for programs that measure")
 	flags.BoolVar(&f.once, "once", false, "with -listen: end after one test")
+	flags.BoolVar(&f.setup.setup.CountCalls, "count-calls", false, "count system calls of all processes, which slows\nthem down; root")
 	flags.StringVar(&f.to, "to", "", "`address` of the program that listens")
 	flags.BoolVar(&f.json, "json", false, "print the report as one JSON object")
 	return cmd

@@ -24,6 +24,8 @@ type serverFlags struct {
 	ring, socket, cpus string
 	user               string
 	maxChildren        int
+	limits             server.Limits
+	mem, userMem       size
 	addrs, nic         []string
 	allow, deny        []string
 	pins               string
@@ -61,14 +63,20 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.StringVar(&f.pins, "pins", "", "`directory` in which -nic pins what outlives the\nserver (default: one for each network namespace)")
 	flags.StringVar(&f.socket, "socket", "", "`path` of the socket (default: $USERTCP_SERVER,\nelse the user's, else the system's)")
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
-	flags.BoolVar(&f.crc, "crc", false, "AAL-5's CRC-32 on every PDU (on all hosts of the ring)")
+	flags.BoolVar(&f.crc, "crc", false, "AAL-5's CRC-32 on every PDU (all hosts of the ring)")
 	flags.StringVar(&f.user, "user", "", "`user` that children run as (default for root:\nusertcp if there is one, else 61000)")
 	flags.StringVar(&f.pools.Lock, "lock", "adaptive", "`lock` between the halves: adaptive, semaphore,\npeterson or edwards")
 	flags.IntVar(&f.pools.PDU, "pdu", 65535, "`octets` of a packet on the ring")
-	flags.StringVar(&f.receive, "receive", "caller", "`who` takes packets, caller or child")
+	flags.StringVar(&f.receive, "receive", "caller", "`who` takes packets: caller, child")
 	flags.IntVar(&f.pools.Realtime, "realtime", 0, "children run under SCHED_FIFO with this `prio`")
 	flags.IntVar(&f.pools.CPU, "child-cpu", -1, "and on this `CPU`")
 	flags.IntVar(&f.maxChildren, "max-children", 512, "at most `n` programs of a user, but root")
+	flags.IntVar(&f.limits.UserSockets, "max-sockets", 0, "at most `n` sockets of a user, but root\n(default 1048576)")
+	flags.Var(&f.userMem, "max-memory", "at most `SIZE` of memory for a user's programs, but\nroot's (default half of the host's)")
+	flags.Var(&f.mem, "mem", "at most `SIZE` of buffers in use, as the last number\nof tcp_mem (default 3/32 of the host's memory)")
+	flags.IntVar(&f.limits.Orphans, "max-orphans", 0, "at most `n` orphans, as tcp_max_orphans (default\none for each 256K of memory)")
+	flags.IntVar(&f.limits.OrphanRetries, "orphan-retries", 0, "`n` timeouts in a row end an orphan, as\ntcp_orphan_retries (default 8)")
+	flags.DurationVar(&f.limits.FinTimeout, "fin-timeout", 0, "longest `t` of an orphan in FIN-WAIT-2, as\ntcp_fin_timeout (default 60s)")
 	flags.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
 	return cmd
 }
@@ -105,6 +113,8 @@ func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
 	if f.receive != "caller" && f.receive != "child" {
 		return cfg, fmt.Errorf("unknown value %q of -receive (there are: caller, child)", f.receive)
 	}
+	cfg.Limits = f.limits
+	cfg.Limits.Memory, cfg.Limits.UserMemory = uint64(f.mem), uint64(f.userMem)
 	cfg.Pools = f.pools
 	cfg.Pools.ChildTakes = f.receive == "child"
 	for _, s := range f.addrs {

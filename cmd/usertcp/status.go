@@ -55,16 +55,38 @@ func printStatus(cmd *cobra.Command, s *server.Snapshot) error {
 	}
 	fmt.Fprintf(out, "children: %d, started %d, replaced %d, taken over %d; orphans: %d, killed %d; in TIME-WAIT without child: %d\n",
 		len(s.Children), c.Spawned, c.Restarted, c.Adopted, orphans, c.Killed, s.TimeWaits)
+	if err := printLimits(out, &s.Limits); err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "vci\tchild\tprogram\tuser\tage\tports\tconnections\tcircuits\t")
+	fmt.Fprintln(w, "vci\tchild\tprogram\tuser\tage\tports\tconnections\tcircuits\tbuffers\tmemory\t")
 	for _, k := range s.Children {
-		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%v\t%d\t%d\t%d\t\n",
-			uint16(k.VCI), k.PID, k.AppPID, k.UID, time.Since(k.Started).Round(time.Second), k.Ports, k.Flows, k.Circuits)
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%v\t%d\t%d\t%d\t%s\t%s\t\n",
+			uint16(k.VCI), k.PID, k.AppPID, k.UID, time.Since(k.Started).Round(time.Second), k.Ports, k.Flows, k.Circuits,
+			octets(k.Usage.Buffers), octets(k.Usage.Memory))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	return printSockets(out, s)
+}
+
+// levels are the names of the levels of memory.
+var levels = [...]string{"plenty", "under pressure", "full"}
+
+func level(l uint32) string { return levels[min(int(l), len(levels)-1)] }
+
+// printLimits prints what is limited: of the host, and of each user.
+func printLimits(out io.Writer, l *server.LimitsInfo) error {
+	fmt.Fprintf(out, "buffers: %s in use of %s, %s; orphans: %d of %d, reset %d\n",
+		octets(l.Usage.Buffers), octets(l.Limits.Memory), level(l.Level), l.Usage.Orphans, l.Limits.Orphans, l.Usage.Reset)
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "user\tchildren\tsockets\torphans\tbuffers\tmemory\t")
+	for _, u := range l.Users {
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%s, %s\t%s\t\n", u.UID, u.Children, u.Sockets, u.Orphans, octets(u.Buffers), level(u.Level), octets(u.Memory))
+	}
+	fmt.Fprintf(w, "most\t\t%d\t\t\t%s\t\n", l.Limits.UserSockets, octets(l.Limits.UserMemory))
+	return w.Flush()
 }
 
 // printSockets prints what the children have, as ss does.

@@ -51,6 +51,7 @@ type child struct {
 	leases   leases
 	requests chan struct{} // room for requests in progress
 	asked    chan struct{} // room for the server's questions
+	limits   limits
 	kick     chan struct{} // there may be live connections
 	ended    chan struct{} // closed when the application has gone
 }
@@ -67,6 +68,7 @@ func newChild(cfg config, control, frames, user *message.Channel, userFile *os.F
 		kept:     map[uint16]bool{},
 		requests: make(chan struct{}, maxRequests),
 		asked:    make(chan struct{}, maxAsked),
+		limits:   limits{heard: make(chan struct{})},
 		kick:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
 	}
@@ -144,6 +146,7 @@ func (c *child) useSegment() error {
 // serve works until the application has gone and all its connections have ended.
 func (c *child) serve() error {
 	close(c.began)
+	c.awaitLimits()
 	c.tell(c.keptMemory())
 	p := c.program.Load()
 	if err := c.greet(p); err != nil && !c.cfg.successor {
@@ -194,6 +197,8 @@ func (c *child) tick() error {
 	for {
 		for c.bottom.Live() == 0 {
 			t.Stop()
+			c.collect()
+			c.report(true)
 			select {
 			case <-c.kick:
 			case <-c.ended:
@@ -205,7 +210,9 @@ func (c *child) tick() error {
 		}
 		<-t.C
 		c.bottom.Look(true)
+		c.report(false)
 		if time.Since(handed) >= remnantPeriod {
+			c.collect()
 			c.handRemnants()
 			handed = time.Now()
 		}

@@ -28,6 +28,8 @@ func (c *child) fromServer(m *message.Message) {
 		c.inherit(m)
 	case message.Sockets, message.End:
 		c.answer(m)
+	case message.Limits:
+		c.heedLimits(m)
 	}
 	if m.Type == message.TakeOver {
 		c.taker(m)
@@ -221,7 +223,11 @@ func (c *child) detach(peer wire.VCI) {
 	c.circuits.Lock()
 	defer c.circuits.Unlock()
 	c.bottom.Change(func() {
+		i, _, there := c.driver.Find(peer)
 		c.driver.Close(peer)
+		if there {
+			c.bottom.Prod(i)
+		}
 		c.driver.Collect()
 	})
 	c.forgetCircuits()
@@ -230,6 +236,20 @@ func (c *child) detach(peer wire.VCI) {
 	}
 	delete(c.waiting, peer)
 	delete(c.moving, peer)
+}
+
+// collect frees the circuits of peers that are gone, whose last connection has ended
+// since: what we had sent to them lies there still.
+func (c *child) collect() {
+	found := false
+	c.bottom.Change(func() { found = c.driver.Collectable() })
+	if !found {
+		return
+	}
+	c.circuits.Lock()
+	defer c.circuits.Unlock()
+	c.bottom.Change(c.driver.Collect)
+	c.forgetCircuits()
 }
 
 // send sends a frame to the server; one that gets lost is as a packet that does.

@@ -133,6 +133,7 @@ func (c *child) follow(l *link) error {
 			return errors.Join(err, l.control.Close())
 		}
 	}
+	c.limits.forget()
 	old := c.link.Swap(l)
 	old.frames.Close()
 	go c.receiveFrames(l)
@@ -149,6 +150,9 @@ func (c *child) list() []message.Message {
 	}}
 	if c.record.ring != 0 {
 		list = append(list, message.Message{Type: message.Keep, N: message.KeepRing, Files: []int{c.record.ring}})
+	}
+	if c.cfg.program != 0 {
+		list = append(list, message.Message{Type: message.Keep, N: message.KeepProgram, Files: []int{c.cfg.program}})
 	}
 	list = append(list, c.keptMemory())
 	for i := range c.kept {

@@ -57,6 +57,7 @@ type config struct {
 	mtu       int  // longest packet on the ring, octets
 	takes     bool // this child takes all packets
 	tap       int  // descriptor of the pool's device, 0 if it has none
+	program   int  // descriptor of the program that this process runs, 0 if there is none
 }
 
 func parse(args []string) (config, error) {
@@ -66,6 +67,7 @@ func parse(args []string) (config, error) {
 	vci := f.Uint("vci", 0, "the pool's VCI")
 	f.BoolVar(&cfg.crc, "crc", false, "AAL-5 CRC-32 on every PDU")
 	f.IntVar(&cfg.tap, "tap", 0, "descriptor of the pool's device")
+	f.IntVar(&cfg.program, "program", 0, "descriptor of this program")
 	f.BoolVar(&cfg.successor, "successor", false, "take over what a child that has ended has left")
 	f.BoolVar(&cfg.takes, "takes", false, "take all packets, instead of the application")
 	f.IntVar(&cfg.mtu, "pdu", pool.MaxPDU, "longest packet on the ring")
@@ -104,6 +106,9 @@ func run(cfg config) error {
 		return fmt.Errorf("descriptor %d: %w", userFd, err)
 	}
 	unix.CloseOnExec(meetingFd)
+	if cfg.program != 0 {
+		unix.CloseOnExec(cfg.program)
+	}
 	var ch [3]*message.Channel
 	for i, fd := range [3]int{controlFd, framesFd, userFd} {
 		var err error

@@ -37,18 +37,24 @@ func (a *Auditor) Check(now tcp.Time) error {
 		return errors.New("a step was begun and not ended")
 	}
 	a.clear()
-	live := uint32(0)
+	live, orphans := uint32(0), uint32(0)
 	for i := range h.ctl.conns.Fresh {
 		if h.aux[i].use == useFree {
 			continue
 		}
 		live++
+		if h.isOrphan(i) {
+			orphans++
+		}
 		if err := a.connection(i, now); err != nil {
 			return fmt.Errorf("connection %d %v, %v: %w", i, h.conns[i].Flow, h.conns[i].State, err)
 		}
 	}
 	if live != h.ctl.live || h.ctl.conns.Free != h.ctl.conns.Limit-live {
 		return fmt.Errorf("%d connections are in use, %d are counted and %d are free", live, h.ctl.live, h.ctl.conns.Free)
+	}
+	if orphans != h.ctl.limits.orphans {
+		return fmt.Errorf("there are %d orphans, and %d are counted", orphans, h.ctl.limits.orphans)
 	}
 	return errors.Join(a.chunks(), a.annexes(), a.buffers(), a.lists(), a.backlogs())
 }

@@ -65,6 +65,9 @@ type Bottom struct {
 	dead    func() bool
 	swept   bool // what it left in the segment has been looked for
 
+	allowance Allowance // the connection server's last word
+	load      Load      // at the last tick
+
 	warden  Warden // nil: panics are nobody's
 	ruined  bool
 	section atomic.Uint64
@@ -72,7 +75,7 @@ type Bottom struct {
 
 // NewBottom returns the bottom half of a segment.
 func NewBottom(cfg Config, out Outside) (*Bottom, error) {
-	b := &Bottom{out: out}
+	b := &Bottom{out: out, allowance: Unlimited}
 	b.warden, _ = out.(Warden)
 	if err := b.init(cfg, shm.BottomHalf); err != nil {
 		return nil, err
@@ -164,11 +167,15 @@ func (b *Bottom) Look(tick bool) {
 	}
 	if tick {
 		b.drives, b.pending = drives, pending
+		b.heed()
 		b.bury()
 		b.decay()
 	}
 	if b.ended || b.absent || b.ctl.childTakes != 0 {
 		b.stand()
+	}
+	if tick {
+		b.weigh()
 	}
 }
 
@@ -330,6 +337,7 @@ func (b *Bottom) ProgramEnded(dead func() bool) (held bool) {
 	b.dead = dead
 	b.bury()
 	b.ended = true
+	b.heed()
 	b.ctl.programEnd = 1
 	for n := 0; n < 64 && b.turn(); n++ {
 		// What lies in the pool has arrived, and counts as unread.

@@ -28,33 +28,47 @@ func TestCrashAtEveryWrite(t *testing.T) {
 	if testing.Short() {
 		t.Skip("one instruction after the other: takes its time")
 	}
-	percent := 10
+	percent := [2]int{10, 5}
 	if s := os.Getenv(crashEnv); s != "" {
-		var err error
-		percent, err = strconv.Atoi(s)
+		n, err := strconv.Atoi(s)
 		check(t, err)
+		percent = [2]int{n, n}
 	}
 	seed := uint64(time.Now().UnixNano())
-	after := newCrashWorld(t) // the copies are put here
-	for i := range crashCases {
-		c := &crashCases[i]
-		t.Run(c.name, func(t *testing.T) {
-			crash(t, c, after, percent, rand.New(rand.NewPCG(seed, uint64(i))))
-			if t.Failed() {
-				t.Logf("seed %d", seed)
+	for _, way := range []struct {
+		name    string
+		devices bool
+		percent int
+	}{{"ring", false, percent[0]}, {"devices", true, percent[1]}} {
+		t.Run(way.name, func(t *testing.T) {
+			after := newCrashWorld(t, way.devices) // the copies are put here
+			for i := range crashCases {
+				if c := &crashCases[i]; !way.devices || c.name != synByServer {
+					t.Run(c.name, func(t *testing.T) {
+						crash(t, c, after, way.percent, rand.New(rand.NewPCG(seed, uint64(i))))
+						if t.Failed() {
+							t.Logf("seed %d", seed)
+						}
+					})
+				}
 			}
 		})
 	}
 }
 
 func crash(t *testing.T, c *crashCase, after *crashWorld, percent int, r *rand.Rand) {
-	w := newCrashWorld(t)
+	w := newCrashWorld(t, after.devices)
 	base := prepareBase(w)
 	at := c.prepare(w, base)
-	peer := [3]*memory{w.b.mem[0].saved(), w.b.mem[1].saved(), w.b.mem[2].saved()}
+	var peer []*memory
+	for _, m := range w.b.mem {
+		peer = append(peer, m.saved())
+	}
+	way := w.flight()
 	tried, held := 0, 0
 	began := time.Now()
 	moments, instructions := w.cuts(t, c, at, func(n int) {
+		way.look()
 		if t.Failed() || r.IntN(100) >= percent {
 			return
 		}
@@ -64,6 +78,7 @@ func crash(t *testing.T, c *crashCase, after *crashWorld, percent int, r *rand.R
 			after.a.mem[k].become(w.a.mem[k])
 			after.b.mem[k].become(peer[k])
 		}
+		way.become(after)
 		after.a.halves()
 		after.b.halves()
 		if after.a.top.lock.Holder() != shm.Nobody {
@@ -178,7 +193,12 @@ func (w *crashWorld) end() error {
 		if tx, held := h.drv.InUse(); tx != 0 || held != 0 {
 			errs = append(errs, fmt.Errorf("host %d at the end: %d buffers in use, %d pieces held", i, tx, held))
 		}
-		if n := h.drv.Counters(); n.BadRelease+n.BadSlot+n.BadIndex+n.BadPiece > 0 {
+		if h.nic != nil {
+			if n := h.nic.Counters(); n.Short+n.NotIP+n.BadGSO+n.BadHeader+n.RxErrors+n.TxErrors > 0 {
+				errs = append(errs, fmt.Errorf("host %d counts %+v", i, *n))
+			}
+		}
+		if n := h.ring.Counters(); n.BadRelease+n.BadSlot+n.BadIndex+n.BadPiece > 0 {
 			errs = append(errs, fmt.Errorf("host %d counts %+v", i, *n))
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"usertcp/internal/pool/nic"
 )
 
 // trace is a victim whose every instruction is seen. Only amd64: elsewhere a
@@ -42,7 +44,7 @@ func startVictim(t testing.TB, c *crashCase, w *crashWorld, at []uint32) *trace 
 	exe, err := os.Executable()
 	check(t, err)
 	v := &trace{t: t, cmd: exec.Command(exe), code: map[uint64]instruction{}}
-	v.cmd.Env = append(os.Environ(), victimEnv+"="+victimSpec(c.name, w.now, at), "GODEBUG=asyncpreemptoff=1", "GOMAXPROCS=2")
+	v.cmd.Env = append(os.Environ(), victimEnv+"="+victimSpec(c.name, w, at), "GODEBUG=asyncpreemptoff=1", "GOMAXPROCS=2")
 	v.cmd.Stderr = os.Stderr
 	fds := w.a.files(w.b)
 	for _, fd := range fds {
@@ -251,34 +253,25 @@ func (s *shadow) changed() bool {
 }
 
 // cuts runs case c, and calls die for each moment at which the memory of host a
-// has changed: with what there is at that moment a process that dies leaves the
-// world. It returns how many moments and instructions there were.
+// has changed, or a system call was made: with what there is at that moment a process
+// that dies leaves the world. It returns how many moments and instructions there were.
 func (w *crashWorld) cuts(t testing.TB, c *crashCase, at []uint32, die func(n int)) (moments, instructions int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	v := startVictim(t, c, w, at)
 	defer v.end()
 	defer time.AfterFunc(2*time.Minute, func() { v.cmd.Process.Kill() }).Stop()
-	octets := func(id uint32, size int) func(int64) bool {
-		from := int64(w.a.seg.Offset(id)) / page
-		return func(p int64) bool { return p >= from && p < from+int64(size)/page }
-	}
-	buffers := int64(w.a.own.Offset(4)) / page
-	shadows := []*shadow{
-		newShadow(w.a.mem[0], octets(secRxOctets, rxBuffers*rxSize)),
-		newShadow(w.a.mem[1], func(int64) bool { return false }),
-		newShadow(w.a.mem[2], func(p int64) bool { return p >= buffers }),
-	}
+	shadows := w.shadows()
 	lock := &uint32Word{w.a.mem[0].octets[w.a.seg.Offset(secLock):]}
 	for i := v.next(); v.step(); i = v.next() {
 		instructions++
-		if i.calls && lock.load() != 0 {
+		if i.calls && lock.load() != 0 && (!w.devices || w.a.top.journal.active != 0) {
 			t.Errorf("a system call with the lock held, after %d instructions; half changed: %v", instructions, w.a.top.journal.active != 0)
 		}
-		if !i.writes {
+		if !i.writes && !i.calls {
 			continue
 		}
-		did := false
+		did := i.calls && w.devices
 		for _, s := range shadows {
 			did = s.changed() || did
 		}
@@ -288,4 +281,28 @@ func (w *crashWorld) cuts(t testing.TB, c *crashCase, at []uint32, die func(n in
 		}
 	}
 	return moments, instructions
+}
+
+// Sections of payloads over devices, as internal/pool/nic numbers them.
+const (
+	nicTxOctets = 121
+	nicRxOctets = 124
+)
+
+// shadows returns those of host a.
+func (w *crashWorld) shadows() []*shadow {
+	octets := func(id uint32, size int) func(int64) bool {
+		from := int64(w.a.seg.Offset(id)) / page
+		return func(p int64) bool { return p >= from && p < from+int64(size)/page }
+	}
+	own, tx, rx := octets(secRxOctets, rxBuffers*rxSize), octets(nicTxOctets, nic.Buffers*nic.BufferSize), octets(nicRxOctets, nic.Slots*nic.SlotSize)
+	all := []*shadow{
+		newShadow(w.a.mem[0], func(p int64) bool { return own(p) || tx(p) || rx(p) }),
+		newShadow(w.a.mem[1], func(int64) bool { return false }),
+	}
+	if !w.devices {
+		buffers := int64(w.a.own.Offset(4)) / page
+		all = append(all, newShadow(w.a.mem[2], func(p int64) bool { return p >= buffers }))
+	}
+	return all
 }

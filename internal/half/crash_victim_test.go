@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
@@ -45,12 +46,14 @@ const (
 	victimBottom
 	victimOwn
 	victimPeer // its memory, bell and doorbells
+
+	victimTAP = victimOwn
 )
 
 // victimSpec is what the victim has to know: the case, the time, and what prepare
 // has returned.
-func victimSpec(name string, now tcp.Time, at []uint32) string {
-	s := fmt.Sprintf("%s;%d", name, now)
+func victimSpec(name string, w *crashWorld, at []uint32) string {
+	s := fmt.Sprintf("%s;%d;%d", name, w.now, w.circuit)
 	for _, x := range at {
 		s += fmt.Sprintf(";%d", x)
 	}
@@ -64,12 +67,14 @@ func victim(spec string) error {
 		return err
 	}
 	now, _ := strconv.ParseUint(words[1], 10, 64)
+	circuit, _ := strconv.ParseUint(words[2], 10, 16)
 	var at []uint32
-	for _, w := range words[2:] {
+	for _, w := range words[3:] {
 		x, _ := strconv.ParseUint(w, 10, 32)
 		at = append(at, uint32(x))
 	}
-	h := &crashHost{t: &testing.T{}, w: &crashWorld{now: tcp.Time(now)}, addr: victimAddr(1), vci: wire.NewVCI(1, 1)}
+	w := &crashWorld{now: tcp.Time(now), circuit: uint16(circuit), devices: circuit == pool.NIC}
+	h := &crashHost{t: &testing.T{}, w: w, tap: victimTAP, addr: victimAddr(1), vci: wire.NewVCI(1, 1)}
 	h.w.a = h
 	if err := h.inherit(); err != nil {
 		return err
@@ -103,22 +108,25 @@ func (h *crashHost) inherit() (err error) {
 			return err
 		}
 	}
-	if h.drv, err = ring.NewDriver(h.seg, h.vci); err != nil {
+	if err = h.drive(); err != nil || h.w.devices {
 		return err
 	}
 	h.drv.Changed()
-	return h.drv.Map(0, []int{victimOwn, victimPeer, victimPeer + 1, victimPeer + 2, victimPeer + 3})
+	return h.ring.Map(0, []int{victimOwn, victimPeer, victimPeer + 1, victimPeer + 2, victimPeer + 3})
 }
 
 // files are what the victim inherits.
 func (h *crashHost) files(peer *crashHost) []int {
+	if h.w.devices {
+		return []int{h.seg.Fd(), h.page.Fd(), h.doors[0].Fd(), h.doors[1].Fd(), h.tap}
+	}
 	p := peer.offers()
 	return append([]int{h.seg.Fd(), h.page.Fd(), h.doors[0].Fd(), h.doors[1].Fd(), h.own.Fd()}, p.Files()...)
 }
 
 func crashConnect(h *crashHost, at []uint32) {
 	f := wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: 3001}, Remote: wire.Endpoint{Addr: victimAddr(2), Port: 82}}
-	h.bottom.Connect(at[0], f, 0)
+	h.bottom.Connect(at[0], f, h.w.circuit)
 }
 
 // crashSyn returns a SYN for a's listener, as the connection server brings it.

@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/pool"
+	"usertcp/internal/pool/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
@@ -24,18 +26,31 @@ type crashHost struct {
 	page   *shm.Segment
 	own    *shm.Segment // of circuit 0
 	doors  [2]shm.Doorbell
-	drv    *ring.Driver // one for both halves: neither is in the segment while the other is
+	drv    crashDriver // one for both halves: neither is in the segment while the other is
+	ring   *ring.Driver
+	nic    *nic.Driver // nil without devices
+	tap    int         // what nic takes for a device
 	cfg    Config
 	top    *Direct
 	bottom *Bottom
 	audit  *Auditor
-	mem    [3]*memory // of seg, page and own
+	mem    []*memory // of seg, page and own
 }
 
-// crashWorld is two hosts with a circuit, number 0 at both, under one clock.
+// crashWorld is two hosts with a circuit, number 0 at both, or with devices, under one
+// clock.
 type crashWorld struct {
-	now  tcp.Time
-	a, b *crashHost
+	now     tcp.Time
+	a, b    *crashHost
+	circuit uint16 // by which they reach each other
+	devices bool
+}
+
+// crashDriver is what the test asks of a driver, or of two.
+type crashDriver interface {
+	pool.Driver
+	Fits(tx, held func(region uint16, id uint32) uint32) error
+	InUse() (tx, held int)
 }
 
 // memory is a memfd as raw octets.
@@ -107,45 +122,60 @@ func (m *memory) saved() *memory {
 	return c
 }
 
-func newCrashWorld(t testing.TB) *crashWorld {
-	w := &crashWorld{now: 1000 * tcp.Second}
-	w.a, w.b = w.host(t, 1), w.host(t, 2)
+func newCrashWorld(t testing.TB, devices bool) *crashWorld {
+	w := &crashWorld{now: 1000 * tcp.Second, devices: devices}
+	var taps [2]int
+	if devices {
+		w.circuit, taps = pool.NIC, newTAPs(t)
+	}
+	w.a, w.b = w.host(t, 1, taps[0]), w.host(t, 2, taps[1])
+	if devices {
+		for _, h := range []*crashHost{w.a, w.b} {
+			h.mem = []*memory{newMemory(t, h.seg), newMemory(t, h.page)}
+		}
+	} else {
+		w.join(t)
+	}
+	w.settle()
+	return w
+}
+
+// join makes the circuit.
+func (w *crashWorld) join(t testing.TB) {
 	offer := func(h, to *crashHost) (i uint16) {
 		var err error
-		h.own, err = h.drv.NewMemory(to.vci)
+		h.own, err = h.ring.NewMemory(to.vci)
 		check(t, err)
-		h.bottom.Change(func() { i, err = h.drv.Offer(to.vci, h.own) })
+		h.bottom.Change(func() { i, err = h.ring.Offer(to.vci, h.own) })
 		check(t, err)
 		return i
 	}
 	complete := func(i uint16, h, peer *crashHost) {
 		var err error
-		h.bottom.Change(func() { err = h.drv.Complete(i, peer.offers()) })
+		h.bottom.Change(func() { err = h.ring.Complete(i, peer.offers()) })
 		check(t, err)
-		h.mem = [3]*memory{newMemory(t, h.seg), newMemory(t, h.page), newMemory(t, h.own)}
+		h.mem = []*memory{newMemory(t, h.seg), newMemory(t, h.page), newMemory(t, h.own)}
 	}
 	ia, ib := offer(w.a, w.b), offer(w.b, w.a)
 	complete(ia, w.a, w.b)
 	complete(ib, w.b, w.a)
-	w.settle()
-	return w
 }
 
-func (w *crashWorld) host(t testing.TB, n int) *crashHost {
-	h := &crashHost{t: t, w: w, addr: wire.AddrFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(n)})), vci: wire.NewVCI(n, 1)}
+func (w *crashWorld) host(t testing.TB, n, tap int) *crashHost {
+	h := &crashHost{t: t, w: w, addr: wire.AddrFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(n)})), vci: wire.NewVCI(n, 1), tap: tap}
 	var err error
-	h.seg, err = shm.Create("test-crash", Version, Specs(ring.Specs())...)
+	h.seg, err = shm.Create("test-crash", Version, Specs(append(ring.Specs(), nic.Specs()...))...)
 	check(t, err)
 	check(t, Initialise(h.seg, 65535))
 	check(t, ring.Initialise(h.seg, false))
+	check(t, nic.Initialise(h.seg))
 	h.page, err = ring.NewBellPage()
 	check(t, err)
 	for i := range h.doors {
 		h.doors[i], err = shm.NewDoorbell()
 		check(t, err)
 	}
-	h.drv, err = ring.NewDriver(h.seg, h.vci)
-	check(t, err)
+	check(t, h.drive())
 	h.halves()
 	h.top.SetSecret([16]byte{byte(n)})
 	return h
@@ -184,6 +214,20 @@ func (h *crashHost) Send(ip []byte) {
 
 func (h *crashHost) Gone(_ uint32, _ Registered, _ wire.Flow, done func()) { done() }
 
+// drive makes the driver of the segment.
+func (h *crashHost) drive() (err error) {
+	if h.ring, err = ring.NewDriver(h.seg, h.vci); err != nil {
+		return err
+	}
+	h.drv = h.ring
+	if h.w.devices {
+		if h.nic, err = nic.New(h.seg, h.tap); err == nil {
+			h.drv = &joint{pool.Join(h.ring, h.nic), h.ring, h.nic}
+		}
+	}
+	return err
+}
+
 // settle drives both hosts until nothing happens.
 func (w *crashWorld) settle() {
 	w.a.drv.Changed()
@@ -211,7 +255,7 @@ func (h *crashHost) listen(port uint16, backlog uint32) uint32 {
 func (h *crashHost) dial(to *crashHost, local, port uint16) uint32 {
 	i, _ := h.top.Open()
 	f := wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: local}, Remote: wire.Endpoint{Addr: to.addr, Port: port}}
-	if !h.bottom.Connect(i, f, 0) {
+	if !h.bottom.Connect(i, f, h.w.circuit) {
 		h.t.Fatal("Connect refused")
 	}
 	return i

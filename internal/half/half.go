@@ -44,11 +44,11 @@ type Half struct {
 	rx        pool.Buffers
 	mem       tcp.Memory
 
-	now   tcp.Time // of the present turn
-	pkt   pool.Packet
+	now   tcp.Time    // of the present turn
 	arr   tcp.Segment // arriving
 	out   tcp.Segment // departing
 	rings shm.Rings   // to be rung when the lock has been given back
+	scripts
 
 	message [icmpMax]byte // an ICMP message that came in pieces
 
@@ -76,6 +76,7 @@ func Initialise(s *shm.Segment, mtu int) error {
 	c.chunks.Reset(maxChunks)
 	c.annexes.Reset(maxAnnexes)
 	c.mtu = uint32(mtu)
+	c.limits.heed(&Unlimited)
 	c.packing = pool.None
 	rx := pool.NewBuffers(&c.rx, v.rxRefs, v.rxLinks, rxSize, 0)
 	rx.Reset(rxBuffers)
@@ -127,6 +128,7 @@ func (h *Half) init(cfg Config, party shm.Party) error {
 		h.clock = Clock()
 	}
 	h.rx = pool.NewBuffers(&h.ctl.rx, h.rxRefs, h.rxLinks, rxSize, 0)
+	h.initScripts()
 	h.mem = tcp.Memory{Chunks: h.chunks, Annexes: h.annexes}
 	return nil
 }
@@ -153,22 +155,28 @@ func (h *Half) commit(i uint32) {
 }
 
 // end ends the step: its state is complete. Then the chunks that it gave up are
-// free.
-func (h *Half) end(i uint32) {
+// free. It reports whether the step has given up nothing, so that the journal has
+// the connection still as it was.
+func (h *Half) end(i uint32) (intact bool) {
 	atomic.StoreUint32(&h.journal.active, 0)
 	c := &h.conns[i]
+	intact = true
 	for q := range c.Freed {
 		if c.Freed[q].Count > 0 {
 			h.freeChunks(&c.Freed[q])
+			intact = false
 		}
 	}
 	if c.Spent != 0 {
 		h.ctl.annexes.Release(h.annexLinks, c.Spent-1)
 		c.Spent = 0
+		intact = false
 	}
 	if c.WantsAnnex() {
 		h.giveAnnex(i)
+		intact = false
 	}
+	return intact
 }
 
 // giveAnnex gives connection i an annex, if there is one, in a step of its own.
@@ -187,6 +195,7 @@ func (h *Half) giveAnnex(i uint32) {
 func (h *Half) turn() bool {
 	h.now = h.clock()
 	h.mem.Tight = h.tight()
+	h.mem.FinWait, h.mem.OrphanTries = h.ctl.limits.orphanTime()
 	h.drv.Notice()
 	did := !h.passive && h.takeWhatComes()
 	h.unblock()
@@ -199,8 +208,9 @@ func (h *Half) turn() bool {
 // there were any.
 func (h *Half) takeWhatComes() bool {
 	did := false
-	for n := 0; n < turnPackets && h.drv.Receive(&h.pkt); n++ {
-		h.arrive(&h.pkt)
+	arrived := h.receive()
+	for i := range arrived {
+		h.arrive(&arrived[i])
 		did = true
 	}
 	return h.runTimers() || did
@@ -232,17 +242,16 @@ func (h *Half) hasBuffer(i uint32) bool {
 	switch {
 	case h.conns[i].SendSpace() == 0:
 		return true
-	case h.ctl.chunks.Free == 0:
+	case h.ctl.chunks.Free == 0 || h.allowed(i) == 0:
 		return false
 	case circuit == pool.NoCircuit:
 		return h.rx.Available() > 0
 	}
-	buf, _ := h.drv.Alloc(circuit)
-	if buf == pool.None {
-		return false
+	for _, b := range h.alloc(circuit, 1) {
+		h.free(pool.TxRegion(circuit), b.Buf)
+		return true
 	}
-	h.drv.Unref(pool.TxRegion(circuit), buf)
-	return true
+	return false
 }
 
 // starve notes that a writer on i waits for a buffer.
@@ -250,9 +259,6 @@ func (h *Half) starve(i uint32) {
 	h.enlist(listStarved, i)
 	h.drv.Notify(h.aux[i].circuit, false, true)
 }
-
-// turnPackets bounds a turn, so that the lock is not held for long.
-const turnPackets = 16
 
 // runTimers handles what is due.
 func (h *Half) runTimers() bool {
@@ -286,6 +292,7 @@ func (h *Half) settle() {
 	for range maxSettle {
 		i := h.delist(listTouched)
 		if i == none {
+			h.run()
 			return
 		}
 		h.output(i)
@@ -317,6 +324,7 @@ func (h *Half) unblock() {
 // been given back.
 func (h *Half) flush() {
 	r := &h.rings
+	h.run()
 	h.drv.Flush(r)
 	shm.Step()
 	other := listBottom

@@ -27,31 +27,32 @@ func (h *Half) icmp(b []byte, ip *wire.IP) {
 	if mtu, ok := m.TooBig(); ok {
 		c.PathMTU(&h.mem, h.now, uint32(mtu), m.Seq)
 	} else {
-		e, hard := icmpError(&m)
-		c.Unreachable(&h.mem, h.now, e, hard, m.Seq)
+		c.Unreachable(&h.mem, h.now, icmpError(&m), m.Seq)
 	}
 	h.commit(i)
 }
 
-// icmpError returns what the program is told of a message, and whether it is a
-// hard error (RFC 9293 section 3.9.2.2). Source
-// quench is no error to package wire, and never comes here (MUST-55).
-func icmpError(m *wire.ICMP) (e tcp.Error, hard bool) {
-	if m.V6 {
-		switch {
-		case m.Type == wire.ICMP6Unreachable && m.Code == wire.ICMP6CodePort:
-			return tcp.ErrRefused, true
-		case m.Type == wire.ICMP6Unreachable && m.Code == wire.ICMP6CodeProhibited:
-			return tcp.ErrUnreachable, true
+// icmpError returns what the program is told of a message: the errno that Linux has
+// for it, as far as the engine knows it. Source quench is no error to package wire, and
+// never comes here (MUST-55).
+func icmpError(m *wire.ICMP) tcp.Error {
+	switch {
+	case m.V6 && m.Type == wire.ICMP6Unreachable:
+		switch m.Code {
+		case wire.ICMP6CodePort:
+			return tcp.ErrRefused
+		case wire.ICMP6CodeNoRoute:
+			return tcp.ErrNetUnreachable
+		case wire.ICMP6CodeProhibited, wire.ICMP6CodePolicy, wire.ICMP6CodeReject:
+			return tcp.ErrProhibited
 		}
-		return tcp.ErrUnreachable, false
+	case !m.V6 && m.Type == wire.ICMPUnreachable:
+		switch m.Code {
+		case wire.ICMPCodePort, wire.ICMPCodeProtocol:
+			return tcp.ErrRefused
+		case wire.ICMPCodeNet, wire.ICMPCodeNetUnknown, wire.ICMPCodeNetProhibited, wire.ICMPCodeNetTOS:
+			return tcp.ErrNetUnreachable
+		}
 	}
-	if m.Type != wire.ICMPUnreachable {
-		return tcp.ErrUnreachable, false
-	}
-	switch m.Code {
-	case wire.ICMPCodePort, wire.ICMPCodeProtocol:
-		return tcp.ErrRefused, true
-	}
-	return tcp.ErrUnreachable, false
+	return tcp.ErrUnreachable
 }

@@ -30,7 +30,7 @@ func (h *Half) arrive(p *pool.Packet) {
 		h.arr.SegSize = uint32(p.SegSize) // of no other circuit does the packet say
 	}
 	i := h.owner(&k, p.Circuit, true)
-	if i == none {
+	if i == none || !h.mayTake(i, p) {
 		h.release(p)
 		return
 	}

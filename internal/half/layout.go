@@ -68,6 +68,7 @@ type control struct {
 	annexes    shm.FreeList
 	childTakes uint32 // 1: the bottom half alone takes packets, and looks after timers
 	_          [4]uint32
+	limits     limits
 	Counters   Counters
 }
 
@@ -90,14 +91,22 @@ type Counters struct {
 	FastTaken               uint64 // connections that data in a SYN has opened
 	FastFull                uint64 // SYNs whose data was not taken: too many such connections
 	OrphansKilled           uint64 // ended by name
+	OrphansFull             uint64 // reset when the program closed them: there were as many as there may be
+	MemoryFull              uint64 // packets dropped: the host's memory for buffers is in use
+	Refused                 uint64 // segments that a device could not take, and that wait for another try
+	Scripts                 uint64 // that the driver has executed
 	Moved                   uint64 // packets of connections that have gone to another pool
-	_                       [2]uint64
+	_                       [6]uint64
+	Operations              [8]uint64 // of the scripts, by pool.Kind
 }
 
 var (
-	_ [64]byte     = [unsafe.Offsetof(control{}.secret)]byte{}
-	_ [4 * 64]byte = [unsafe.Offsetof(control{}.Counters)]byte{}
-	_ [7 * 64]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [64]byte      = [unsafe.Offsetof(control{}.secret)]byte{}
+	_ [4 * 64]byte  = [unsafe.Offsetof(control{}.limits)]byte{}
+	_ [5 * 64]byte  = [unsafe.Offsetof(control{}.Counters)]byte{}
+	_ [10 * 64]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [64]byte      = [unsafe.Sizeof(limits{})]byte{}
+	_ [8]struct{}   = [max(pool.Kinds, 8)]struct{}{}
 )
 
 // journal holds the connections that the step in progress changes, as they were
@@ -130,7 +139,7 @@ type aux struct {
 	registered uint8  // the connection server knows of it
 	circuit    uint16 // or pool.NoCircuit
 	accepted   uint8  // 1: has been in its listener's queue
-	_          uint8
+	counted    uint8  // 1: is one of limits.orphans
 
 	parent      uint32 // the listener of a connection that was not accepted, or None
 	acceptNext  uint32

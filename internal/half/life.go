@@ -89,6 +89,7 @@ func (h *Half) closed(i uint32) {
 // it is no more, unless that does not know of it: then reap will do.
 func (h *Half) finish(i uint32) {
 	a := &h.aux[i]
+	h.uncountOrphan(i)
 	a.use = useDone
 	if a.registered != 0 {
 		h.enlist(listBottom, i)
@@ -104,6 +105,11 @@ func (h *Half) closeSocket(i uint32) {
 		h.closeListener(i)
 		return
 	}
+	if h.tooManyOrphans(i) {
+		h.ctl.Counters.OrphansFull++
+		h.abort(i)
+		return
+	}
 	h.aux[i].use = useOrphan
 	c := h.begin(i)
 	c.Close(&h.mem, h.now)
@@ -111,7 +117,9 @@ func (h *Half) closeSocket(i uint32) {
 	if c.State == tcp.Closed {
 		h.unhash(i)
 		h.finish(i)
+		return
 	}
+	h.countOrphan(i)
 }
 
 // abort closes socket i with RST.
@@ -164,6 +172,18 @@ func (h *Half) purge(i uint32) {
 	for k := range gone {
 		if gone[k].Count > 0 {
 			h.freeChunks(&gone[k])
+		}
+	}
+}
+
+// Prod has the connections over circuit, whose other end has gone, ask their peers
+// whether they are there: where a pool has ended without a word its connection server
+// answers with RST, and nobody waits for what will not come. It is called by Change.
+func (b *Bottom) Prod(circuit uint16) {
+	for i := range min(b.ctl.conns.Fresh, MaxConns) {
+		if b.aux[i].hashed != 0 && b.aux[i].circuit == circuit {
+			b.begin(i).Prod()
+			b.commit(i)
 		}
 	}
 }

@@ -163,7 +163,7 @@ func mayMove(from, to *Top, sockets []Moving) error {
 	switch {
 	case !reachable:
 		return syscall.EIO
-	case !l.fits(&to.Half) || slots > int(to.ctl.conns.Free):
+	case !l.fits(&to.Half) || slots > int(to.ctl.conns.Free) || uint64(to.ctl.live)+uint64(slots) > uint64(to.ctl.limits.sockets):
 		return syscall.ENOBUFS
 	}
 	return nil

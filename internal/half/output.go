@@ -1,6 +1,8 @@
 package half
 
 import (
+	"sync/atomic"
+
 	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
@@ -31,12 +33,27 @@ func (h *Half) output(i uint32) {
 		h.begin(i)
 		c.SetOffload(h.offload(a.circuit, fast))
 		ok := c.NextSegment(&h.mem, h.now, &h.out)
-		h.end(i)
-		if !ok {
+		intact := h.end(i)
+		if !ok || !h.transmit(i) && intact && h.takeBack(i) {
 			return
 		}
-		h.transmit(i)
 	}
+}
+
+// takeBack undoes the step by which connection i has made out data, or its FIN,
+// that the device could not take, and reports whether it did: other segments are
+// lost, as a packet may be.
+func (h *Half) takeBack(i uint32) bool {
+	c, j := &h.conns[i], h.journal
+	if h.out.Len == 0 && h.out.Flags&wire.FIN == 0 || h.out.Flags&wire.SYN != 0 || j.index != i {
+		return false
+	}
+	atomic.StoreUint32(&j.active, 1)
+	*c = j.before
+	h.begin(i).Refused(h.now)
+	h.end(i)
+	h.ctl.Counters.Refused++
+	return true
 }
 
 // maxBurst is how many segments a connection can have to send at once: a window of
@@ -47,7 +64,7 @@ const maxBurst = 1 << 22
 // again when it does.
 func (h *Half) room(i uint32) bool {
 	circuit := h.aux[i].circuit
-	room, backlog := h.drv.Room(circuit), h.drv.Backlog(circuit)
+	room, backlog := h.roomOn(circuit)
 	if room > 0 && (backlog < corkBacklog || !h.conns[i].Corkable()) {
 		return true
 	}
@@ -71,55 +88,61 @@ func (h *Half) offload(circuit uint16, fast bool) uint32 {
 // mostHeaders is how many octets of a packet are not payload, at most.
 const mostHeaders = wire.IPv6Len + 60
 
-// transmit puts the segment in h.out into a packet of connection i.
-func (h *Half) transmit(i uint32) {
+// transmit puts the segment in h.out into a packet of connection i. It reports false
+// if the device can't take it now.
+func (h *Half) transmit(i uint32) bool {
 	c := &h.conns[i]
-	p := &h.pkt
+	p := h.packet()
 	h.header(p, &c.Flow, &h.out, c.Opt.TTL, c.Opt.TOS)
 	circuit := h.aux[i].circuit
 	switch {
 	case h.out.Len == 0 || h.gather(p, circuit):
-		h.emit(p, circuit)
+		return h.emit(p, circuit)
 	case h.drv.Usable(circuit):
-		h.bounce(p, circuit)
-	default:
-		h.transmitSlow(p)
+		return h.bounce(p, circuit)
 	}
+	h.transmitSlow(p)
+	return true
 }
 
 // bounce sends the segment in h.out from a copy in buffers of the circuit: its
 // payload lies elsewhere, since the circuit came later than the data, or in too
 // many pieces. Without buffers the packet is lost, as a packet may be.
-func (h *Half) bounce(p *pool.Packet, circuit uint16) {
+func (h *Half) bounce(p *pool.Packet, circuit uint16) (taken bool) {
+	taken = true
 	p.Region, p.NPieces = pool.TxRegion(circuit), 0
-	at, skip, left := h.out.First, h.out.Skip, h.out.Len
-	size, used, room := uint32(h.drv.BufferSize()), uint32(0), []byte(nil)
-	for left > 0 {
-		if len(room) == 0 {
-			buf, off := h.drv.Alloc(circuit)
-			if buf == pool.None {
-				break
-			}
-			p.Bufs[p.NPieces], p.Pieces[p.NPieces] = buf, pool.Piece{Off: off}
-			p.NPieces++
-			room = h.drv.Octets(p.Region)[off : off+size]
-		}
-		c := &h.chunks[at]
-		used = uint32(copy(room, h.octets(c, skip, min(c.Len-skip, left))))
-		room = room[used:]
-		p.Pieces[p.NPieces-1].Len += used
-		left -= used
-		if skip += used; skip == c.Len {
-			at, skip = c.Next, 0
-		}
+	size, left := uint32(h.drv.BufferSize()), h.out.Len
+	for _, op := range h.alloc(circuit, min(pool.MaxPieces, int((left+size-1)/size))) {
+		p.Bufs[p.NPieces], p.Pieces[p.NPieces] = op.Buf, pool.Piece{Off: op.Off, Len: min(size, left)}
+		p.NPieces++
+		left -= min(size, left)
 	}
 	if left == 0 {
-		h.emit(p, circuit)
+		h.copyAcross(p)
+		taken = h.emit(p, circuit)
 	} else {
 		h.ctl.Counters.NoRoute++
 	}
 	for _, b := range p.Bufs[:p.NPieces] {
-		h.drv.Unref(p.Region, b)
+		h.free(p.Region, b)
+	}
+	return taken
+}
+
+// copyAcross copies the payload of the segment in h.out into the pieces of p.
+func (h *Half) copyAcross(p *pool.Packet) {
+	octets := h.drv.Octets(p.Region)
+	at, skip := h.out.First, h.out.Skip
+	for _, q := range p.Pieces[:p.NPieces] {
+		room := octets[q.Off : q.Off+q.Len]
+		for len(room) > 0 {
+			c := &h.chunks[at]
+			n := uint32(copy(room, h.octets(c, skip, c.Len-skip)))
+			room = room[n:]
+			if skip += n; skip == c.Len {
+				at, skip = c.Next, 0
+			}
+		}
 	}
 }
 
@@ -187,15 +210,22 @@ func (h *Half) copyOut(b []byte) []byte {
 }
 
 // emit sends a packet by circuit, or through the connection server if there is
-// none.
-func (h *Half) emit(p *pool.Packet, circuit uint16) {
-	if circuit == pool.NoCircuit || h.drv.Room(circuit) == 0 {
+// none. It reports false if the circuit's device can't take it now.
+func (h *Half) emit(p *pool.Packet, circuit uint16) bool {
+	if circuit == pool.NoCircuit {
 		h.transmitSlow(p)
-		return
+		return true
+	}
+	if room, _ := h.roomOn(circuit); room == 0 {
+		h.transmitSlow(p)
+		return true
 	}
 	p.Circuit = circuit
+	if !h.post(p) {
+		return false
+	}
 	h.ctl.Counters.PacketsOut++
-	h.drv.Send(p)
+	return true
 }
 
 // transmitSlow sends a packet whose payload is that of h.out through the
@@ -248,6 +278,9 @@ func (h *Half) events(i uint32) {
 	}
 	if ev&tcp.EventClosed != 0 {
 		h.closed(i)
+	}
+	if ev&tcp.EventTimeWait != 0 {
+		h.uncountOrphan(i)
 	}
 	switch a.use {
 	case useProgram:

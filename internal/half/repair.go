@@ -40,6 +40,7 @@ func (h *Half) repair() {
 // had not got the lock there is no step to undo, but it may have reserved chunks
 // and buffers that nobody knows of.
 func (h *Half) sweep() {
+	h.initScripts() // what was asked for and not done is counted anew
 	if j := h.journal; j.active != 0 {
 		h.conns[j.index] = j.before
 		j.active = 0
@@ -55,9 +56,12 @@ func (h *Half) sweep() {
 	}
 	used := make([]bool, min(h.ctl.conns.Fresh, MaxConns))
 	live := uint32(0)
+	h.ctl.limits.orphans = 0
 	for i := range used {
+		h.aux[i].counted = 0
 		if used[i] = h.aux[i].use != useFree; used[i] {
 			live++
+			h.countOrphan(uint32(i))
 			h.count(&h.conns[i], u)
 			u.circuits[h.aux[i].circuit]++
 			for _, c := range h.aux[i].former {
@@ -72,6 +76,7 @@ func (h *Half) sweep() {
 	h.requeue(used)
 	h.relist(used)
 	h.resolve(used)
+	h.run()
 }
 
 // count notes what connection c refers to. The last chunk of the send queue may

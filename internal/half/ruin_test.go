@@ -30,7 +30,7 @@ type cell struct {
 }
 
 func newCell(t testing.TB) *cell {
-	w := newCrashWorld(t)
+	w := newCrashWorld(t, false)
 	c := &cell{w: w, base: prepareBase(w)}
 	c.base.send(w, 9000)
 	c.base.write(w, 30000)

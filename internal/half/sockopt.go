@@ -57,6 +57,7 @@ var sockopts = map[optionName]sockopt{
 	}},
 	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT}:   number(func(o *tcp.ConnOptions) *uint8 { return &o.FastOpen }, 0, 1),
 	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_NO_COOKIE}: number(func(o *tcp.ConnOptions) *uint8 { return &o.FastOpenNoCookie }, 0, 1),
+	{unix.IPPROTO_TCP, unix.TCP_LINGER2}:            {getFinWait, setFinWait},
 	{unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP}:       number(func(o *tcp.ConnOptions) *uint32 { return &o.WindowClamp }, 0, maxBuffer),
 
 	{unix.IPPROTO_IP, unix.IP_TOS}:              {getTOS, setTOS},
@@ -144,6 +145,29 @@ func setLinger(o *tcp.ConnOptions, v int) error {
 	o.LingerSet, o.Linger = 0, 0
 	if v >= 0 {
 		o.LingerSet, o.Linger = 1, uint32(min(v, math.MaxInt32))
+	}
+	return nil
+}
+
+// maxFinWait is the longest TCP_LINGER2, s: the kernel's TCP_FIN_TIMEOUT_MAX.
+const maxFinWait = 120
+
+func getFinWait(o *tcp.ConnOptions) int {
+	if o.NoFinWait != 0 {
+		return -1
+	}
+	return int(o.FinWait)
+}
+
+// setFinWait takes seconds. Less than zero is no wait; zero and what is too long are
+// what the host says, as in the kernel.
+func setFinWait(o *tcp.ConnOptions, v int) error {
+	o.NoFinWait, o.FinWait = 0, 0
+	switch {
+	case v < 0:
+		o.NoFinWait = 1
+	case v <= maxFinWait:
+		o.FinWait = uint16(v)
 	}
 	return nil
 }
@@ -286,6 +310,12 @@ func (s *Socket) Option(level, name int) (int, error) {
 			return 0, syscall.ENOTCONN
 		}
 		return int(i.PathMTU), nil
+	case optionName{unix.IPPROTO_TCP, unix.TCP_LINGER2}:
+		if v := getFinWait(&c.Opt); v != 0 {
+			return v, nil
+		}
+		wait, _ := t.ctl.limits.orphanTime()
+		return int(wait / tcp.Second), nil
 	case optionName{unix.SOL_SOCKET, unix.SO_ERROR}:
 		errno, _ := s.failure().(syscall.Errno)
 		return int(errno), nil

@@ -13,7 +13,10 @@ const none = ^uint32(0)
 
 // allocConn takes a free connection slot, or none.
 func (h *Half) allocConn(use uint8) uint32 {
-	i := h.ctl.conns.Alloc(h.connLinks)
+	i := none
+	if h.ctl.live < h.ctl.limits.sockets {
+		i = h.ctl.conns.Alloc(h.connLinks)
+	}
 	if i == none {
 		h.ctl.Counters.ConnsFull++
 		return none

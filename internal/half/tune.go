@@ -46,9 +46,9 @@ func (h *Half) tune(o *tcp.ConnOptions, circuit uint16) {
 	}
 }
 
-// tight reports whether the pool's memory runs short, so that no buffer may grow:
-// the limits of the pool are those of all its connections together, and the
-// server's limits on pools those of the system.
+// tight reports whether memory runs short, so that no buffer may grow: the pool's, whose
+// limits are those of all its connections together, or the host's, of which the
+// connection server knows (limits.go).
 func (h *Half) tight() bool {
-	return h.rx.Used() > h.rx.Limit()/4*3 || h.ctl.chunks.Free < maxChunks/4
+	return h.ctl.limits.level != Plenty || h.rx.Used() > h.rx.Limit()/4*3 || h.ctl.chunks.Free < maxChunks/4
 }

@@ -1,5 +1,5 @@
 // Package message is how the three kinds of process talk: the paper's 16
-// control messages (appendix A.3) under their names and nine of our own, and packets with file
+// control messages (appendix A.3) under their names and eleven of our own, and packets with file
 // descriptors over Unix SOCK_SEQPACKET sockets, so that the death of a peer is
 // seen as end of file. What a message makes a process do does not belong here.
 package message
@@ -44,6 +44,8 @@ const (
 	TakeOver
 	Sockets
 	End
+	Usage
+	Limits
 	Move
 
 	numTypes = numPaper + iota
@@ -62,6 +64,7 @@ const (
 	KeepOffer          // Name, Socket=how long it still lasts, ms, VCI=1 if nobody uses the segment, 2 if the sockets are still to come; Files: the list of sockets; none: it is no more
 	KeepTaken          // Socket, Local, Remote: this local end, or connection, is another child's now
 	KeepOver           // Local, Remote: a connection that went from this child to another has ended there
+	KeepProgram        // Files: the executable that the child runs
 )
 
 // Party is one of the three kinds of process.
@@ -150,6 +153,8 @@ var table = [numTypes + 1]form{
 	Status:       {"Status", User, Server, false, 1, "Files: a pipe, into which the server writes what it knows of this user's children, or for root of all; General_Reply"},
 	Sockets:      {"Sockets", Server, Child, false, 1, "Files: a pipe, into which the child writes its connections and listeners"},
 	Move:         {"Move", User | Child, Child | Server, false, 0, "claims what has come into the segment from another child's: General_Reply. From the child, Op=listen or open, Socket, Local, Remote, VCI=the other child, N=the socket's index there: General_Reply with Socket (as for Keep), N=MTU, and from bit 16 on whether the local end came along and with SO_REUSEADDR, and the kernel's bind points"},
+	Usage:        {"Usage", Child, Server, true, 0, "PDU=what the pool has in use: octets of buffers, octets of memory, sockets, orphans, and how many were one too many; when that has changed by a step"},
+	Limits:       {"Limits", Server, Child, true, 0, "PDU=what the pool may have: the level of memory, orphans, sockets, octets of memory, and how long orphans last; and by which steps to tell of what it has. First of all, and when it changes"},
 	End:          {"End", User | Server, Server | Child, false, 0, "Local, Remote: this orphan, or Socket=process id of a child: all its orphans end, with RST; General_Reply with N=how many"},
 }
 

@@ -15,8 +15,10 @@ const minReceiveBuffer = 128 << 10
 // sendMessages writes messages of the setup's size until the crew is stopped,
 // then ends the direction.
 func (c *crew) sendMessages(s *Setup, conn net.Conn, sent *counter) error {
-	if err := allowDelay(conn); err != nil {
-		return err
+	if !s.NoDelay {
+		if err := allowDelay(conn); err != nil {
+			return err
+		}
 	}
 	message := make([]byte, s.Size)
 	for !c.stop.Load() {

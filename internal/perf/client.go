@@ -1,10 +1,12 @@
 package perf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"time"
 )
@@ -82,6 +84,7 @@ type clientTest struct {
 	meter      *meter
 	requesters []*requester
 	portWaits  counter
+	transport  *http.Transport // of http
 }
 
 func (t *clientTest) run(ctx context.Context) (*Report, error) {
@@ -97,6 +100,8 @@ func (t *clientTest) run(ctx context.Context) (*Report, error) {
 	if err := peerError(r.Error); err != nil {
 		return nil, err
 	}
+	t.transport = t.newTransport()
+	defer t.transport.CloseIdleConnections()
 	for i := range t.setup.Conns {
 		t.hire(ctx, i)
 	}
@@ -111,7 +116,7 @@ func (t *clientTest) run(ctx context.Context) (*Report, error) {
 
 // connect opens the data connections of a test that keeps them.
 func (t *clientTest) connect(ctx context.Context) error {
-	if t.setup.Test == CRR {
+	if !t.setup.Test.keeps() {
 		return nil
 	}
 	for range t.setup.Conns {
@@ -140,6 +145,9 @@ func (t *clientTest) hire(ctx context.Context, i int) {
 	case CRR:
 		r := t.newRequester(i)
 		t.crew.hire(func() error { return r.connectAndRequest(ctx, t.Stack, t.data, &t.portWaits) })
+	case HTTP:
+		r := t.newRequester(i)
+		t.crew.hire(func() error { return r.get(ctx, t.transport, t.data) })
 	}
 }
 
@@ -202,6 +210,7 @@ func (t *clientTest) report(own, server window) *Report {
 	r.Latency = summarize(histograms)
 	r.CongestionControl = congestionControl(t.ctl.conn)
 	r.PortWaits = t.portWaits.n.Load()
+	r.Uncounted = cmp.Or(own.Uncounted, server.Uncounted)
 	r.CPU = CPUReport{
 		Processes:   slices.Concat(own.Processes, server.Processes),
 		Machine:     own.Machine,

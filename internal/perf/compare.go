@@ -9,6 +9,11 @@ import (
 type Comparison struct {
 	Setup
 	Repeat int // pairs of measurements
+	// Counted adds a measurement of each stack that counts system calls, in which
+	// nothing else counts.
+	Counted bool
+	// Pairings are what CompareLink compares with the baseline; nil: all others.
+	Pairings []Pairing
 }
 
 // MaxRepeat limits a comparison.
@@ -33,9 +38,15 @@ type Outcome struct {
 	Ratio    Summary           `json:"ratio"`
 	CPUPerGB PerStack[float64] `json:"cpu_per_gb"` // processor seconds of all processes for 10^9 octets, median
 
+	// KernelShare is the part of all processes' time that was spent in the kernel, 0
+	// to 1, median. SystemCalls is nil where they were not counted.
+	KernelShare PerStack[float64]            `json:"kernel_share"`
+	SystemCalls *PerStack[*SystemCallCounts] `json:"system_calls,omitempty"`
+
 	Switches PerStack[float64] `json:"context_switches_per_1000"` // messages or transactions, of all processes, median
 	Jain     PerStack[float64] `json:"jain"`                      // fairness between the connections, median
 
+	NoDelay bool    `json:"no_delay,omitempty"`
 	Conns   int     `json:"conns"`
 	Repeat  int     `json:"repeat"`
 	Seconds float64 `json:"seconds"` // of each measurement
@@ -101,21 +112,44 @@ func Compare(ctx context.Context, m measurer, c Comparison, progress func(*Repor
 			}
 		}
 	}
-	return outcome(&c, &reports), nil
+	o := outcome(&c, &reports)
+	if c.Counted {
+		if err := o.count(ctx, m, c.Setup); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+// count adds the counts of system calls, if both stacks' can be had.
+func (o *Outcome) count(ctx context.Context, m measurer, s Setup) error {
+	user, err := m.Measure(ctx, "user", s.counting())
+	if err != nil {
+		return err
+	}
+	kernel, err := m.Measure(ctx, "kernel", s.counting())
+	if err != nil {
+		return err
+	}
+	if user.Uncounted == "" && kernel.Uncounted == "" {
+		o.SystemCalls = &PerStack[*SystemCallCounts]{user.counts(), kernel.counts()}
+	}
+	return nil
 }
 
 // outcome computes what the reports say together.
 func outcome(c *Comparison, reports *PerStack[[]*Report]) *Outcome {
 	o := &Outcome{
 		Link: "ring", Test: c.Test, Size: c.Size,
-		Conns: c.Conns, Repeat: c.Repeat, Seconds: c.Time.Seconds(),
-		User:       Summarize(rates(reports.User), c.Test.Unit()),
-		Kernel:     Summarize(rates(reports.Kernel), c.Test.Unit()),
-		CPUPerGB:   both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).CPUPerGB) }),
-		Switches:   both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).SwitchesPer1000) }),
-		Jain:       both(reports, func(r []*Report) float64 { return medianOf(r, func(r *Report) float64 { return r.Jain }) }),
-		CPUSeconds: both(reports, shares),
-		Machine:    both(reports, machine),
+		NoDelay: c.NoDelay, Conns: c.Conns, Repeat: c.Repeat, Seconds: c.Time.Seconds(),
+		User:        Summarize(rates(reports.User), c.Test.Unit()),
+		Kernel:      Summarize(rates(reports.Kernel), c.Test.Unit()),
+		CPUPerGB:    both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).CPUPerGB) }),
+		KernelShare: both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).KernelShare) }),
+		Switches:    both(reports, func(r []*Report) float64 { return medianOf(r, (*Report).SwitchesPer1000) }),
+		Jain:        both(reports, func(r []*Report) float64 { return medianOf(r, func(r *Report) float64 { return r.Jain }) }),
+		CPUSeconds:  both(reports, shares),
+		Machine:     both(reports, machine),
 	}
 	var ratios []float64
 	for i, u := range reports.User {
@@ -136,15 +170,20 @@ func outcome(c *Comparison, reports *PerStack[[]*Report]) *Outcome {
 
 // How says in a few short lines how the figures came about.
 func (o *Outcome) How() string {
-	nagle := "off"
-	if o.Test.Bulk() {
-		nagle = "on"
-	}
+	nagle := nagleName(o.Test, o.NoDelay)
 	return fmt.Sprintf(`Medians of %s of %v s for each stack, in turns.
 Ratios are user to kernel, pair by pair. CPU seconds are of all measurements.
 Placement: %s. Spinning: %s. Nagle's algorithm: %s, for both.
 The kernel's TCP runs over loopback, with %s and self-tuning buffers.
 `, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin, nagle, o.CongestionControl)
+}
+
+// nagleName says whether Nagle's algorithm is on.
+func nagleName(t Test, noDelay bool) string {
+	if t.Bulk() && !noDelay {
+		return "on"
+	}
+	return "off"
 }
 
 // both applies f to both stacks' reports.

@@ -15,6 +15,7 @@ type LinkOutcome struct {
 
 	Pairings []PairingOutcome `json:"pairings"` // the baseline first
 
+	NoDelay bool    `json:"no_delay,omitempty"`
 	Conns   int     `json:"conns"`
 	Repeat  int     `json:"repeat"`
 	Seconds float64 `json:"seconds"` // of each measurement
@@ -36,7 +37,12 @@ type PairingOutcome struct {
 	CPUPerGB     float64 `json:"cpu_per_gb"`
 	MachinePerGB float64 `json:"machine_cpu_per_gb"`
 
-	// The same for 10^6 transactions.
+	// KernelShare is the part of all processes' time that was spent in the kernel, 0
+	// to 1, median.
+	KernelShare float64           `json:"kernel_share"`
+	SystemCalls *SystemCallCounts `json:"system_calls,omitempty"` // nil where they were not counted
+
+	// Processor seconds for 10^6 transactions.
 	CPUPerOps     float64 `json:"cpu_per_million_transactions,omitempty"`
 	MachinePerOps float64 `json:"machine_cpu_per_million_transactions,omitempty"`
 
@@ -57,7 +63,15 @@ type pairMeasurer interface {
 	MeasurePair(ctx context.Context, p Pairing, setup Setup) (*Report, error)
 }
 
-// CompareLink measures all pairings in turns. progress, which may be nil, is called
+// pairings lists what a comparison measures, the baseline first.
+func (c *Comparison) pairings() []Pairing {
+	if c.Pairings == nil {
+		return Pairings
+	}
+	return append([]Pairing{Baseline}, c.Pairings...)
+}
+
+// CompareLink measures the pairings in turns. progress, which may be nil, is called
 // after each measurement.
 func CompareLink(ctx context.Context, m pairMeasurer, c Comparison, progress func(Pairing, *Report)) (*LinkOutcome, error) {
 	if err := c.Check(); err != nil {
@@ -65,7 +79,7 @@ func CompareLink(ctx context.Context, m pairMeasurer, c Comparison, progress fun
 	}
 	reports := map[Pairing][]*Report{}
 	for range c.Repeat {
-		for _, p := range Pairings {
+		for _, p := range c.pairings() {
 			r, err := m.MeasurePair(ctx, p, c.Setup)
 			if err != nil {
 				return nil, err
@@ -78,11 +92,19 @@ func CompareLink(ctx context.Context, m pairMeasurer, c Comparison, progress fun
 	}
 	o := &LinkOutcome{
 		Link: "nic", Test: c.Test, Size: c.Size, Offloads: "on",
-		Conns: c.Conns, Repeat: c.Repeat, Seconds: c.Time.Seconds(),
+		NoDelay: c.NoDelay, Conns: c.Conns, Repeat: c.Repeat, Seconds: c.Time.Seconds(),
 		CongestionControl: reports[Baseline][0].CongestionControl,
 	}
-	for _, p := range Pairings {
-		o.Pairings = append(o.Pairings, pairingOutcome(p, reports[p], reports[Baseline]))
+	for _, p := range c.pairings() {
+		po := pairingOutcome(p, reports[p], reports[Baseline])
+		if c.Counted {
+			r, err := m.MeasurePair(ctx, p, c.counting())
+			if err != nil {
+				return nil, err
+			}
+			po.SystemCalls = r.counts()
+		}
+		o.Pairings = append(o.Pairings, po)
 	}
 	return o, nil
 }
@@ -95,6 +117,7 @@ func pairingOutcome(p Pairing, reports, baseline []*Report) PairingOutcome {
 		CPUPerGB:     medianOf(reports, (*Report).CPUPerGB),
 		MachinePerGB: medianOf(reports, (*Report).MachinePerGB),
 		Switches:     medianOf(reports, (*Report).SwitchesPer1000),
+		KernelShare:  medianOf(reports, (*Report).KernelShare),
 		Calls:        medianOf(reports, (*Report).CallsPer1000),
 		Jain:         medianOf(reports, func(r *Report) float64 { return r.Jain }),
 		CPUSeconds:   shares(reports),
@@ -117,17 +140,15 @@ func pairingOutcome(p Pairing, reports, baseline []*Report) PairingOutcome {
 
 // How says in a few short lines how the figures came about.
 func (o *LinkOutcome) How() string {
-	nagle := "off"
-	if o.Test.Bulk() {
-		nagle = "on"
-	}
+	nagle := nagleName(o.Test, o.NoDelay)
 	return fmt.Sprintf(`Medians of %s of %v s for each pairing, in turns.
 Ratios are to kernel with kernel, turn by turn. The client is named first: it
 connects, and sends in a stream test. Hosts are network namespaces with a veth
 pair between them, offloads %s; that of kernel with kernel has no eBPF program.
 CPU seconds of the machine are more than those of the processes by what the
 kernel does on nobody's account, and by what else runs here. Switches (of
-context) and calls (reads and writes) are for 1000 messages or transactions.
+context) and calls (system calls) are for 1000 messages or transactions; calls
+are counted in a measurement of their own.
 Placement: %s. Spinning: %s. Nagle's algorithm: %s, for both.
 The kernel's TCP has %s and self-tuning buffers.
 `, plural(o.Repeat, "measurement"), o.Seconds, o.Offloads, o.CPUs, o.Spin, nagle, o.CongestionControl)

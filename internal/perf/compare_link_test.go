@@ -23,6 +23,9 @@ func (s *scriptedPairs) MeasurePair(_ context.Context, p Pairing, setup Setup) (
 	if len(s.order) == s.fail {
 		return nil, errors.New("scripted failure")
 	}
+	if setup.CountCalls {
+		return countedReport(p.Client, setup), nil
+	}
 	rate := s.rates[p]
 	s.rates[p] *= 2
 	r := &Report{Stack: p.Client, Peer: p.Server, Test: setup.Test, Size: setup.Size, Rate: rate, Unit: setup.Test.Unit(), Count: 1e9, Jain: 1}
@@ -32,9 +35,9 @@ func (s *scriptedPairs) MeasurePair(_ context.Context, p Pairing, setup Setup) (
 	if !setup.Test.Bulk() {
 		r.Latency = &Latency{P50: 1e6 / rate, P99: 2e6 / rate, P999: 3e6 / rate, Max: 4e6 / rate}
 	}
-	r.CPU = CPUReport{Machine: 5, Processes: []ProcessCPU{{"client", "program", 1, 1, 1, 4}, {"server", "program", 2, 0.5, 2, 6}}}
+	r.CPU = CPUReport{Machine: 5, Processes: []ProcessCPU{{"client", "program", 1, 1, 1, 4, 0, 0}, {"server", "program", 2, 0.5, 2, 6, 0, 0}}}
 	if p.Server == "user" {
-		r.CPU.Processes = append(r.CPU.Processes, ProcessCPU{"server", "child", 3, 0.25, 3, 10})
+		r.CPU.Processes = append(r.CPU.Processes, ProcessCPU{"server", "child", 3, 0.25, 3, 10, 0, 0})
 	}
 	return r, nil
 }
@@ -46,7 +49,7 @@ func pairRates() map[Pairing]float64 {
 func TestCompareLinkTakesTurnsAndDividesByTheBaseline(t *testing.T) {
 	m := &scriptedPairs{rates: pairRates()}
 	var told []string
-	o, err := CompareLink(t.Context(), m, Comparison{Setup{Stream, 1000, 1, time.Second, 0}, 2},
+	o, err := CompareLink(t.Context(), m, Comparison{Setup: Setup{Test: Stream, Size: 1000, Conns: 1, Time: time.Second}, Repeat: 2},
 		func(p Pairing, r *Report) { told = append(told, p.String()) })
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +84,7 @@ func TestCompareLinkTakesTurnsAndDividesByTheBaseline(t *testing.T) {
 }
 
 func TestCompareLinkOfTransactions(t *testing.T) {
-	o, err := CompareLink(t.Context(), &scriptedPairs{rates: pairRates()}, Comparison{Setup{RR, 1, 1, time.Second, 0}, 1}, nil)
+	o, err := CompareLink(t.Context(), &scriptedPairs{rates: pairRates()}, Comparison{Setup: Setup{Test: RR, Size: 1, Conns: 1, Time: time.Second}, Repeat: 1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +106,7 @@ func TestCompareLinkOfTransactions(t *testing.T) {
 }
 
 func TestCompareLinkFails(t *testing.T) {
-	good := Comparison{Setup{Stream, 8, 1, time.Second, 0}, 2}
+	good := Comparison{Setup: Setup{Test: Stream, Size: 8, Conns: 1, Time: time.Second}, Repeat: 2}
 	for _, at := range []int{1, 6} {
 		_, err := CompareLink(t.Context(), &scriptedPairs{rates: pairRates(), fail: at}, good, nil)
 		if err == nil || err.Error() != "scripted failure" {

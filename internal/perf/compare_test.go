@@ -64,6 +64,9 @@ func (s *scripted) Measure(_ context.Context, stack string, setup Setup) (*Repor
 	if len(s.order) == s.fail {
 		return nil, errors.New("scripted failure")
 	}
+	if setup.CountCalls {
+		return countedReport(stack, setup), nil
+	}
 	rate := s.rates[stack][0]
 	s.rates[stack] = s.rates[stack][1:]
 	r := &Report{Stack: stack, Test: setup.Test, Size: setup.Size, Rate: rate, Unit: setup.Test.Unit(), Count: int64(rate)}
@@ -73,9 +76,9 @@ func (s *scripted) Measure(_ context.Context, stack string, setup Setup) (*Repor
 	if !setup.Test.Bulk() {
 		r.Latency = &Latency{P50: 1e6 / rate, P99: 2e6 / rate, P999: 3e6 / rate, Max: 4e6 / rate}
 	}
-	r.CPU = CPUReport{Machine: 3, Processes: []ProcessCPU{{"client", "program", 1, 1, 1, 4}, {"server", "program", 2, 0.5, 2, 6}}}
+	r.CPU = CPUReport{Machine: 3, Processes: []ProcessCPU{{"client", "program", 1, 1, 1, 4, 0, 0}, {"server", "program", 2, 0.5, 2, 6, 0, 0}}}
 	if stack == "user" {
-		r.CPU.Processes = append(r.CPU.Processes, ProcessCPU{"server", "child", len(s.order), 0.25, 3, 10})
+		r.CPU.Processes = append(r.CPU.Processes, ProcessCPU{"server", "child", len(s.order), 0.25, 3, 10, 0, 0})
 	}
 	return r, nil
 }
@@ -83,7 +86,7 @@ func (s *scripted) Measure(_ context.Context, stack string, setup Setup) (*Repor
 func TestCompareTakesTurnsAndDividesPairByPair(t *testing.T) {
 	m := &scripted{rates: map[string][]float64{"user": {30, 10, 40}, "kernel": {10, 10, 20}}}
 	var told int
-	o, err := Compare(t.Context(), m, Comparison{Setup{RR, 8, 1, time.Second, 0}, 3}, func(*Report) { told++ })
+	o, err := Compare(t.Context(), m, Comparison{Setup: Setup{Test: RR, Size: 8, Conns: 1, Time: time.Second}, Repeat: 3}, func(*Report) { told++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +115,7 @@ func TestCompareTakesTurnsAndDividesPairByPair(t *testing.T) {
 }
 
 func TestCompareFails(t *testing.T) {
-	good := Comparison{Setup{Stream, 8, 1, time.Second, 0}, 2}
+	good := Comparison{Setup: Setup{Test: Stream, Size: 8, Conns: 1, Time: time.Second}, Repeat: 2}
 	_, err := Compare(t.Context(), &scripted{fail: 1}, good, nil)
 	if err == nil || err.Error() != "scripted failure" {
 		t.Errorf("error %v", err)
@@ -131,7 +134,7 @@ func TestCompareFails(t *testing.T) {
 
 func TestOutcomeBeginsWithTheAgreedMembers(t *testing.T) {
 	m := &scripted{rates: map[string][]float64{"user": {20}, "kernel": {10}}}
-	o, err := Compare(t.Context(), m, Comparison{Setup{Stream, 65536, 1, time.Second, 0}, 1}, nil)
+	o, err := Compare(t.Context(), m, Comparison{Setup: Setup{Test: Stream, Size: 65536, Conns: 1, Time: time.Second}, Repeat: 1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

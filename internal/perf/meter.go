@@ -29,6 +29,11 @@ type ProcessCPU struct {
 	// Calls is how many reads and writes, system calls on any descriptor, it has done,
 	// 0 where this user may not see it.
 	Calls int64 `json:"reads_and_writes"`
+	// System is the part of Seconds that was spent in the kernel.
+	System float64 `json:"system_seconds"`
+	// SystemCalls is how many system calls of any kind it has begun, if they were
+	// counted.
+	SystemCalls int64 `json:"system_calls,omitempty"`
 }
 
 // window is what one side saw in its measured time.
@@ -38,6 +43,8 @@ type window struct {
 	Jain      float64      `json:"jain"`    // index of how evenly the workers shared it: 1 is evenly, 1/n all to one
 	Processes []ProcessCPU `json:"processes"`
 	Machine   float64      `json:"machine_cpu_seconds"` // of all CPUs of this side's machine
+	// Uncounted is why system calls were not counted, though they were to be.
+	Uncounted string `json:"uncounted,omitempty"`
 }
 
 // meter watches a test's counters and the clocks of its processes.
@@ -49,6 +56,8 @@ type meter struct {
 
 	// standstill is how long nothing may be counted before the test has failed.
 	standstill time.Duration
+	syscalls   *proc.SystemCalls // nil if they are not counted
+	uncounted  error             // why they are not, though they were to be
 }
 
 // newMeter prepares for n workers.
@@ -60,11 +69,33 @@ func newMeter(side string, n int, st Stack) *meter {
 // measured time, and reads everything again. It ends early when the crew fails.
 func (m *meter) measure(s *Setup, c *crew) window {
 	m.watch(s.Warmup, c)
+	if s.CountCalls {
+		m.syscalls, m.uncounted = m.countCalls()
+		defer m.syscalls.Close()
+	}
 	first := m.read()
 	m.recording.Store(true)
 	m.watch(s.Time, c)
 	m.recording.Store(false)
-	return first.until(m.read())
+	w := first.until(m.read())
+	if s.CountCalls && m.uncounted != nil {
+		w.Uncounted = m.uncounted.Error()
+	}
+	return w
+}
+
+// countCalls begins to count the system calls of all processes that have a part.
+func (m *meter) countCalls() (*proc.SystemCalls, error) {
+	var pids []int
+	for _, h := range m.involved() {
+		pids = append(pids, h.PID)
+	}
+	return proc.CountSystemCalls(pids)
+}
+
+// involved lists this program and its helpers.
+func (m *meter) involved() []Helper {
+	return append([]Helper{{Role: "program", PID: os.Getpid()}}, m.helpers()...)
 }
 
 // watch sleeps for d, and looks now and then whether anything is still being
@@ -95,7 +126,7 @@ func pause(d time.Duration, abort <-chan struct{}) {
 type reading struct {
 	at        time.Time
 	counts    []int64      // of each worker
-	processes []ProcessCPU // Seconds, Switches and Calls since the process's start
+	processes []ProcessCPU // Seconds and the rest since the process's start
 	machine   time.Duration
 }
 
@@ -122,16 +153,19 @@ func (m *meter) total() int64 {
 
 // readProcesses leaves out processes that are gone.
 func (m *meter) readProcesses() []ProcessCPU {
-	involved := append([]Helper{{Role: "program", PID: os.Getpid()}}, m.helpers()...)
 	var all []ProcessCPU
-	for _, h := range involved {
+	for _, h := range m.involved() {
 		used, err := proc.CPUTime(h.PID)
 		if err != nil {
 			continue
 		}
 		switches, _ := proc.Switches(h.PID) // 0 both times where /proc is not shown
 		calls, _ := proc.Calls(h.PID)
-		all = append(all, ProcessCPU{Side: m.side, Role: h.Role, PID: h.PID, Seconds: used.Seconds(), Switches: switches, Calls: calls})
+		system, _ := proc.SystemTime(h.PID)
+		all = append(all, ProcessCPU{
+			Side: m.side, Role: h.Role, PID: h.PID, Seconds: used.Seconds(), Switches: switches, Calls: calls,
+			System: system.Seconds(), SystemCalls: m.syscalls.Of(h.PID),
+		})
 	}
 	return all
 }
@@ -153,6 +187,8 @@ func (r reading) until(later reading) window {
 		p.Seconds -= was.Seconds
 		p.Switches -= was.Switches
 		p.Calls -= was.Calls
+		p.System -= was.System
+		p.SystemCalls -= was.SystemCalls
 		w.Processes = append(w.Processes, p)
 	}
 	return w

@@ -16,7 +16,7 @@ func TestSetupCheck(t *testing.T) {
 		t.Errorf("a good setup: %v", err)
 	}
 	bad := map[string]func(*Setup){
-		`unknown test "x" (there are: stream, maerts, rr, crr)`: func(s *Setup) { s.Test = "x" },
+		`unknown test "x" (there are: stream, maerts, rr, crr, http)`: func(s *Setup) { s.Test = "x" },
 		"size 0 is not":              func(s *Setup) { s.Size = 0 },
 		"size -1 is not":             func(s *Setup) { s.Size = -1 },
 		"size 16777217 is not":       func(s *Setup) { s.Size = MaxSize + 1 },
@@ -157,9 +157,9 @@ func TestCrewReleaseForgets(t *testing.T) {
 
 func TestWindowIsTheDifferenceOfTwoReadings(t *testing.T) {
 	t0 := time.Unix(100, 0)
-	before := reading{at: t0, counts: []int64{10, 0}, machine: time.Second, processes: []ProcessCPU{{"client", "program", 1, 5, 100, 1000}}}
+	before := reading{at: t0, counts: []int64{10, 0}, machine: time.Second, processes: []ProcessCPU{{"client", "program", 1, 5, 100, 1000, 0, 0}}}
 	after := reading{at: t0.Add(2 * time.Second), counts: []int64{60, 50}, machine: 4 * time.Second, processes: []ProcessCPU{
-		{"client", "program", 1, 6.5, 140, 1500}, {"client", "child", 2, 0.25, 7, 30}}}
+		{"client", "program", 1, 6.5, 140, 1500, 0, 0}, {"client", "child", 2, 0.25, 7, 30, 0, 0}}}
 	w := before.until(after)
 	if w.Seconds != 2 || w.Count != 100 || w.Machine != 3 || w.Jain != 1 {
 		t.Errorf("window %+v", w)
@@ -224,6 +224,9 @@ func TestReportUnits(t *testing.T) {
 	rr.CPU = CPUReport{Machine: 3, Processes: []ProcessCPU{{Calls: 4e6}}}
 	if rr.MachinePerMillion() != 3 || rr.CallsPer1000() != 4000 {
 		t.Errorf("rr: %v s for 10^6, %v calls for 1000", rr.MachinePerMillion(), rr.CallsPer1000())
+	}
+	if web := newReport("user", &Setup{Test: HTTP, Size: 1000}, window{Seconds: 2, Count: 1e6}); web.Gigabytes() != 1 || web.Rate != 5e5 {
+		t.Errorf("http: %v GB, %v %s; want the bodies alone", web.Gigabytes(), web.Rate, web.Unit)
 	}
 	if (&Report{Test: RR}).CPUPerGB() != 0 {
 		t.Error("a report of nothing divides by zero")

@@ -23,6 +23,9 @@ type Report struct {
 	// Peer is the server's stack.
 	Peer string `json:"peer_stack,omitempty"`
 
+	// Uncounted is why system calls were not counted, though they were to be.
+	Uncounted string `json:"uncounted,omitempty"`
+
 	CPU CPUReport `json:"cpu"`
 }
 
@@ -42,6 +45,15 @@ func (c *CPUReport) Total() float64 {
 	return sum
 }
 
+// System is the part of Total that was spent in the kernel, in seconds.
+func (c *CPUReport) System() float64 {
+	var sum float64
+	for _, p := range c.Processes {
+		sum += p.System
+	}
+	return sum
+}
+
 // newReport computes the rate.
 func newReport(stack string, s *Setup, w window) *Report {
 	r := &Report{
@@ -57,12 +69,17 @@ func newReport(stack string, s *Setup, w window) *Report {
 	return r
 }
 
-// Gigabytes is the data moved, both ways together, in 10^9 octets.
+// Gigabytes is the data moved, both ways together, in 10^9 octets. Of HTTP it is the
+// bodies.
 func (r *Report) Gigabytes() float64 {
 	if r.Test.Bulk() {
 		return float64(r.Count) / 1e9
 	}
-	return 2 * float64(r.Count) * float64(r.Size) / 1e9
+	octets := float64(r.Count) * float64(r.Size)
+	if r.Test == HTTP {
+		return octets / 1e9
+	}
+	return 2 * octets / 1e9
 }
 
 // CPUPerGB is processor seconds of all processes for each gigabyte moved.
@@ -86,6 +103,24 @@ func (r *Report) SwitchesPer1000() float64 {
 func (r *Report) CallsPer1000() float64 {
 	return r.per1000(func(p *ProcessCPU) int64 { return p.Calls })
 }
+
+// SystemCallsPer1000 is system calls of all processes, of any kind, for 1,000 messages
+// or transactions; 0 if they were not counted.
+func (r *Report) SystemCallsPer1000() float64 {
+	return r.per1000(func(p *ProcessCPU) int64 { return p.SystemCalls })
+}
+
+// SystemCallsPerMB is the same for 10^6 octets.
+func (r *Report) SystemCallsPerMB() float64 {
+	sum := int64(0)
+	for i := range r.CPU.Processes {
+		sum += r.CPU.Processes[i].SystemCalls
+	}
+	return quotient(float64(sum), 1000*r.Gigabytes())
+}
+
+// KernelShare is the part of the processes' time that they spent in the kernel, 0 to 1.
+func (r *Report) KernelShare() float64 { return quotient(r.CPU.System(), r.CPU.Total()) }
 
 // MachinePerGB is processor seconds of the whole machine, on which both sides run,
 // for each gigabyte moved.

@@ -49,6 +49,8 @@ func TestEachTestOverTheKernelStack(t *testing.T) {
 		short(RR, 100_000, 4),
 		short(CRR, 1, 1),
 		short(CRR, 128, 4),
+		short(HTTP, 1, 1),
+		short(HTTP, 100_000, 4),
 	}
 	for _, setup := range cases {
 		r, err := (&Client{newKernelStack()}).Run(t.Context(), addr, setup)
@@ -230,14 +232,14 @@ func TestReceiveSaysWhatItWaitedFor(t *testing.T) {
 func TestReportAsJSONHasItsMembers(t *testing.T) {
 	r := newReport("kernel", &Setup{Test: RR, Size: 1, Conns: 2}, window{Seconds: 2, Count: 100})
 	r.Latency = &Latency{1, 2, 3, 4}
-	r.CPU = CPUReport{Processes: []ProcessCPU{{"client", "program", 7, 0.5, 0, 3}}, Machine: 1}
+	r.CPU = CPUReport{Processes: []ProcessCPU{{"client", "program", 7, 0.5, 0, 3, 0, 0}}, Machine: 1}
 	b, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := `{"stack":"kernel","test":"rr","size":1,"conns":2,"seconds":2,"count":100,"rate":50,"unit":"transactions/s",` +
 		`"latency_us":{"p50":1,"p99":2,"p99.9":3,"max":4},"jain":0,` +
-		`"cpu":{"processes":[{"side":"client","role":"program","pid":7,"seconds":0.5,"context_switches":0,"reads_and_writes":3}],"machine_seconds":1,"peer_machine_seconds":0}}`
+		`"cpu":{"processes":[{"side":"client","role":"program","pid":7,"seconds":0.5,"context_switches":0,"reads_and_writes":3,"system_seconds":0}],"machine_seconds":1,"peer_machine_seconds":0}}`
 	if !bytes.Equal(b, []byte(want)) {
 		t.Errorf("got  %s\nwant %s", b, want)
 	}

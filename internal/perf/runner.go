@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -111,7 +112,7 @@ func (r *Runner) measure(ctx context.Context, p Pairing, setup Setup) (*Report, 
 		"-size", strconv.Itoa(setup.Size),
 		"-conns", strconv.Itoa(setup.Conns),
 		"-time", setup.Time.String(),
-		"-warmup", setup.Warmup.String()}, r.flags(p.Client)...)
+		"-warmup", setup.Warmup.String()}, slices.Concat(setup.flags(), r.flags(p.Client))...)
 	out, err := r.pair(ctx, p, listener, client, setup.duration()+3*patience)
 	if err != nil {
 		return nil, err
@@ -121,6 +122,17 @@ func (r *Runner) measure(ctx context.Context, p Pairing, setup Setup) (*Report, 
 		return nil, fmt.Errorf("the dialling program's report: %w", err)
 	}
 	return &report, nil
+}
+
+// flags are those of the switches.
+func (s *Setup) flags() (flags []string) {
+	if s.CountCalls {
+		flags = append(flags, "-count-calls")
+	}
+	if s.NoDelay {
+		flags = append(flags, "-nodelay")
+	}
+	return flags
 }
 
 // flags are those of a program that uses a stack.

@@ -111,6 +111,10 @@ func (s *Server) run(ctx context.Context, ctl *control, setup *Setup, l net.List
 
 // hireAll starts the workers, one for each connection.
 func (s *Server) hireAll(c *crew, setup *Setup, l net.Listener, m *meter) {
+	if setup.Test == HTTP {
+		c.hire(func() error { return c.serveHTTP(setup, l, m.counters) })
+		return
+	}
 	for i := range setup.Conns {
 		count := &m.counters[i]
 		if setup.Test == CRR {
@@ -143,7 +147,7 @@ func (s *Server) finish(ctl *control, c *crew, l net.Listener, m *meter, res *re
 // acceptAll accepts the data connections of a test that keeps them. Others than
 // the client's own are turned away.
 func acceptAll(c *crew, s *Setup, l net.Listener, client string) error {
-	if s.Test == CRR {
+	if !s.Test.keeps() {
 		return nil
 	}
 	timer := time.AfterFunc(patience, func() { l.Close() })

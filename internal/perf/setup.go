@@ -15,14 +15,19 @@ const (
 	Maerts Test = "maerts" // the server sends as fast as it can
 	RR     Test = "rr"     // request and response over connections that stay
 	CRR    Test = "crr"    // connect, request, response, close
+	HTTP   Test = "http"   // requests over HTTP/1.1 connections that stay
 )
 
 // Tests lists all tests.
-var Tests = []Test{Stream, Maerts, RR, CRR}
+var Tests = []Test{Stream, Maerts, RR, CRR, HTTP}
 
 // Bulk reports whether the test moves data one way as fast as it can; otherwise
 // it counts transactions.
 func (t Test) Bulk() bool { return t == Stream || t == Maerts }
+
+// keeps reports whether the data connections are opened before the test begins, one
+// for each worker, and stay.
+func (t Test) keeps() bool { return t != CRR && t != HTTP }
 
 // Unit is that of the test's rate.
 func (t Test) Unit() string {
@@ -35,10 +40,16 @@ func (t Test) Unit() string {
 // Setup describes one measurement.
 type Setup struct {
 	Test   Test          `json:"test"`
-	Size   int           `json:"size"`      // octets of one message: of each Write, request and response
+	Size   int           `json:"size"`      // octets of one message: of each Write, request and response; http: of a response's body
 	Conns  int           `json:"conns"`     // data connections at the same time
 	Time   time.Duration `json:"time_ns"`   // measured time
 	Warmup time.Duration `json:"warmup_ns"` // before it, not counted
+
+	// CountCalls has all system calls counted, which slows them down.
+	CountCalls bool `json:"count_calls,omitempty"`
+	// NoDelay leaves Nagle's algorithm off in stream and maerts, as package net has
+	// it; otherwise it is on there. It is off in the other tests.
+	NoDelay bool `json:"no_delay,omitempty"`
 }
 
 // Limits of a Setup: a stranger's must not make the server allocate or wait

@@ -17,6 +17,11 @@ type fake struct {
 
 func (f *fake) note(s string) { f.calls = append(f.calls, s) }
 
+func (f *fake) Execute(ops []Op)  { Perform(f, ops) }
+func (f *fake) Crossings() uint64 { return 3 }
+
+func (f *fake) MayRefuse(uint16) bool { f.note("refuse"); return true }
+
 func (f *fake) Receive(p *Packet) bool {
 	f.note("receive")
 	if f.arrived == 0 {
@@ -34,7 +39,7 @@ func (f *fake) Crowded(uint16) bool           { f.note("crowded"); return true }
 func (f *fake) Use(uint16, int)               { f.note("use") }
 func (f *fake) Room(uint16) int               { f.note("room"); return 1 }
 func (f *fake) Backlog(uint16) int            { f.note("backlog"); return 1 }
-func (f *fake) Send(*Packet)                  { f.note("send") }
+func (f *fake) Send(*Packet) bool             { f.note("send"); return true }
 func (f *fake) Flush(*shm.Rings)              { f.note("flush") }
 func (f *fake) Pending() bool                 { f.note("pending"); return f.ready }
 func (f *fake) Arm() bool                     { f.note("arm"); return f.ready }
@@ -47,9 +52,13 @@ func (f *fake) Unref(uint16, uint32)          { f.note("unref") }
 func (f *fake) BufferSize() int               { return len(f.name) }
 func (f *fake) Octets(uint16) []byte          { f.note("octets"); return nil }
 func (f *fake) InUse() (tx, held int)         { return 1, 2 }
+func (f *fake) Memory() uint64                { return 7 }
+func (f *fake) Spare(uint16) bool             { return f.ready }
 func (f *fake) Rebuild(_, _ func(uint16, uint32) uint32) {
 	f.note("rebuild")
 }
+
+func (f *fake) Recount(func(uint16) uint32) { f.note("recount") }
 
 func joined() (j *Joint, ring, nic *fake) {
 	ring, nic = &fake{name: "one"}, &fake{name: "two"}
@@ -59,18 +68,19 @@ func joined() (j *Joint, ring, nic *fake) {
 // Each call goes to the driver whose circuit it is about, and to no other.
 func TestJointAsksTheRightDriver(t *testing.T) {
 	calls := map[string]func(j *Joint, circuit uint16){
-		"release": func(j *Joint, c uint16) { j.Release(c, 0, 1) },
+		"release": func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpFree, Region: RxRegion(c), N: 1}}) },
 		"mapped":  func(j *Joint, c uint16) { j.Mapped(c) },
 		"usable":  func(j *Joint, c uint16) { j.Usable(c) },
 		"crowded": func(j *Joint, c uint16) { j.Crowded(c) },
 		"use":     func(j *Joint, c uint16) { j.Use(c, 1) },
 		"room":    func(j *Joint, c uint16) { j.Room(c) },
 		"backlog": func(j *Joint, c uint16) { j.Backlog(c) },
-		"send":    func(j *Joint, c uint16) { j.Send(&Packet{Circuit: c}) },
+		"send":    func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpSend, Packet: &Packet{Circuit: c}}}) },
+		"refuse":  func(j *Joint, c uint16) { j.MayRefuse(c) },
 		"notify":  func(j *Joint, c uint16) { j.Notify(c, true, false) },
-		"alloc":   func(j *Joint, c uint16) { j.Alloc(c) },
+		"alloc":   func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpAlloc, Circuit: c}}) },
 		"ref":     func(j *Joint, c uint16) { j.Ref(TxRegion(c), 0) },
-		"unref":   func(j *Joint, c uint16) { j.Unref(TxRegion(c), 0) },
+		"unref":   func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpFree, Region: TxRegion(c)}}) },
 		"octets":  func(j *Joint, c uint16) { j.Octets(RxRegion(c)) },
 	}
 	for name, call := range calls {
@@ -116,6 +126,17 @@ func TestJointAsksBoth(t *testing.T) {
 	if tx, held := j.InUse(); tx != 2 || held != 4 {
 		t.Errorf("%d buffers and %d pieces in use", tx, held)
 	}
+	ring.ready = true
+	if n := j.Memory(); n != 14 || !j.Spare(3) || j.Spare(NIC) {
+		t.Errorf("%d octets in use, want 14; spare %v and %v", n, j.Spare(3), j.Spare(NIC))
+	}
+}
+
+// take receives one packet.
+func take(j *Joint, p *Packet) bool {
+	ops := []Op{{Kind: OpReceive, Packet: p}}
+	j.Execute(ops)
+	return ops[0].Done
 }
 
 // Neither driver keeps the other from being heard.
@@ -124,7 +145,7 @@ func TestJointTakesTurns(t *testing.T) {
 	ring.arrived, nic.arrived = 1000, 1000
 	var p Packet
 	for range 10 * (jointBurst + 1) {
-		if !j.Receive(&p) {
+		if !take(j, &p) {
 			t.Fatal("nothing received")
 		}
 	}
@@ -133,11 +154,11 @@ func TestJointTakesTurns(t *testing.T) {
 	}
 	ring.arrived = 0
 	for range nic.arrived {
-		if !j.Receive(&p) {
+		if !take(j, &p) {
 			t.Fatal("the devices' packets are not received while the ring is quiet")
 		}
 	}
-	if j.Receive(&p) {
+	if take(j, &p) {
 		t.Error("received from nowhere")
 	}
 }
@@ -149,4 +170,19 @@ func TestJoinedDriversHaveBuffersOfOneSize(t *testing.T) {
 		}
 	}()
 	Join(&fake{name: "short"}, &fake{name: "longer"})
+}
+
+// After a death both count their users anew, if they count any; the halves find this
+// method by its name.
+func TestJointHasUsersCountedAnew(t *testing.T) {
+	j, ring, nic := joined()
+	var d Driver = j
+	d.(interface {
+		Recount(users func(circuit uint16) uint32)
+	}).Recount(func(uint16) uint32 { return 0 })
+	for _, f := range []*fake{ring, nic} {
+		if len(f.calls) == 0 || f.calls[len(f.calls)-1] != "recount" {
+			t.Errorf("%s: %v", f.name, f.calls)
+		}
+	}
 }

@@ -103,9 +103,11 @@ func (s *Server) adoptChild(meeting *message.Channel) error {
 		c.control.Load().Close()
 		frames.Close()
 		s.ports.release(c.vci)
+		s.ledger.close(c)
 		c.dropAll()
 		return err
 	}
+	c.tellLimits(control)
 	c.start(frames)
 	s.counters.adopted.Add(1)
 	s.log.Info("child taken over", "vci", c.vci, "child", p.pid, "pid", c.app.pid, "uid", c.app.uid)

@@ -16,6 +16,7 @@ type baggage struct {
 	frames   *os.File // the child's end
 	user     *os.File // the child's end of the application's channel
 	meeting  *os.File // where the next server will look for the child
+	program  *os.File // that its successor runs too: it knows the segment; nil: this server's
 	memory   []int
 	circuits map[uint32]keptCircuit
 	offer    *keptOffer
@@ -54,6 +55,9 @@ func (c *child) keep(m *message.Message) {
 	case m.N == message.KeepOffer:
 		c.keepOffer(m)
 		return
+	case m.N == message.KeepProgram && len(m.Files) == 1 && k.program == nil:
+		k.program = os.NewFile(uintptr(m.Files[0]), "the child's program")
+		return
 	case k.listed != nil:
 		c.adoptItem(m)
 		return
@@ -79,7 +83,7 @@ func (c *child) dropAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := &c.kept
-	for _, f := range []*os.File{k.frames, k.user, k.meeting} {
+	for _, f := range []*os.File{k.frames, k.user, k.meeting, k.program} {
 		if f != nil {
 			f.Close()
 		}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,6 +31,7 @@ type Config struct {
 
 	Pools PoolOptions // how pools are used
 
+	Limits      Limits
 	MaxChildren int // of one user, root excepted: more programs get EMFILE; default 512
 
 	Log    *slog.Logger  // default: nothing is logged
@@ -114,11 +116,13 @@ type SpawnArgs struct {
 	Successor bool // of a process that has ended: what that had comes over the control channel
 	Files     [4]*os.File
 	TAP       *os.File // the pool's device; nil: it has none, or its predecessor's comes
+	Program   *os.File // its predecessor's; nil: the server's
 	Stderr    io.Writer
 }
 
 // Args returns the arguments: -vci N -addr A [-addr A ...] [-crc] [-successor]
-// [-tap DESCRIPTOR] [-lock NAME] [-cpu N] [-pdu N] [-takes].
+// [-tap DESCRIPTOR] [-lock NAME] [-cpu N] [-pdu N] [-takes]. Behind them comes, if it is
+// run by its descriptor, -program DESCRIPTOR.
 func (a *SpawnArgs) Args() []string {
 	args := []string{"-vci", strconv.Itoa(int(a.VCI))}
 	for _, addr := range a.Addrs {
@@ -131,7 +135,7 @@ func (a *SpawnArgs) Args() []string {
 		args = append(args, "-successor")
 	}
 	if a.TAP != nil {
-		args = append(args, "-tap", strconv.Itoa(3+len(a.Files)))
+		args = append(args, "-tap", strconv.Itoa(firstInherited+len(a.Files)))
 	}
 	return append(args, a.Pools.args()...)
 }
@@ -156,7 +160,7 @@ func (c *Config) complete() error {
 	case c.MaxChildren < 0:
 		return fmt.Errorf("server: at most %d children of a user", c.MaxChildren)
 	}
-	if err := c.Pools.check(); err != nil {
+	if err := errors.Join(c.Pools.check(), c.Limits.complete(hostMemory())); err != nil {
 		return err
 	}
 	if c.Log == nil {
@@ -180,10 +184,7 @@ func (c *Config) complete() error {
 		if err != nil {
 			return err
 		}
-		p, err := openProgram(slices.Clone(c.ChildCommand), cred)
-		if err != nil {
-			return err
-		}
+		p := openProgram(slices.Clone(c.ChildCommand))
 		c.program = p
 		c.Spawn = func(a SpawnArgs) (*exec.Cmd, error) { return startChild(p, cred, a) }
 	}
@@ -194,8 +195,7 @@ func (c *Config) complete() error {
 // does not reach: the paper's child can't "be killed accidentally (or
 // maliciously) by the user" (section 4.4.1).
 func startChild(p *program, cred *syscall.Credential, a SpawnArgs) (*exec.Cmd, error) {
-	cmd := p.command(a.Args())
-	cmd.ExtraFiles = a.extraFiles()
+	cmd := p.command(a.Args(), a.extraFiles(), a.Program)
 	cmd.Stderr = a.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: cred}
 	cmd.WaitDelay = time.Second

@@ -141,6 +141,7 @@ type app struct {
 	replies chan message.Message // General_Reply
 	syns    chan message.Message
 	keeps   chan message.Message // Keep
+	limits  chan message.Message // Limits
 	frames  chan ring.Frame
 	others  chan string
 	done    chan bool
@@ -152,6 +153,7 @@ func spawn(t *testing.T, s *Server) *app {
 	t.Helper()
 	a := &app{
 		t: t, replies: make(chan message.Message, 300), syns: make(chan message.Message, 300), keeps: make(chan message.Message, 300),
+		limits: make(chan message.Message, 300),
 		frames: make(chan ring.Frame, 300), others: make(chan string, 10), done: make(chan bool),
 	}
 	ch, err := message.Dial(s.cfg.Socket)
@@ -214,6 +216,11 @@ func (a *app) receive() {
 				message.CloseFiles(m.Files)
 			case message.Keep:
 				a.keeps <- m
+			case message.Limits:
+				select {
+				case a.limits <- m:
+				default: // nobody looks
+				}
 			default:
 				a.replies <- m
 			}

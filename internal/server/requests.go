@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/message"
@@ -10,8 +12,12 @@ import (
 // request does what the child asks for. It runs in the goroutine that receives
 // the child's messages, one after the other.
 func (c *child) request(m *message.Message) {
-	if m.Type == message.Keep {
+	switch m.Type {
+	case message.Keep:
 		c.keep(m)
+		return
+	case message.Usage:
+		c.report(m)
 		return
 	}
 	if <-c.ready; !c.s.hasJoined() {
@@ -55,7 +61,8 @@ func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix
 	if g.came&cameIn != 0 {
 		r.Socket = message.NoSocket
 	}
-	if err := c.channel().SendMessage(&r); err != nil {
+	// One that ends does not wait for the answers to what it gives back.
+	if err := c.channel().SendMessage(&r); err != nil && !errors.Is(err, unix.EPIPE) {
 		c.s.log.Error("answering a child", "vci", c.vci, "err", err)
 	}
 }
@@ -69,6 +76,9 @@ func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 	case message.OpBind:
 		if m.N > 1 {
 			return grant{local: m.Local}, unix.EINVAL
+		}
+		if c.s.tooManySockets(c) {
+			return grant{local: m.Local}, unix.EMFILE
 		}
 		return c.bind(id, m.Local, m.N == 1)
 	case message.OpListen:
@@ -118,6 +128,9 @@ func (c *child) forward(m *message.Message) (grant, unix.Errno) {
 		flow := wire.Flow{Local: m.Local, Remote: m.Remote}
 		c.disconnectNIC(flow)
 		return grant{local: m.Local}, c.s.ports.close(c.vci, flow)
+	}
+	if c.s.tooManySockets(c) {
+		return grant{local: m.Local}, unix.EMFILE
 	}
 	open := c.open
 	if !c.s.onRing(m.Remote.Addr) {

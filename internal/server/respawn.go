@@ -13,7 +13,9 @@ import (
 // A child whose process is killed, or breaks down, gets another process on the
 // same segment. The application and the peers learn nothing of it: the channels
 // to the application and for frames are the same, with what lies in them, and the
-// circuits stay.
+// circuits stay. A child that a server before this one has started, perhaps of another
+// version, has said what program it is: its successor runs the same, since only that is
+// sure to know the layout of its segment.
 
 // mayRestart decides whether a process that has ended with err gets a successor.
 func (c *child) mayRestart(err error) bool {
@@ -43,10 +45,10 @@ func (c *child) restart() error {
 	}
 	defer controlEnd.Close()
 	c.mu.Lock()
-	files := [4]*os.File{controlEnd, c.kept.frames, c.kept.user, c.kept.meeting}
+	files, program := [4]*os.File{controlEnd, c.kept.frames, c.kept.user, c.kept.meeting}, c.kept.program
 	c.mu.Unlock()
 	cmd, err := c.s.cfg.Spawn(SpawnArgs{
-		VCI: c.vci, Addrs: c.s.cfg.Addrs, CRC: c.s.cfg.CRC, Pools: c.s.cfg.Pools, Stderr: c.s.cfg.Stderr, Files: files, Successor: true,
+		VCI: c.vci, Addrs: c.s.cfg.Addrs, CRC: c.s.cfg.CRC, Pools: c.s.cfg.Pools, Stderr: c.s.cfg.Stderr, Files: files, Program: program, Successor: true,
 	})
 	if err != nil {
 		return errors.Join(err, control.Close())
@@ -63,6 +65,7 @@ func (c *child) restart() error {
 // hand gives a process all that its predecessor has left.
 func (c *child) hand(control *message.Channel) error {
 	control.SetSendTimeout(takeOverTimeout)
+	c.tellLimits(control)
 	for _, m := range append(c.s.ringLock(), c.list()...) {
 		if err := control.SendMessage(&m); err != nil {
 			return fmt.Errorf("handing over to child %d: %w", c.pid(), err)

@@ -85,7 +85,7 @@ func TestAChildThatIsKilledIsReplaced(t *testing.T) {
 	s.child(a.vci).signal(os.Kill)
 	for a.args = a.other(); !strings.HasPrefix(a.args, "a"); a.args = a.other() {
 	}
-	if !strings.HasSuffix(a.args, " -successor") {
+	if !strings.HasSuffix(a.args, " -successor -program 7") {
 		t.Errorf("the next child's arguments: %s", a.args)
 	}
 	eventually(t, "the next child", func() bool { return s.child(a.vci).pid() != first })

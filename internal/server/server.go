@@ -33,15 +33,16 @@ type Server struct {
 	joined chan struct{}
 
 	mu       sync.Mutex
+	ledger   *ledger
 	streams  streams
 	children map[int]*child // by stream
 	meetings *meetings
 
 	timeWaits  *timeWaits
-	foreign    []int    // streams of children that stay without server
-	formerLock *os.File // on the ring id, from the children of the server before
-	apps       map[*message.Channel]bool
-	perUID     map[int]int // children
+	foreign    []int                    // streams of children that stay without server
+	formerLock *os.File                 // on the ring id, from the children of the server before
+	apps       map[*message.Channel]int // whose they are
+	perUID     map[int]int              // children
 	offers     offers
 }
 
@@ -74,10 +75,11 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log,
 		ports:    newPortSpace(cfg.Addrs),
+		ledger:   newLedger(cfg.Limits),
 		stopping: make(chan struct{}),
 		joined:   make(chan struct{}),
 		children: make(map[int]*child),
-		apps:     make(map[*message.Channel]bool),
+		apps:     make(map[*message.Channel]int),
 		perUID:   make(map[int]int),
 	}
 	var err error
@@ -92,6 +94,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	close(s.joined)
 	s.takeCensus()
+	s.wg.Go(s.grant)
 	s.wg.Go(s.accept)
 	s.log.Info("ready", "ring", cfg.Ring, "id", s.RingID(), "addresses", cfg.Addrs, "socket", cfg.Socket)
 	return s, nil

@@ -29,7 +29,7 @@ func TestAnApplicationGetsAChild(t *testing.T) {
 	if a.vci.Ring() != s.RingID() || a.vci.IsWellKnown() {
 		t.Errorf("VCI %v", a.vci)
 	}
-	if want := fmt.Sprintf("a-vci %d -addr 10.1.0.1 -addr fd00::1", a.vci); a.args != want {
+	if want := fmt.Sprintf("a-vci %d -addr 10.1.0.1 -addr fd00::1 -program 7", a.vci); a.args != want {
 		t.Errorf("the child's arguments are %q, want %q", a.args, want)
 	}
 	snap := s.Snapshot()

@@ -21,6 +21,7 @@ type Snapshot struct {
 	Counters Counters
 	Ring     ring.StationCounters
 
+	Limits    LimitsInfo
 	TimeWaits int // connections in TIME-WAIT whose child has ended
 	NIC       nic.Counters
 }
@@ -35,6 +36,7 @@ type ChildInfo struct {
 	Ports    int // bound
 	Flows    int // forwarded connections
 	Circuits int
+	Usage    message.PoolUsage // what it has said last
 
 	// What the child says itself, if it was asked: see Status. Nil if it did not answer.
 	Sockets *message.SocketList `json:",omitempty"`
@@ -62,6 +64,7 @@ func (s *Server) Snapshot() Snapshot {
 		default: // its process is being started
 		}
 	}
+	snap.Limits = s.ledger.info(s.perUID)
 	s.mu.Unlock()
 	for _, c := range ready {
 		snap.Children = append(snap.Children, c.info())
@@ -77,6 +80,6 @@ func (c *child) info() ChildInfo {
 	c.mu.Unlock()
 	return ChildInfo{
 		VCI: c.vci, PID: c.pid(), AppPID: app.pid, UID: app.uid, Started: c.started,
-		Ports: ports, Flows: flows, Circuits: circuits,
+		Ports: ports, Flows: flows, Circuits: circuits, Usage: c.s.ledger.usage(c),
 	}
 }

@@ -13,7 +13,7 @@ import (
 // spawn starts the child that an application has asked for. The errno is 0 or
 // EPROTONOSUPPORT (another version), EINVAL (no channel for the child, or one
 // that is none), EALREADY (it has a child), EMFILE, ENFILE (too many children),
-// ESHUTDOWN, EAGAIN (the process could not be started).
+// ENOBUFS (the user has all the memory that he may have), ESHUTDOWN, EAGAIN (the process could not be started).
 func (s *Server) spawn(app application, m *message.Message) (*child, unix.Errno) {
 	switch {
 	case m.N != message.Version:
@@ -56,6 +56,9 @@ func (s *Server) addChild(app application) (*child, unix.Errno) {
 	if app.uid != 0 && s.perUID[app.uid] >= s.cfg.MaxChildren {
 		return nil, unix.EMFILE
 	}
+	if s.ledger.tooMuchMemory(app.uid) {
+		return nil, unix.ENOBUFS
+	}
 	if len(s.children) >= maxChildren {
 		return nil, unix.ENFILE
 	}
@@ -73,6 +76,7 @@ func (s *Server) addChild(app application) (*child, unix.Errno) {
 func (s *Server) forgetChild(c *child) {
 	s.ports.release(c.vci)
 	c.closePool()
+	s.ledger.close(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.children, c.vci.Stream())
@@ -121,6 +125,7 @@ func (s *Server) startChild(c *child, user int) (err error) {
 		_ = control.SendMessage(&m) // if that fails it has ended already
 	}
 	c.attend(ours(cmd), control)
+	c.tellLimits(control)
 	c.start(frames)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -58,33 +59,20 @@ func credential(uid, gid uint32) *syscall.Credential {
 	return &syscall.Credential{Uid: uid, Gid: gid}
 }
 
-// program is an executable that a child of another user may run, wherever it lies:
-// it is opened here, and run by its descriptor.
+// program is an executable that a child of another user may run, wherever it lies, and
+// whatever will lie there: it is opened once, and run by its descriptor.
 type program struct {
 	path string
 	args []string // that come first
 	file *os.File // nil: it is run by its path
 }
 
-// minProgramFd is beyond the descriptors that a child inherits.
-const minProgramFd = 64
-
-func openProgram(command []string, cred *syscall.Credential) (*program, error) {
+func openProgram(command []string) *program {
 	p := &program{path: command[0], args: command[1:]}
-	if cred == nil {
-		return p, nil
+	if fd, err := unix.Open(p.path, unix.O_PATH|unix.O_CLOEXEC, 0); err == nil { // else whoever starts it learns why
+		p.file = os.NewFile(uintptr(fd), p.path)
 	}
-	fd, err := unix.Open(p.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return p, nil // whoever starts it learns why
-	}
-	defer unix.Close(fd)
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, minProgramFd)
-	if err != nil {
-		return nil, fmt.Errorf("server: the child's program: %w", err)
-	}
-	p.file = os.NewFile(uintptr(high), p.path)
-	return p, nil
+	return p
 }
 
 func (p *program) close() {
@@ -93,14 +81,29 @@ func (p *program) close() {
 	}
 }
 
-func (p *program) command(args []string) *exec.Cmd {
-	cmd := exec.Command(p.path, append(p.args[:len(p.args):len(p.args)], args...)...)
-	if p.file != nil {
-		cmd.Path, cmd.Err = fmt.Sprintf("/proc/self/fd/%d", p.file.Fd()), nil
-		cmd.Dir = "/"
+// command returns the command that starts the program, or another one in its place,
+// with arguments and descriptors. It inherits itself behind those: a descriptor that it
+// does not inherit might be overwritten by those that the new process puts in order.
+func (p *program) command(args []string, files []*os.File, other *os.File) *exec.Cmd {
+	file := p.file
+	if other != nil {
+		file = other
 	}
+	if file == nil {
+		cmd := exec.Command(p.path, append(p.args[:len(p.args):len(p.args)], args...)...)
+		cmd.ExtraFiles = files
+		return cmd
+	}
+	fd := strconv.Itoa(firstInherited + len(files))
+	cmd := exec.Command(p.path, slices.Concat(p.args, args, []string{"-program", fd})...)
+	cmd.ExtraFiles = append(files[:len(files):len(files)], file)
+	cmd.Path, cmd.Err, cmd.Dir = "/proc/self/fd/"+fd, nil, "/"
 	return cmd
 }
+
+// firstInherited is the number of the first descriptor that a process inherits beside
+// its standard streams.
+const firstInherited = 3
 
 // oomScore makes the kernel end other processes before a child when memory is short:
 // its application first, which the child outlives. Only root can.

@@ -84,3 +84,38 @@ func TestAChildHasNoPrivileges(t *testing.T) {
 		t.Error("it is gone")
 	}
 }
+
+// Wherever among a server's descriptors those lie that a child inherits: the program is
+// not overwritten when they are put in order.
+func TestAProgramIsStartedWhateverItInherits(t *testing.T) {
+	p := openProgram([]string{"/bin/sh", "-c", "exit 7", "sh"})
+	defer p.close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for high := range 12 {
+		fd, err := unix.FcntlInt(null.Fd(), unix.F_DUPFD_CLOEXEC, 58+high)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fd), os.DevNull)
+		cmd := p.command(nil, []*os.File{f, null, null, null}, nil)
+		if err := cmd.Run(); cmd.ProcessState.ExitCode() != 7 {
+			t.Errorf("with descriptor %d: %v", fd, err)
+		}
+		f.Close()
+	}
+}
+
+// Another program takes its place with the same arguments, whatever lies at its path.
+func TestAProgramOfAPredecessor(t *testing.T) {
+	p := openProgram([]string{"/bin/false", "-c", "exit 9", "sh"})
+	defer p.close()
+	other := openProgram([]string{"/bin/sh"})
+	defer other.close()
+	if cmd := p.command(nil, nil, other.file); cmd.Run() == nil || cmd.ProcessState.ExitCode() != 9 {
+		t.Errorf("%v", cmd.ProcessState)
+	}
+}

@@ -32,7 +32,9 @@ type driver struct {
 	death    int                    // calls until the caller dies, 0: he does not
 	tamper   func(p *pool.Packet)   // changes what is received, for tests of the checkers
 
-	counters struct{ rxFull, slotsFull, alter int }
+	refuse float64 // of packets that are sent
+
+	counters struct{ rxFull, slotsFull, alter, refused int }
 }
 
 // arrival is a packet that has arrived from a host.
@@ -73,7 +75,7 @@ var _ pool.Driver = (*driver)(nil)
 type died struct{}
 
 func newDriver(r *rand.Rand, p *Plan, hosts int) *driver {
-	d := &driver{r: r, circuits: make([]circuit, hosts)}
+	d := &driver{r: r, circuits: make([]circuit, hosts), refuse: p.Refuse}
 	for i := range d.circuits {
 		c := &d.circuits[i]
 		c.octets = make([]byte, p.Buffer*p.Buffers)
@@ -104,7 +106,7 @@ func (d *driver) arrive(from int, b []byte) bool {
 	return true
 }
 
-// Receive implements pool.Driver.
+// Receive implements pool.Operations.
 func (d *driver) Receive(p *pool.Packet) bool {
 	d.mayDie()
 	for len(d.rx) > 0 {
@@ -186,7 +188,7 @@ func headers(b []byte) int {
 	return min(len(b), ip.HeaderLen+int(b[ip.HeaderLen+12]>>4)*4, most)
 }
 
-// Release implements pool.Driver.
+// Release implements pool.Operations.
 func (d *driver) Release(circuit uint16, id uint32, n int) {
 	d.mayDie()
 	c := &d.circuits[circuit]
@@ -223,8 +225,9 @@ func (d *driver) Room(circuit uint16) int {
 // Backlog implements pool.Driver.
 func (d *driver) Backlog(circuit uint16) int { return len(d.circuits[circuit].queue) }
 
-// Send implements pool.Driver.
-func (d *driver) Send(p *pool.Packet) {
+// Send implements pool.Operations. A packet that is refused, and that nobody will try
+// again, is as good as lost on the way.
+func (d *driver) Send(p *pool.Packet) bool {
 	d.mayDie()
 	c := &d.circuits[p.Circuit]
 	if len(c.queue) == c.slots {
@@ -233,23 +236,36 @@ func (d *driver) Send(p *pool.Packet) {
 	q := departing{head: int(p.Header + p.Inline)}
 	q.b = make([]byte, 0, int(p.Header)+int(p.Payload))
 	q.b = append(q.b, p.Data[:q.head]...)
-	for i, x := range p.Pieces[:p.NPieces] {
+	for _, x := range p.Pieces[:p.NPieces] {
 		piece := d.Octets(p.Region)[x.Off : x.Off+x.Len]
 		q.b = append(q.b, piece...)
 		q.live = append(q.live, piece)
-		q.bufs = append(q.bufs, p.Bufs[i])
-		c.bufs.Ref(p.Bufs[i])
 	}
-	finish(q.b)
-	c.queue = append(c.queue, q)
+	flags := finish(q.b)
+	refused := chance(d.r, d.refuse)
+	if refused {
+		d.counters.refused++
+	}
+	if refused && flags&wire.SYN == 0 && (p.Payload > 0 || flags&wire.FIN != 0) {
+		return false
+	}
 	d.depart(int(p.Circuit), q.b)
+	if refused {
+		return false
+	}
+	for _, buf := range p.Bufs[:p.NPieces] {
+		q.bufs = append(q.bufs, buf)
+		c.bufs.Ref(buf)
+	}
+	c.queue = append(c.queue, q)
 	if len(c.queue) == 1 {
 		d.schedule(int(p.Circuit))
 	}
+	return true
 }
 
-// finish computes the checksum of a packet.
-func finish(b []byte) {
+// finish computes the checksum of a packet, and returns its flags.
+func finish(b []byte) wire.Flags {
 	var ip wire.IP
 	if err := wire.ParseIP(b, &ip); err != nil || ip.TotalLen != len(b) {
 		panic(fmt.Sprintf("BUG: a packet of %d octets was sent whose header says %d: %v", len(b), ip.TotalLen, err))
@@ -258,6 +274,7 @@ func finish(b []byte) {
 	n := int(t[12]>>4) * 4
 	sum := wire.TCPChecksum(&ip.Src, &ip.Dst, t[:n], [][]byte{t[n:]})
 	t[16], t[17] = byte(sum>>8), byte(sum)
+	return wire.Flags(t[13])
 }
 
 // left takes the first packet out of a circuit's queue: it is on its way, and
@@ -326,7 +343,7 @@ func (d *driver) Notice() {
 	}
 }
 
-// Alloc implements pool.Driver.
+// Alloc implements pool.Operations.
 func (d *driver) Alloc(circuit uint16) (buf, off uint32) {
 	d.mayDie()
 	return d.circuits[circuit].bufs.Alloc()
@@ -338,7 +355,7 @@ func (d *driver) Ref(region uint16, buf uint32) {
 	d.circuits[pool.RegionCircuit(region)].bufs.Ref(buf)
 }
 
-// Unref implements pool.Driver.
+// Unref implements pool.Operations.
 func (d *driver) Unref(region uint16, buf uint32) {
 	d.mayDie()
 	c := &d.circuits[pool.RegionCircuit(region)]
@@ -349,6 +366,15 @@ func (d *driver) Unref(region uint16, buf uint32) {
 
 // Offload implements pool.Driver: the network takes every packet as it is.
 func (d *driver) Offload(uint16) uint32 { return 0 }
+
+// Execute implements pool.Driver.
+func (d *driver) Execute(ops []pool.Op) { pool.Perform(d, ops) }
+
+// Crossings implements pool.Driver: there are none.
+func (d *driver) Crossings() uint64 { return 0 }
+
+// MayRefuse implements pool.Driver.
+func (d *driver) MayRefuse(uint16) bool { return true }
 
 // BufferSize implements pool.Driver.
 func (d *driver) BufferSize() int { return d.circuits[0].bufs.Size() }

@@ -30,8 +30,9 @@ type Plan struct {
 	Clog                        int // octets that wait for Rate before packets are dropped
 	SmallMTU                    bool
 	Partition, Stop, Kill, Odd  bool
-	Volume                      int  // most octets that a program writes
-	Urgent                      bool // some of them are urgent, and stay in the stream
+	Volume                      int     // most octets that a program writes
+	Urgent                      bool    // some of them are urgent, and stay in the stream
+	Refuse                      float64 // of packets: the device can't take them now
 }
 
 // newPlan draws the plan of a seed.
@@ -83,6 +84,9 @@ func newPlan(seed uint64) Plan {
 		p.Mark = pick(r, 0.01, 0.2)
 	}
 	p.Urgent = some(4)
+	if some(5) {
+		p.Refuse = pick(r, 0.02, 0.2)
+	}
 	return p
 }
 
@@ -106,6 +110,7 @@ func (p *Plan) String() string {
 		{p.Jitter > 0, fmt.Sprint("jitter ", p.Jitter/tcp.Millisecond, " ms")},
 		{p.Rate > 0, fmt.Sprint("rate ", p.Rate, " B/s, queue ", p.Clog)}, {p.SmallMTU, "the path's MTU changes"}, {p.SmallMTU && p.Told, "and ICMP says so"}, {p.Mark > 0, fmt.Sprint("marks ", p.Mark)},
 		{p.Partition, "partitions"}, {p.Stop, "programs stopped"}, {p.Kill, "a program killed"}, {p.Odd, "odd programs"}, {p.Urgent, "urgent data"},
+		{p.Refuse > 0, fmt.Sprint("devices refuse ", p.Refuse)},
 	} {
 		if x.on {
 			b.WriteString(", " + x.what)

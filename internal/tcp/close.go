@@ -65,8 +65,34 @@ func (c *Conn) Close(m *Memory, now Time) {
 	}
 	c.shutdown(m, now)
 	if c.State == FinWait2 {
-		c.arm(timerLife, now+orphanWait)
+		c.arm(timerLife, now+c.finWait(m))
 	}
+}
+
+// finWait returns how long an orphan waits for the peer's FIN: what the program has
+// said (TCP_LINGER2), or the host. RFC 9293 has no such limit; as in Linux it is at
+// least the time in which a FIN that is lost comes again. 0 is no wait at all.
+func (c *Conn) finWait(m *Memory) Time {
+	d := m.FinWait
+	switch {
+	case c.Opt.NoFinWait != 0:
+		return 0
+	case c.Opt.FinWait > 0:
+		d = Time(c.Opt.FinWait) * Second
+	case d == 0:
+		d = orphanWait
+	}
+	return max(d, c.rtt.rto*7/2)
+}
+
+// lifeTimeout ends what has waited long enough. An orphan that was not to wait says
+// so to its peer; one that has waited is forgotten, and the peer's next segment is
+// answered with RST.
+func (c *Conn) lifeTimeout(m *Memory, now Time) {
+	if c.State == FinWait2 && c.Opt.NoFinWait != 0 {
+		c.reset()
+	}
+	c.end(m, now, ErrNone)
 }
 
 // Abort is the ABORT call (RFC 9293 section 3.10.5): the connection goes to

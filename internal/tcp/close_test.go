@@ -288,6 +288,75 @@ func TestOrphanLeavesFinWait2AfterAWhile(t *testing.T) {
 	}
 }
 
+// The host's limit, tcp_fin_timeout, the program's, TCP_LINGER2, and the time in
+// which a lost FIN comes again, which is the least of all.
+func TestHowLongAnOrphanWaits(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		host    Time
+		program uint16
+		want    Time
+	}{
+		{"the default", 0, 0, 60 * Second},
+		{"the host's", 20 * Second, 0, 20 * Second},
+		{"the program's", 20 * Second, 100, 100 * Second},
+		{"too short", 1 * Millisecond, 0, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := established(t, option(func(o *ConnOptions) { o.FinWait = row.program }))
+			a.st.m.FinWait = row.host
+			a.close()
+			a.drain()
+			a.inject(sA, 1, 2, 0)
+			a.wantState(FinWait2)
+			want := max(row.want, a.c.rtt.rto*7/2)
+			a.advance(want - 1)
+			a.wantState(FinWait2)
+			a.advance(1)
+			a.wantEnd(ErrNone)
+		})
+	}
+}
+
+// Linux's TCP_LINGER2 of less than 0: an orphan does not wait, and says so.
+func TestOrphanThatDoesNotWait(t *testing.T) {
+	for _, first := range []string{"close", "shutdown"} {
+		a := established(t, option(func(o *ConnOptions) { o.NoFinWait = 1 }))
+		if first == "close" {
+			a.close()
+		} else {
+			a.shutdown()
+		}
+		a.drain()
+		a.inject(sA, 1, 2, 0)
+		a.wantState(FinWait2)
+		if first == "shutdown" {
+			a.close()
+		}
+		a.advance(1)
+		a.wantEnd(ErrNone)
+		a.want(sRA, 2, 1, 0)
+	}
+}
+
+// Who is prodded asks once, in any state in which the peer knows of the connection.
+func TestProd(t *testing.T) {
+	for s := Closed; s <= TimeWait; s++ {
+		a := inState(t, s)
+		a.drain()
+		a.do("Prod", func(*Memory) { a.c.Prod() })
+		if asks := s.Synchronized() && s != TimeWait; asks != a.c.HasOutput() {
+			t.Errorf("%v: asks: %v", s, !asks)
+		}
+	}
+	a := established(t)
+	a.do("Prod", func(*Memory) { a.c.Prod() })
+	a.want(sA, 0, 1, 0)
+	a.wantNone()
+	a.inject(sR, 1, 0, 0)
+	a.wantEnd(ErrReset)
+}
+
 func TestCloseReadAcknowledgesAndForgets(t *testing.T) {
 	a := established(t)
 	a.inject(sA, 1, 1, 10)

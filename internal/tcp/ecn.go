@@ -162,11 +162,19 @@ func (c *Conn) arriveEcho(now Time) {
 // every round-trip time)" (RFC 3168 section 6.1.2). flight octets were in flight.
 // It reports whether this was the once.
 func (c *Conn) slowDown(now Time, flight uint32) bool {
+	once := c.shrink(now, flight)
+	if once {
+		c.Stats.ECE++
+	}
+	return once
+}
+
+// shrink is slowDown for whatever tells of congestion without a loss.
+func (c *Conn) shrink(now Time, flight uint32) bool {
 	e := &c.ecn
 	if !c.snd.una.After(e.recover) || c.loss.phase != phaseOpen || flight == 0 {
 		return false
 	}
-	c.Stats.ECE++
 	e.recover = c.snd.nxt
 	c.onLoss(now, flight)
 	if !c.ownsWindow() {

@@ -95,7 +95,7 @@ func (f *fuzzer) urgent() {
 func (f *fuzzer) icmp() {
 	quoted := f.c.snd.una + seq.Number(f.near())
 	if f.byte()%4 == 0 {
-		f.do("Unreachable", func(m *Memory) { f.c.Unreachable(m, f.now, ErrUnreachable, f.byte()%2 == 0, quoted) })
+		f.do("Unreachable", func(m *Memory) { f.c.Unreachable(m, f.now, Error(1+f.byte()%8), quoted) })
 		return
 	}
 	mtu := uint32(f.byte()) << 3

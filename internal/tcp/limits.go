@@ -12,8 +12,8 @@ const (
 	oddPause   = 500 * Millisecond
 
 	timeWait    = 60 * Second // 2 MSL, as Linux counts it
-	orphanWait  = 60 * Second // in FIN-WAIT-2 when nobody waits for the peer's data
-	orphanTries = 8           // timeouts in a row when nobody waits for the outcome
+	orphanWait  = 60 * Second // in FIN-WAIT-2 when nobody waits for the peer's data (tcp_fin_timeout)
+	orphanTries = 8           // timeouts in a row when nobody waits for the outcome (tcp_orphan_retries 0)
 
 	dupThreshold  = 3  // RFC 5681 section 3.2
 	initialWindow = 10 // segments, RFC 6928

@@ -126,7 +126,7 @@ func (c *Conn) endRecovery(now Time) {
 // resendTimeout is the expiry of the retransmission timer (RFC 6298 section 5).
 func (c *Conn) resendTimeout(m *Memory, now Time) {
 	s := &c.snd
-	if s.retries >= c.patience() || c.userTimeout(now) {
+	if s.retries >= c.patience(m) || c.userTimeout(now) {
 		c.end(m, now, c.timeoutError())
 		return
 	}
@@ -194,11 +194,15 @@ func (c *Conn) restartAgain() {
 // armResend sets the retransmission timer, which must not outlast the user
 // timeout.
 func (c *Conn) armResend(now Time) {
-	at := now + c.rtt.timeout()
+	c.arm(timerResend, c.withinTimeout(now, now+c.rtt.timeout()))
+}
+
+// withinTimeout returns at, or when the user timeout is over if that is earlier.
+func (c *Conn) withinTimeout(now, at Time) Time {
 	if u := c.userTimeoutSpan(); u != 0 {
 		at = max(min(at, c.snd.since+u), now+Millisecond)
 	}
-	c.arm(timerResend, at)
+	return at
 }
 
 // userTimeout reports whether sent data has waited for longer than the program
@@ -209,14 +213,18 @@ func (c *Conn) userTimeout(now Time) bool {
 }
 
 // patience returns how many timeouts in a row are too many.
-func (c *Conn) patience() uint8 {
+func (c *Conn) patience(m *Memory) uint8 {
 	switch {
 	case c.State == SynSent, c.State == SynReceived && !c.has(flagPassive):
 		return c.Opt.SynRetries
 	case c.State == SynReceived:
 		return max(c.Opt.SynAckTries, c.deferTries())
 	case c.has(flagOrphan):
-		return min(orphanTries, c.Opt.DataRetries)
+		tries := m.OrphanTries
+		if tries == 0 {
+			tries = orphanTries
+		}
+		return min(tries, c.Opt.DataRetries)
 	}
 	return c.Opt.DataRetries
 }

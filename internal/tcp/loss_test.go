@@ -339,6 +339,28 @@ func TestOrphanGivesUpEarlier(t *testing.T) {
 	a.wantEnd(ErrTimeout)
 }
 
+// tcp_orphan_retries.
+func TestOrphanGivesUpWhenTheHostSays(t *testing.T) {
+	for _, zero := range []bool{false, true} {
+		a := established(t)
+		a.st.m.OrphanTries = 2
+		a.write(10)
+		a.close()
+		a.drain()
+		if zero { // the persist timer has the same limit
+			a.inject(sA, 1, 1, 0, window(0))
+			a.drain()
+		}
+		for range 2 {
+			a.advance(a.c.Deadline() - a.now)
+			a.drain()
+			a.wantState(FinWait1)
+		}
+		a.advance(a.c.Deadline() - a.now)
+		a.wantEnd(ErrTimeout)
+	}
+}
+
 func TestUnknownCongestionControlIsNewReno(t *testing.T) {
 	a := established(t, option(func(o *ConnOptions) { o.Congestion = 200 }))
 	if cwnd, _ := a.c.Window(); cwnd != 10000 {

@@ -52,7 +52,9 @@ type ConnOptions struct {
 	FastOpen          uint8  // as a client, send the first data in the SYN (RFC 7413)
 	FastOpenQueue     uint16 // of a listener: connections that data in a SYN may have opened at one time; 0: none
 	FastOpenNoCookie  uint8  // neither ask for a cookie nor for one to be sent
-	_                 [7]uint8
+	NoFinWait         uint8  // an orphan does not wait in FIN-WAIT-2, but resets (TCP_LINGER2 less than 0)
+	FinWait           uint16 // s that an orphan waits in FIN-WAIT-2 (TCP_LINGER2); 0: as long as the host says
+	_                 [4]uint8
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.

@@ -261,6 +261,7 @@ func (c *Conn) emitData(m *Memory, now Time, out *Segment, p spot, n, size uint3
 		flags |= wire.PSH
 	}
 	c.emit(now, out, p.seq, flags)
+	c.accepted()
 	if c.urgent.sending != 0 {
 		c.markUrgent(out)
 	}

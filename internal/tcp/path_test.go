@@ -243,13 +243,13 @@ func TestHeadersByFamily(t *testing.T) {
 	}
 }
 
-func (tk *talk) unreachable(e Error, hard bool, quoted int) {
+func (tk *talk) unreachable(e Error, quoted int) {
 	tk.t.Helper()
-	tk.do("Unreachable", func(m *Memory) { tk.c.Unreachable(m, tk.now, e, hard, ourISS+seq.Number(quoted)) })
+	tk.do("Unreachable", func(m *Memory) { tk.c.Unreachable(m, tk.now, e, ourISS+seq.Number(quoted)) })
 }
 
 func TestSoftErrorsDoNotAbort(t *testing.T) {
-	for _, s := range []State{SynSent, SynReceived, Established, FinWait1, CloseWait} {
+	for _, s := range []State{SynReceived, Established, FinWait1, CloseWait} {
 		a := inState(t, s)
 		quoted := 0
 		if s.Synchronized() {
@@ -259,7 +259,7 @@ func TestSoftErrorsDoNotAbort(t *testing.T) {
 				a.drain()
 			}
 		}
-		a.unreachable(ErrUnreachable, false, quoted)
+		a.unreachable(ErrUnreachable, quoted)
 		a.wantState(s)
 		if a.c.Soft != ErrUnreachable {
 			t.Errorf("%s: forgotten", s)
@@ -271,30 +271,33 @@ func TestSoftErrorIsToldAtTheEnd(t *testing.T) {
 	a := established(t)
 	a.write(10)
 	a.drain()
-	a.unreachable(ErrUnreachable, true, 1) // hard ones are soft by now
+	a.unreachable(ErrRefused, 1) // hard ones are soft by now
 	a.wantState(Established)
 	for a.c.State == Established {
 		a.advance(a.c.Deadline() - a.now)
 		a.drain()
 	}
-	a.wantEnd(ErrUnreachable)
+	a.wantEnd(ErrRefused)
 }
 
 func TestSoftErrorIsForgottenWithProgress(t *testing.T) {
 	a := established(t)
 	a.write(10)
 	a.drain()
-	a.unreachable(ErrUnreachable, false, 1)
+	a.unreachable(ErrUnreachable, 1)
 	a.inject(sA, 1, 11, 0)
 	if a.c.Soft != ErrNone {
 		t.Error("still there")
 	}
 }
 
-func TestHardErrorEndsAnOpen(t *testing.T) {
-	a := inState(t, SynSent)
-	a.unreachable(ErrRefused, true, 1) // not our SYN
-	a.wantState(SynSent)
-	a.unreachable(ErrRefused, true, 0)
-	a.wantEnd(ErrRefused)
+func TestErrorEndsAnOpen(t *testing.T) {
+	for _, e := range []Error{ErrRefused, ErrUnreachable, ErrNetUnreachable, ErrProhibited} {
+		a := inState(t, SynSent)
+		a.unreachable(e, 1) // not our SYN
+		a.wantState(SynSent)
+		a.unreachable(e, 0)
+		a.wantEnd(e)
+		a.wantNone()
+	}
 }

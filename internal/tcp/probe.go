@@ -21,7 +21,11 @@ func (c *Conn) watchWindow(now Time) {
 // between successive probes" (RFC 9293 SHLD-29, SHLD-30).
 func (c *Conn) persistTimeout(m *Memory, now Time) {
 	s := &c.snd
-	if s.probes >= c.patience() || s.probes > 0 && c.userTimeout(now) {
+	if c.has(flagRefused) && c.sndEdge().After(s.nxt) {
+		c.refusedTimeout(m, now)
+		return
+	}
+	if s.probes >= c.patience(m) || s.probes > 0 && c.userTimeout(now) {
 		c.end(m, now, ErrTimeout)
 		return
 	}
@@ -48,6 +52,15 @@ func (c *Conn) emitProbe(now Time, out *Segment) {
 	c.emit(now, out, at, 0)
 	c.markUrgent(out)
 	c.Stats.Probes++
+}
+
+// Prod asks the peer whether it is there: what led to it has gone. It is no keep-alive,
+// which comes by itself: who is still there answers once.
+func (c *Conn) Prod() {
+	c.begin()
+	if c.State.Synchronized() && c.State != TimeWait {
+		c.pending |= pendProbe
+	}
 }
 
 // keepAlive sets the keep-alive timer, if the program wants it (RFC 9293 section

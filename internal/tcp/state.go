@@ -19,7 +19,7 @@ func (s State) Synchronized() bool { return s >= Established }
 
 var errorNames = [...]string{
 	"no error", "connection refused", "connection reset by peer", "connection timed out",
-	"connection aborted", "no route to host", "segment damaged",
+	"connection aborted", "no route to host", "segment damaged", "network is unreachable", "permission denied",
 }
 
 // String says what happened.
@@ -37,7 +37,7 @@ func (c *Conn) setState(m *Memory, now Time, s State) {
 	case FinWait2:
 		c.Events |= EventWritable // whoever lingers in Close may go
 		if c.has(flagOrphan) {
-			c.arm(timerLife, now+orphanWait)
+			c.arm(timerLife, now+c.finWait(m))
 		}
 	case TimeWait:
 		c.stopAll()

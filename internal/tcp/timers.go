@@ -101,6 +101,6 @@ func (c *Conn) expire(m *Memory, now Time, i int) {
 	case timerKeep:
 		c.keepTimeout(m, now)
 	case timerLife:
-		c.end(m, now, ErrNone)
+		c.lifeTimeout(m, now)
 	}
 }

@@ -50,6 +50,9 @@ type Memory struct {
 	Chunks  []Chunk
 	Annexes []Annex
 	Tight   bool // the pool's memory runs short: no buffer may grow
+
+	FinWait     Time  // that an orphan may spend in FIN-WAIT-2; 0: orphanWait
+	OrphanTries uint8 // timeouts in a row that end an orphan; 0: orphanTries
 }
 
 // Segment is a TCP segment without its addresses and ports: what arrives, and
@@ -120,11 +123,13 @@ type Error uint8
 
 // The errors.
 const (
-	ErrNone        Error = iota
-	ErrRefused           // RST in answer to our SYN: ECONNREFUSED
-	ErrReset             // RST from the peer: ECONNRESET
-	ErrTimeout           // retries or a timeout exhausted: ETIMEDOUT
-	ErrAborted           // our own Abort: ECONNABORTED
-	ErrUnreachable       // no way to the peer: EHOSTUNREACH
-	ErrCorrupt           // the segment was found damaged: EIO
+	ErrNone           Error = iota
+	ErrRefused              // RST in answer to our SYN: ECONNREFUSED
+	ErrReset                // RST from the peer: ECONNRESET
+	ErrTimeout              // retries or a timeout exhausted: ETIMEDOUT
+	ErrAborted              // our own Abort: ECONNABORTED
+	ErrUnreachable          // no way to the peer: EHOSTUNREACH
+	ErrCorrupt              // the segment was found damaged: EIO
+	ErrNetUnreachable       // no way to the peer's network: ENETUNREACH
+	ErrProhibited           // a router forbids the way: EACCES
 )

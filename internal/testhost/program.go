@@ -51,6 +51,12 @@ const lineTimeout = 20 * time.Second
 // at socket. It is killed when the test ends.
 func Run(t testing.TB, socket, name string, args ...string) *Process {
 	t.Helper()
+	return RunTo(t, os.Stderr, socket, name, args...)
+}
+
+// RunTo is Run with another standard error.
+func RunTo(t testing.TB, stderr *os.File, socket, name string, args ...string) *Process {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +66,7 @@ func Run(t testing.TB, socket, name string, args ...string) *Process {
 		lines: make(chan string, 64), done: make(chan struct{}),
 	}
 	p.cmd.Env = append(os.Environ(), "USERTCP_SERVER="+socket)
-	p.cmd.Stderr = os.Stderr
+	p.cmd.Stderr = stderr
 	p.in, err = p.cmd.StdinPipe()
 	out, err2 := p.cmd.StdoutPipe()
 	if err := errors.Join(err, err2); err != nil {

@@ -14,7 +14,7 @@ import (
 // messagesHead is what stands above the generated table.
 const messagesHead = `# Control messages
 
-The paper's 16 messages (§A.3) and those of our own (` + "`Keep`, `Adopt`, `Time_Wait`, `Status`, `Hand_Over`, `Take_Over`, `Sockets`, `End`" + `), as application, child and connection server exchange them over ` + "`SOCK_SEQPACKET`" + ` Unix
+The paper's 16 messages (§A.3) and those of our own (` + "`Keep`, `Adopt`, `Time_Wait`, `Status`, `Hand_Over`, `Take_Over`, `Sockets`, `End`, `Usage`, `Limits`" + `), as application, child and connection server exchange them over ` + "`SOCK_SEQPACKET`" + ` Unix
 sockets. This table is the one in [internal/message/message.go](../internal/message/message.go), which is also what arriving messages are
 checked against; the layout of a message is in [internal/message/codec.go](../internal/message/codec.go). In which order the messages go is in
 [ARCHITECTURE.md](../ARCHITECTURE.md#life-of-a-connection).
@@ -39,8 +39,8 @@ func TestMessagesAreDocumented(t *testing.T) {
 	if string(got) != want {
 		t.Error("docs/messages.md differs from the table in internal/message/message.go: go test ./internal/tidy -update")
 	}
-	if n := strings.Count(want, "\n| `"); n != 24 {
-		t.Errorf("the table has %d messages, the paper 16 and we 8", n)
+	if n := strings.Count(want, "\n| `"); n != 27 {
+		t.Errorf("the table has %d messages, the paper 16 and we 11", n)
 	}
 }
 

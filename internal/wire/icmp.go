@@ -16,12 +16,15 @@ const (
 
 // Codes of ICMPUnreachable (RFC 792, RFC 1812 section 5.2.7.1).
 const (
-	ICMPCodeNet        = 0
-	ICMPCodeHost       = 1
-	ICMPCodeProtocol   = 2
-	ICMPCodePort       = 3
-	ICMPCodeFragNeeded = 4
-	ICMPCodeProhibited = 13
+	ICMPCodeNet           = 0
+	ICMPCodeHost          = 1
+	ICMPCodeProtocol      = 2
+	ICMPCodePort          = 3
+	ICMPCodeFragNeeded    = 4
+	ICMPCodeNetUnknown    = 6
+	ICMPCodeNetProhibited = 9
+	ICMPCodeNetTOS        = 11
+	ICMPCodeProhibited    = 13
 )
 
 // Types of the ICMPv6 messages that report an error (RFC 4443 section 2.1).
@@ -38,6 +41,8 @@ const (
 	ICMP6CodeProhibited = 1
 	ICMP6CodeAddress    = 3
 	ICMP6CodePort       = 4
+	ICMP6CodePolicy     = 5
+	ICMP6CodeReject     = 6
 )
 
 const (

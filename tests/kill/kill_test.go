@@ -6,13 +6,11 @@ import (
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/half"
-	"usertcp/internal/server"
 	"usertcp/internal/testhost"
 	"usertcp/internal/user"
 	"usertcp/internal/wire"
@@ -28,94 +25,79 @@ import (
 
 func TestMain(m *testing.M) { testhost.Main(m) }
 
-// killsEnv says how many programs are killed, and seconds how long that may take.
 const (
-	killsEnv    = "USERTCP_KILLS"
-	killsInCI   = 2000
-	patience    = 20 * time.Second // for anything that must happen
+	patience    = time.Minute // for anything that must happen
 	maxLife     = 8 * time.Millisecond
 	workers     = 6
+	batch       = 250 // programs that a worker kills in one test
 	diedHolding = "died with the lock"
+	port        = 7777
 )
-
-// link is a way for packets between two hosts: each starts both.
-type link struct {
-	name  string
-	start func(t *testing.T, stderr *os.File) (from, to *testhost.Host)
-}
-
-var links = []link{{"ring", func(t *testing.T, stderr *os.File) (from, to *testhost.Host) {
-	dir := testhost.Dir(t)
-	log := func(c *server.Config) { c.Stderr = stderr }
-	return testhost.StartWith(t, dir, log, testhost.Addrs(0)...), testhost.StartWith(t, dir, log, testhost.Addrs(1)...)
-}}}
 
 // TestKill kills programs with SIGKILL at random instants under full load: senders,
 // of which every octet that Write had accepted must arrive, and FIN behind it; and
 // receivers, of which the sender must hear. Nothing stays in use, no child crashes
 // or stays.
 func TestKill(t *testing.T) {
-	kills := killsInCI
-	if s := os.Getenv(killsEnv); s != "" {
-		kills, _ = strconv.Atoi(s)
-	} else if testing.Short() {
-		kills = 100
-	}
+	r := newReport(t)
 	for _, l := range links {
-		t.Run(l.name, func(t *testing.T) { l.kill(t, kills) })
+		t.Run(l.name, func(t *testing.T) { kill(t, &l, r) })
 	}
 }
 
 // field is one run of the test.
 type field struct {
-	from, to *testhost.Host
-	stack    *user.Stack // on to: the survivors
-	l        *half.Socket
-	at       wire.Endpoint
+	hosts
+	stack  *user.Stack // the survivors
+	l      *half.Socket
+	report *count
 
 	mu   sync.Mutex
 	came map[uint64]chan *half.Socket // by the number of the program
-
-	killed, octets, held atomic.Int64
-	odd                  []string // what children said that they should not have
+	odd  []string                     // what children said that they should not have
 }
 
-func (l *link) kill(t *testing.T, kills int) {
-	began := time.Now()
-	seed := uint64(began.UnixNano())
-	f := newField(t, l)
+func kill(t *testing.T, l *link, r *report) {
+	seed := uint64(time.Now().UnixNano())
+	f := newField(t, l, r.begin(l))
 	t.Run("all", func(t *testing.T) {
 		for w := range workers {
 			t.Run(strconv.Itoa(w), func(t *testing.T) {
 				t.Parallel()
-				r := rand.New(rand.NewPCG(seed, uint64(w)))
-				for n := 0; n < kills/workers+1 && !t.Failed(); n++ {
-					f.one(t, r, uint64(w)<<32|uint64(n))
+				random := rand.New(rand.NewPCG(seed, uint64(w)))
+				for n := uint64(0); f.report.more() && !t.Failed(); n += batch {
+					// What a test has to clean up it keeps until its end.
+					t.Run("batch", func(t *testing.T) {
+						for k := uint64(0); k < batch && f.report.another(); k++ {
+							f.one(t, random, uint64(w)<<32|n+k)
+						}
+					})
 				}
 			})
 		}
 	})
 	f.wantNothing(t)
-	t.Logf("%d programs killed in %v, %d of them with the lock; %d octets accepted and delivered", f.killed.Load(), time.Since(began).Round(time.Millisecond), f.held.Load(), f.octets.Load())
+	f.report.end(t)
 	if t.Failed() {
 		t.Logf("seed %d", seed)
 	}
-	if f.held.Load() == 0 && kills >= killsInCI {
-		t.Error("nobody died with the lock: the hardest case was not tested")
-	}
 }
 
-func newField(t *testing.T, l *link) *field {
+func newField(t *testing.T, l *link, c *count) *field {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &field{came: map[uint64]chan *half.Socket{}}
+	f := &field{came: map[uint64]chan *half.Socket{}, report: c}
 	go f.listen(r)
-	f.from, f.to = l.start(t, w)
-	f.stack = f.to.Attach(t)
-	f.at = wire.EndpointFrom(netip.AddrPortFrom(f.to.Addr, 7777))
-	if f.l, _, err = f.stack.Listen(context.Background(), f.at, 128, false); err != nil {
+	f.hosts = l.start(t, w)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if f.stack, err = user.Attach(ctx, f.to); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.stack.Close() })
+	if f.l, _, err = f.stack.Listen(ctx, wire.EndpointFrom(f.at), 128, false); err != nil {
 		t.Fatal(err)
 	}
 	go f.accept()
@@ -126,7 +108,7 @@ func newField(t *testing.T, l *link) *field {
 func (f *field) listen(r io.Reader) {
 	for s := bufio.NewScanner(r); s.Scan(); {
 		if strings.Contains(s.Text(), diedHolding) {
-			f.held.Add(1)
+			f.report.held.Add(1)
 			continue
 		}
 		f.mu.Lock()
@@ -174,13 +156,18 @@ func (f *field) one(t *testing.T, r *rand.Rand, number uint64) {
 	f.mu.Lock()
 	f.came[number] = came
 	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.came, number)
+		f.mu.Unlock()
+	}()
 	page := filepath.Join(t.TempDir(), "accepted")
 	if err := os.WriteFile(page, make([]byte, 8), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	what := []string{"send", "receive"}[r.IntN(2)]
 	size := []int{64, 1000, 4096, 70000}[r.IntN(4)]
-	p := testhost.Run(t, f.from.Socket, what, netip.AddrPortFrom(f.to.Addr, 7777).String(), page, strconv.FormatUint(number, 10), strconv.Itoa(size))
+	p := testhost.Run(t, f.from, what, f.at.String(), page, strconv.FormatUint(number, 10), strconv.Itoa(size))
 	var s *half.Socket
 	select {
 	case s = <-came:
@@ -196,7 +183,7 @@ func (f *field) one(t *testing.T, r *rand.Rand, number uint64) {
 		f.tell(t, s, size)
 	}
 	p.Wait()
-	f.killed.Add(1)
+	f.report.killed(t)
 }
 
 // hear reads what a program sends that is killed meanwhile.
@@ -218,7 +205,8 @@ func (f *field) hear(t *testing.T, s *half.Socket, page string) {
 	if accepted := binary.LittleEndian.Uint64(b); err != nil || accepted > uint64(got) {
 		t.Fatalf("%d octets were accepted, %d arrived (%v)", accepted, got, err)
 	}
-	f.octets.Add(int64(got))
+	f.report.accepted.Add(int64(binary.LittleEndian.Uint64(b)))
+	f.report.delivered.Add(int64(got))
 	// An RST for its FIN: the dead program's connection need not wait for our end's.
 	s.SetOption(unix.SOL_SOCKET, unix.SO_LINGER, 0)
 }
@@ -242,7 +230,7 @@ func (f *field) tell(t *testing.T, s *half.Socket, size int) {
 func (f *field) wantNothing(t *testing.T) {
 	deadline := time.Now().Add(patience)
 	for {
-		n, u := children(), f.stack.Usage()
+		n, u := f.children(), f.stack.Usage()
 		if n == 1 && u.Idle() && u.Live == 1 {
 			break
 		}
@@ -257,21 +245,6 @@ func (f *field) wantNothing(t *testing.T) {
 	if len(f.odd) > 0 {
 		t.Errorf("children said %d lines:\n%s", len(f.odd), strings.Join(f.odd[:min(20, len(f.odd))], "\n"))
 	}
-}
-
-// children counts the processes that this one has started and that live.
-func children() int {
-	all, _ := filepath.Glob("/proc/[0-9]*/stat")
-	n := 0
-	for _, name := range all {
-		b, err := os.ReadFile(name)
-		_, rest, ok := strings.Cut(string(b), ") ")
-		fields := strings.Fields(rest)
-		if err == nil && ok && fields[0] != "Z" && fields[1] == strconv.Itoa(os.Getpid()) {
-			n++
-		}
-	}
-	return n
 }
 
 // period is the length after which a stream repeats itself: no power of two, so

@@ -40,6 +40,23 @@ func cpuTimeFromStat(pid int) (time.Duration, error) {
 	return sumTicks(fields[11:13]) // utime (14) and stime (15)
 }
 
+// SystemTime returns the part of CPUTime that the process spent in the kernel. Of this
+// process it is as fine as the kernel's account, of others it comes in ticks of 10 ms.
+func SystemTime(pid int) (time.Duration, error) {
+	if pid == os.Getpid() {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			return 0, os.NewSyscallError("getrusage", err)
+		}
+		return time.Duration(u.Stime.Nano()), nil
+	}
+	fields, err := statFields(pid)
+	if err != nil {
+		return 0, err
+	}
+	return sumTicks(fields[12:13])
+}
+
 // MachineCPU returns the processor time that the whole machine has spent
 // working since it was started, on all its CPUs: user, nice, system, interrupts
 // and soft interrupts; not idle, waiting for disks, or stolen by other guests.

@@ -97,3 +97,34 @@ func TestChildrenAndParent(t *testing.T) {
 		t.Errorf("Children of the child = %v, %v; want none", of, err)
 	}
 }
+
+func TestSystemTimeIsAPartOfTheWhole(t *testing.T) {
+	for give := time.Now().Add(30 * time.Second); time.Now().Before(give); {
+		if s, err := SystemTime(os.Getpid()); err != nil || s > 50*time.Millisecond {
+			break
+		}
+		os.ReadFile("/proc/self/stat")
+	}
+	own, err := SystemTime(os.Getpid())
+	all, _ := CPUTime(os.Getpid())
+	if err != nil || own < 50*time.Millisecond || own > all+tick {
+		t.Errorf("%v of %v in the kernel, %v", own, all, err)
+	}
+	fields, err := statFields(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stat, _ := sumTicks(fields[12:13]); (stat - own).Abs() > 3*tick {
+		t.Errorf("getrusage says %v, /proc says %v", own, stat)
+	}
+	p := start(t, "burn")
+	if _, err := p.WaitLine(t.Context(), 20*time.Second, "burnt"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := SystemTime(p.PID()); err != nil || s > 2*time.Second {
+		t.Errorf("another's: %v, %v", s, err)
+	}
+	if _, err := SystemTime(1<<22 + 1); err == nil {
+		t.Error("nobody has a system time")
+	}
+}

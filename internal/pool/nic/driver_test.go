@@ -220,17 +220,24 @@ func TestPacketsAreSent(t *testing.T) {
 	}
 }
 
-func TestADeviceThatTakesNoMoreLosesPackets(t *testing.T) {
+func TestADeviceThatTakesNoMoreRefusesPackets(t *testing.T) {
 	d, device := newDriver(t)
 	for d.Counters().TxFull == 0 {
-		d.Send(sendable(t, d, from4, to4))
+		if d.Send(sendable(t, d, from4, to4)) != (d.Counters().TxFull == 0) {
+			t.Fatal("refused, and not said so, or the reverse")
+		}
 		if d.Counters().TxErrors > 0 || d.Counters().FramesOut > 1<<20 {
 			t.Fatalf("counters %+v", d.Counters())
 		}
 	}
+	if _, err := unix.Read(device, make([]byte, headLen+SlotSize)); err != nil || !d.Send(sendable(t, d, from4, to4)) {
+		t.Errorf("there is room again (%v): refused", err)
+	}
 	unix.Shutdown(device, unix.SHUT_RDWR)
 	d.fd = -1
-	d.Send(sendable(t, d, from4, to4))
+	if !d.Send(sendable(t, d, from4, to4)) {
+		t.Error("without a device there is nothing to wait for")
+	}
 	var p pool.Packet
 	if d.Receive(&p) || d.Counters().TxErrors != 1 || d.Counters().RxErrors != 1 {
 		t.Errorf("without a device: counters %+v", d.Counters())
@@ -263,6 +270,9 @@ func TestRebuildCountsAnew(t *testing.T) {
 		})
 	if tx, held := d.InUse(); tx != 1 || held != 1 {
 		t.Errorf("%d buffers and %d slots in use", tx, held)
+	}
+	if n := d.Memory(); n != BufferSize+SlotSize {
+		t.Errorf("%d octets in use", n)
 	}
 	d.Unref(pool.TxRegion(pool.NIC), kept)
 	d.Unref(pool.TxRegion(pool.NIC), kept)

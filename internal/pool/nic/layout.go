@@ -61,7 +61,7 @@ type Counters struct {
 	BadGSO    uint64 // … with a virtio header that does not fit
 	BadHeader uint64 // … with IP or TCP headers that make no sense, or are too long
 	RxFull    uint64 // … since no slot was free
-	TxFull    uint64 // packets lost: the device takes no more now
+	TxFull    uint64 // packets refused: the device takes no more now
 	TxErrors  uint64 // packets lost: the device refused them
 	RxErrors  uint64 // reads that failed
 	_         [7]uint64

@@ -30,9 +30,11 @@ func (d *Driver) Notice() {}
 // Flush implements pool.Driver: what was sent has left.
 func (d *Driver) Flush(*shm.Rings) {}
 
-// Send implements pool.Driver: one system call for each packet. The device may
-// refuse it; then it is lost, as a packet may be.
-func (d *Driver) Send(p *pool.Packet) {
+// Send implements pool.Operations: one system call for each packet. The kernel refuses
+// it if what the TAP has under way exceeds its send buffer (TUNSETSNDBUF), or if
+// there is no memory. A packet with which it can do nothing is lost, as a packet may
+// be.
+func (d *Driver) Send(p *pool.Packet) bool {
 	n := int(p.Header + p.Inline)
 	b := d.outHead[headLen : headLen+n]
 	copy(b, p.Data[:n])
@@ -54,7 +56,9 @@ func (d *Driver) Send(p *pool.Packet) {
 		}
 	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 		c.TxFull++
+		return false
 	default:
 		c.TxErrors++
 	}
+	return true
 }

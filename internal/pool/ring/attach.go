@@ -150,7 +150,7 @@ func (d *Driver) Map(i uint16, files []int) error {
 // lock.
 func (d *Driver) Changed() bool {
 	n := d.control.changes.Load()
-	return d.known.Swap(n) != n
+	return d.known.Load() != n && d.known.Swap(n) != n
 }
 
 // Missing appends to dst the circuits that are up but not mapped here.
@@ -189,6 +189,16 @@ func (d *Driver) Close(remote wire.VCI) {
 		d.states[i].State.Store(circuitDead)
 		d.control.changes.Add(1)
 	}
+}
+
+// Collectable reports whether Collect would find something.
+func (d *Driver) Collectable() bool {
+	for i := range d.states {
+		if st := &d.states[i]; st.State.Load() == circuitDead && st.Users == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Collect frees dead circuits that no connection uses any more.

@@ -166,6 +166,12 @@ func TestTxLimit(t *testing.T) {
 	if i, _ := a.Alloc(0); i != pool.None {
 		t.Errorf("buffer %d beyond the limit of 1", i)
 	}
+	if n := a.Memory(); n != BufferSize || a.Spare(0) || !a.Spare(pool.NoCircuit) {
+		t.Errorf("%d octets in use, want %d; spare %v with no connection", n, BufferSize, a.Spare(0))
+	}
+	if a.Use(0, 1); !a.Spare(0) {
+		t.Error("one buffer of one connection is too many")
+	}
 	b.free(b.want(t, []byte("\x01hello")))
 	b.flush()
 	if i, _ := a.Alloc(0); i == pool.None {

@@ -42,12 +42,12 @@ func (d *Driver) backlog(c *circuit) int {
 	return int(n)
 }
 
-// Send implements pool.Driver.
-func (d *Driver) Send(p *pool.Packet) {
+// Send implements pool.Operations.
+func (d *Driver) Send(p *pool.Packet) bool {
 	c := d.circuit(p.Circuit)
 	if c == nil || c.peer == nil {
 		d.counters.Dropped++
-		return
+		return true
 	}
 	s := &c.ownSlots[c.st.Sent%Slots]
 	s.header, s.inline, s.pieces = uint8(p.Header), uint8(p.Inline), p.NPieces
@@ -74,6 +74,7 @@ func (d *Driver) Send(p *pool.Packet) {
 	}
 	c.st.PacketsOut++
 	d.touch(c)
+	return true
 }
 
 // pin gives a packet with pieces an identifier, and each of its buffers a

@@ -98,6 +98,7 @@ func (s *Stack) Close() {
 	s.socks, s.epolls = map[int]*socket{}, map[int]*epoll{}
 	s.mu.Unlock()
 	s.top.Close()
+	s.dev.queue.close()
 }
 
 // Inject makes an IP packet arrive.

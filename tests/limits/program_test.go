@@ -1,0 +1,80 @@
+package limits
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"usertcp"
+	"usertcp/internal/testhost"
+)
+
+// A hog gets ADDRESS USER: it does, as that user, what the lines of the test say, and
+// says how far it has come.
+//
+//	open N     opens up to N connections:                      opened N ERROR
+//	fill N     writes up to N octets to each, while it can:    wrote N
+//	close      closes all connections:                         closed
+func init() {
+	testhost.Programs["hog"] = func(args []string) int {
+		if uid, _ := strconv.Atoi(args[1]); uid != 0 {
+			if err := errors.Join(syscall.Setgid(uid), syscall.Setuid(uid)); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+		}
+		h := hog{address: args[0]}
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			what, number, _ := strings.Cut(in.Text(), " ")
+			n, _ := strconv.Atoi(number)
+			fmt.Println(h.obey(what, n))
+		}
+		return 0
+	}
+}
+
+type hog struct {
+	address string
+	conns   []net.Conn
+}
+
+func (h *hog) obey(what string, n int) string {
+	switch what {
+	case "open":
+		return h.open(n)
+	case "fill":
+		return h.fill(n)
+	}
+	for _, c := range h.conns {
+		c.Close()
+	}
+	return "closed"
+}
+
+func (h *hog) open(n int) string {
+	for i := range n {
+		c, err := usertcp.Dial("tcp", h.address)
+		if err != nil {
+			return fmt.Sprintf("opened %d EMFILE=%v %v", i, errors.Is(err, syscall.EMFILE), err)
+		}
+		h.conns = append(h.conns, c)
+	}
+	return fmt.Sprintf("opened %d", n)
+}
+
+// fill writes to each connection until that takes too long.
+func (h *hog) fill(n int) string {
+	sum := 0
+	for _, c := range h.conns {
+		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		wrote, _ := c.Write(make([]byte, n))
+		sum += wrote
+	}
+	return fmt.Sprintf("wrote %d", sum)
+}
