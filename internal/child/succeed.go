@@ -64,6 +64,7 @@ func (c *child) succeed() error {
 		c.send(&ring.Frame{Type: ring.FrameDetach, Src: c.cfg.vci, Dst: peer})
 	}
 	c.claimSoon()
+	c.resumeDeviceLeases()
 	c.wake()
 	return nil
 }
@@ -128,6 +129,10 @@ func (c *child) inherit(m *message.Message) {
 	case message.KeepOver:
 		go c.over(wire.Flow{Local: m.Local, Remote: m.Remote})
 	case message.KeepLease:
+		if len(m.Files) == 1 {
+			c.record.leaseDevice(m.Local.Port, m.Files)
+			return
+		}
 		c.record.lease(m.Local.Port)
 	case message.KeepEnd:
 		select {

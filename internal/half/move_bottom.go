@@ -57,7 +57,7 @@ func (b *Bottom) decay() {
 			delete(b.graves, i)
 			continue
 		}
-		lent := a.registered == 0 && a.accepted == 0 && int(a.circuit) < pool.NIC && !b.ended
+		lent := a.registered == 0 && a.accepted == 0 && !b.ended
 		if !lent && a.born+graveTime <= uint32(b.now/tcp.Second) {
 			delete(b.graves, i)
 			b.close(i)

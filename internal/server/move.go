@@ -150,8 +150,8 @@ func (p *portSpace) give(fw *forward, known bool, was, is socketID, f wire.Flow)
 		is.socket = message.NoSocket
 	}
 	fw.id = is
-	if vci := p.leases[blockOf(f.Local.Port)]; vci == was.child && vci != 0 {
-		fw.lender = vci
+	if p.leases[blockOf(f.Local.Port)] == was.child || p.blocks[deviceBlock(f.Local.Port)].child == was.child {
+		fw.lender = was.child
 	}
 	p.flows[f] = *fw
 	p.use(is.child).flows++
