@@ -68,7 +68,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 // Close closes the connection. What was written still arrives, in the
 // background or while Close waits (SetLinger); data that was received and not read makes it a reset (RFC 2525
 // section 2.17).
-func (c *Conn) Close() error { return c.fail("close", c.sock.Close()) }
+func (c *Conn) Close() error { return c.fail("close", closeSocket(c.sock)) }
 
 // CloseWrite closes the sending side: the peer reads io.EOF. Reading goes on.
 func (c *Conn) CloseWrite() error { return c.fail("close", c.sock.CloseWrite()) }

@@ -57,14 +57,15 @@ func HandOver(ctx context.Context, name string, wait time.Duration, sockets ...H
 	fail := func(err error) error { return fmt.Errorf("usertcp: hand over %q: %w", name, err) }
 	process.Lock()
 	defer process.Unlock()
-	s, list, err := listOf(sockets)
+	s, entries, err := listOf(sockets)
 	if err != nil {
 		return fail(err)
 	}
-	if wait < 0 {
-		wait = 0
+	list, err := json.Marshal(entries)
+	if err != nil {
+		return fail(err)
 	}
-	if err := s.HandOver(ctx, name, wait, list); err != nil {
+	if err := s.HandOver(ctx, name, max(wait, 0), list); err != nil {
 		return fail(err)
 	}
 	if process.stack == s {
@@ -76,7 +77,7 @@ func HandOver(ctx context.Context, name string, wait time.Duration, sockets ...H
 
 // listOf returns the stack that the sockets are of, and what is to be said of them.
 // process is locked.
-func listOf(sockets []Handed) (*user.Stack, []byte, error) {
+func listOf(sockets []Handed) (*user.Stack, []entry, error) {
 	var of *user.Stack
 	var list []entry
 	states := 0
@@ -102,8 +103,7 @@ func listOf(sockets []Handed) (*user.Stack, []byte, error) {
 	if of == nil {
 		return nil, nil, fmt.Errorf("no sockets: %w", syscall.EINVAL)
 	}
-	b, err := json.Marshal(list)
-	return of, b, err
+	return of, list, nil
 }
 
 func (h *Handed) entry() (entry, *half.Socket) {
@@ -154,6 +154,7 @@ func TakeOver(ctx context.Context, name string) ([]Handed, error) {
 		process.stack = s
 	} else {
 		process.taken = append(process.taken, s)
+		hasTaken.Store(true)
 	}
 	return taken, nil
 }

@@ -55,7 +55,7 @@ func programRelay(args []string) error {
 			continue
 		}
 		switch say("handed"); f[0] {
-		case "stay":
+		case "stay", "some":
 			select {}
 		case "exec":
 			exe, _ := os.Executable()
@@ -143,7 +143,7 @@ func relay(c *Conn, pending []byte) ([]byte, error) {
 
 func relayHand(how, name string, l *Listener, c *Conn, pending []byte) error {
 	if us, ok := strings.CutPrefix(how, "kill"); ok {
-		n, _ := strconv.Atoi(us)
+		n, _ := strconv.Atoi(strings.TrimSuffix(us, "some"))
 		go func() {
 			time.Sleep(time.Duration(n) * time.Microsecond)
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -153,7 +153,11 @@ func relayHand(how, name string, l *Listener, c *Conn, pending []byte) error {
 	if how == "brief" {
 		wait = 300 * time.Millisecond
 	}
-	err := HandOver(context.Background(), name, wait, Handed{Listener: l}, Handed{Conn: c, State: pending})
+	hand := HandOver
+	if strings.HasSuffix(how, "some") {
+		hand = HandOverSome
+	}
+	err := hand(context.Background(), name, wait, Handed{Listener: l}, Handed{Conn: c, State: pending})
 	if strings.HasPrefix(how, "kill") {
 		select {}
 	}
@@ -251,7 +255,7 @@ func take(t *testing.T, socket, name string) *testhost.Process {
 // A connection under load both ways, and its listener, go from process to process:
 // to one that was there before, to one that comes later, and through exec.
 func TestHandOver(t *testing.T) {
-	for _, how := range []string{"exit", "stay", "exec"} {
+	for _, how := range []string{"exit", "stay", "exec", "some"} {
 		t.Run(how, func(t *testing.T) {
 			_, socket := peers(t)
 			p, _, done := relayed(t, socket)

@@ -113,7 +113,7 @@ func (l *Listener) SetFastOpenKeys(first, second [16]byte) {
 }
 
 // Close stops listening. Connections that wait for Accept are reset.
-func (l *Listener) Close() error { return l.fail("close", l.sock.Close()) }
+func (l *Listener) Close() error { return l.fail("close", closeSocket(l.sock)) }
 
 // Addr returns the listener's address, a *net.TCPAddr.
 func (l *Listener) Addr() net.Addr { return l.addr }

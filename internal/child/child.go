@@ -42,6 +42,8 @@ type child struct {
 
 	circuits     sync.Mutex                // one change of circuits at a time
 	waiting      map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
+	moving       map[wire.VCI][]wire.Flow  // connections that such peers have now
+	claims       sync.Mutex                // one round of claims at a time
 	record       record
 	agreed       sync.RWMutex    // held while the server's word is on its way into record
 	kept         map[uint16]bool // circuits that the server keeps for a successor; c.circuits is held
@@ -63,6 +65,7 @@ func newChild(cfg config, control, frames, user *message.Channel, userFile *os.F
 		cfg: cfg, started: time.Now(),
 		began: make(chan struct{}), legacy: make(chan legacy, 1),
 		waiting:  map[wire.VCI][]waitingSyn{},
+		moving:   map[wire.VCI][]wire.Flow{},
 		kept:     map[uint16]bool{},
 		requests: make(chan struct{}, maxRequests),
 		asked:    make(chan struct{}, maxAsked),

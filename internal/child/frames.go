@@ -147,6 +147,8 @@ func (c *child) frame(f *ring.Frame) {
 		c.peerLeases(f)
 	case ring.FrameLeased:
 		c.leasesKnown(f)
+	case ring.FrameMoved:
+		c.peerMoved(f)
 	case ring.FramePDU:
 		c.bottom.Arrive(f.Packet(), pool.NoCircuit)
 	case ring.FrameUnreachable:
@@ -184,6 +186,7 @@ func (c *child) attach(f *ring.Frame) {
 		c.take(s, i)
 	}
 	delete(c.waiting, f.Src)
+	c.rerouteTo(f.Src, i)
 }
 
 // flowOf returns the connection that the beginning of a packet of ours belongs
@@ -232,6 +235,7 @@ func (c *child) detach(peer wire.VCI) {
 		c.take(s, pool.NoCircuit)
 	}
 	delete(c.waiting, peer)
+	delete(c.moving, peer)
 }
 
 // collect frees the circuits of peers that are gone, whose last connection has ended

@@ -40,6 +40,7 @@ type offer struct {
 	list   int // descriptor of what the old process says of them
 	until  time.Time
 	vacant bool // nobody uses the segment
+	coming bool // the sockets are not there yet
 }
 
 // keep is the offer as a Keep message.
@@ -47,8 +48,11 @@ func (o *offer) keep() message.Message {
 	m := message.Message{Type: message.Keep, N: message.KeepOffer, Files: []int{o.list}}
 	m.SetName(o.name)
 	m.Socket = uint32(max(0, time.Until(o.until)/time.Millisecond))
-	if o.vacant {
+	switch {
+	case o.vacant:
 		m.VCI = 1
+	case o.coming:
+		m.VCI = 2
 	}
 	return m
 }
@@ -100,10 +104,10 @@ func (c *child) offer(m *message.Message) unix.Errno {
 		return unix.EINVAL
 	}
 	wait := min(time.Duration(m.N)*time.Millisecond, maxOffer)
-	o := &offer{name: m.Name(), list: m.Files[0], until: time.Now().Add(wait)}
+	o := &offer{name: m.Name(), list: m.Files[0], until: time.Now().Add(wait), coming: m.Socket == 1}
 	c.handing.order.Lock()
 	defer c.handing.order.Unlock()
-	ask := message.Message{Type: message.HandOver, N: uint32(wait / time.Millisecond), Files: m.Files}
+	ask := message.Message{Type: message.HandOver, N: uint32(wait / time.Millisecond), Socket: m.Socket, Files: m.Files}
 	ask.SetName(o.name)
 	_, errno := c.agree(&ask, func(*message.Message) { c.handing.set(o) })
 	if errno != 0 {
@@ -127,8 +131,8 @@ func (c *child) inheritOffer(m *message.Message) {
 		return
 	}
 	until := time.Now().Add(time.Duration(m.Socket) * time.Millisecond)
-	c.handing.set(&offer{name: m.Name(), list: m.Files[0], until: until, vacant: m.VCI != 0})
-	if m.VCI != 0 {
+	c.handing.set(&offer{name: m.Name(), list: m.Files[0], until: until, vacant: m.VCI == 1, coming: m.VCI == 2})
+	if m.VCI == 1 {
 		c.program.Load().taken = false // whoever is at the other end has not begun, or has left
 	}
 }
@@ -186,7 +190,7 @@ func (c *child) await(p *program) *program {
 	if o == nil {
 		return nil
 	}
-	if !p.out() {
+	if o.coming && !p.left || !p.out() {
 		c.withdraw()
 		return nil
 	}

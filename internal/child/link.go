@@ -137,6 +137,7 @@ func (c *child) follow(l *link) error {
 	old := c.link.Swap(l)
 	old.frames.Close()
 	go c.receiveFrames(l)
+	c.claimSoon() // what could not be claimed without a server
 	c.wake()
 	return nil
 }

@@ -94,6 +94,7 @@ func (c *child) servePrograms() {
 	if c.bottom.ProgramEnded(p.dead) {
 		fmt.Fprintf(os.Stderr, "usertcp child: application %d died with the lock: its step was undone\n", p.pid)
 	}
+	c.claim() // what it had begun to move here
 	close(c.ended)
 }
 

@@ -45,6 +45,8 @@ func (c *child) request(p *program, m *message.Message) {
 		errno = c.set(m)
 	case message.HandOver:
 		errno = c.offer(m)
+	case message.Move:
+		errno = c.claim()
 	case message.TakeOver:
 		c.handOut(p, m)
 		return

@@ -63,6 +63,7 @@ func (c *child) succeed() error {
 	for _, peer := range lost {
 		c.send(&ring.Frame{Type: ring.FrameDetach, Src: c.cfg.vci, Dst: peer})
 	}
+	c.claimSoon()
 	c.resumeDeviceLeases()
 	c.wake()
 	return nil
@@ -123,6 +124,10 @@ func (c *child) inherit(m *message.Message) {
 	case message.KeepOffer:
 		c.inheritOffer(m)
 		return
+	case message.KeepTaken:
+		go c.taken(m.Socket, wire.Flow{Local: m.Local, Remote: m.Remote})
+	case message.KeepOver:
+		go c.over(wire.Flow{Local: m.Local, Remote: m.Remote})
 	case message.KeepLease:
 		if len(m.Files) == 1 {
 			c.record.leaseDevice(m.Local.Port, m.Files)

@@ -53,8 +53,10 @@ type Bottom struct {
 
 	mu     sync.Mutex
 	out    Outside
-	frames [][]byte   // to be sent when the lock has been given back
-	gone   []departed // to be told the server
+	frames [][]byte            // to be sent when the lock has been given back
+	gone   []departed          // to be told the server
+	moves  []Departure         // to be told the peers
+	graves map[uint32]tcp.Time // connections that have gone elsewhere: when their peers were told last
 
 	drives  uint32 // of the top half at the last tick
 	pending bool   // something lay there at the last tick
@@ -111,6 +113,10 @@ func (b *Bottom) work() {
 		if i == none {
 			return
 		}
+		if b.aux[i].use == useMoved {
+			b.bid(i)
+			continue
+		}
 		if b.aux[i].use != useDone {
 			b.enlist(listTouched, i)
 			continue
@@ -164,6 +170,7 @@ func (b *Bottom) Look(tick bool) {
 		b.flushIdle()
 		b.heed()
 		b.bury()
+		b.decay()
 	}
 	if b.ended || b.absent || b.ctl.childTakes != 0 {
 		b.stand()

@@ -74,13 +74,18 @@ func (b *Bottom) leave() {
 		b.complete()
 	}
 	rings := b.takeRings()
-	frames, gone := b.frames, b.gone
-	b.frames, b.gone = nil, nil
+	frames, gone, moves := b.frames, b.gone, b.moves
+	b.frames, b.gone, b.moves = nil, nil, nil
 	b.section.Add(1)
 	b.mu.Unlock()
 	rings.Ring()
 	for _, f := range frames {
 		b.out.Send(f)
+	}
+	if m, ok := b.out.(Mover); ok {
+		for _, d := range moves {
+			m.Moved(d)
+		}
 	}
 	for _, f := range gone {
 		b.out.Gone(f.socket, f.what, f.flow, func() { b.forgotten(f) })

@@ -156,6 +156,12 @@ func (h *Half) input(i uint32) {
 // it came by the circuit itself.
 func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 	i := h.lookup(&k.flow)
+	if i != none && h.aux[i].use == useMoved {
+		if !h.reused(i) {
+			return h.moved(i, circuit)
+		}
+		i = none
+	}
 	if i != none && h.conns[i].State == tcp.TimeWait && h.conns[i].MayReopen(&h.arr) && h.listener(k.flow.Local) != none {
 		h.reopen(i)
 		i = none
@@ -171,7 +177,14 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 		h.ctl.Counters.BadIP++
 		return none
 	}
-	if l := h.listener(k.flow.Local); l != none {
+	l := h.listener(k.flow.Local)
+	if l != none && h.aux[l].use == useMoved {
+		if !direct { // who sends this by a circuit asks its server when it hears RST
+			return h.moved(l, pool.NoCircuit)
+		}
+		l = none
+	}
+	if l != none {
 		if h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
 			if direct && !h.mayOpen(&k.flow.Remote, circuit) {
 				h.ctl.Counters.WrongCircuit++
@@ -188,7 +201,9 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 		}
 	}
 	h.ctl.Counters.NoConn++
-	h.reset(k, circuit)
+	if l == none || h.aux[l].quiet <= uint32(h.now/tcp.Second) {
+		h.reset(k, circuit)
+	}
 	return none
 }
 

@@ -97,7 +97,8 @@ type Counters struct {
 	MemoryFull              uint64 // packets dropped: the host's memory for buffers is in use
 	Refused                 uint64 // segments that a device could not take, and that wait for another try
 	Scripts                 uint64 // that the driver has executed
-	_                       [7]uint64
+	Moved                   uint64 // packets of connections that have gone to another pool
+	_                       [6]uint64
 	Operations              [8]uint64 // of the scripts, by pool.Kind
 }
 
@@ -153,7 +154,13 @@ type aux struct {
 	cookieAt    uint32 // of a listener: when it last sent a SYN cookie, s
 	mtu         uint32 // octets of a packet on the devices' way to the peer; 0: not known
 	born        uint32 // when the slot was taken for this use, s
-	_           [8]uint32
+
+	// Of a connection that goes from pool to pool: see move.go.
+	pool   uint32    // VCI+1 of where it has gone, or where it has come from and is not claimed yet; 0: of nowhere
+	origin uint32    // its index there
+	quiet  uint32    // of a listener: until when it answers nothing that is for nobody, s
+	former [6]uint16 // circuits+1 by which it went before, in whose memory some of its octets may lie
+	_      [2]uint32
 }
 
 var (
@@ -187,6 +194,7 @@ const (
 	useEmbryo  // made by a SYN, not accepted yet
 	useOrphan  // the program has closed it
 	useDone    // CLOSED and orphaned: the bottom half gives it back to the server, then it is free
+	useMoved   // another pool has it now: what still comes for it is passed over
 )
 
 // Specs are the sections of a segment.

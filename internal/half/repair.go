@@ -64,6 +64,9 @@ func (h *Half) sweep() {
 			h.countOrphan(uint32(i))
 			h.count(&h.conns[i], u)
 			u.circuits[h.aux[i].circuit]++
+			for _, c := range h.aux[i].former {
+				u.circuits[c-1]++ // of none: NoCircuit
+			}
 		}
 	}
 	h.ctl.live = live
@@ -197,10 +200,10 @@ func (h *Half) relist(used []bool) {
 		if !used[i] {
 			continue
 		}
-		if h.conns[i].State != tcp.Closed {
+		if h.conns[i].State != tcp.Closed || a.use == useMoved {
 			h.insert(uint32(i))
 		}
-		if a.use == useDone {
+		if a.use == useDone || a.use == useMoved {
 			h.enlist(listBottom, uint32(i))
 		} else {
 			h.enlist(listTouched, uint32(i))
@@ -226,6 +229,8 @@ func (h *Half) resolve(used []bool) {
 		case a.use == useEmbryo && closed && a.accepted == 0:
 			h.aux[a.parent].embryos--
 			h.finish(i)
+		case a.use == useMoved && !closed:
+			h.depart(i)
 		case a.use == useOrphan && closed:
 			h.finish(i)
 		case a.use == useOrphan && !h.conns[i].Orphaned():

@@ -434,6 +434,11 @@ func (s *Socket) close() error {
 	s.umu.Lock()
 	defer s.umu.Unlock()
 	t.enter()
+	if t.sockets[s.i] != s { // it has gone to another pool meanwhile
+		t.leave()
+		return nil
+	}
+	s.closing = true // Move may have failed meanwhile
 	s.ur.setDeadline(t, time.Time{})
 	s.rd.setDeadline(t, time.Time{})
 	s.wr.setDeadline(t, time.Time{})

@@ -40,6 +40,7 @@ func (h *Half) freeConn(i uint32) {
 		h.unlist(l, i)
 	}
 	h.setCircuit(i, pool.NoCircuit)
+	h.forgetFormer(i)
 	a.use = useFree
 	a.gen++
 	h.ctl.live--

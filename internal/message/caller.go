@@ -33,6 +33,7 @@ var replies = [numTypes + 1]Type{
 	HandOver:     GeneralReply,
 	TakeOver:     GeneralReply,
 	End:          GeneralReply,
+	Move:         GeneralReply,
 }
 
 // A Caller makes calls over a channel: it gives requests their IDs, hands

@@ -58,6 +58,7 @@ var ops = [numTypes + 1]uint8{
 	Forward:   1<<OpOpen | 1<<OpClose,
 	NewSocket: 1<<OpNone | 1<<OpLink,
 	Keep:      1<<OpNone | 1<<OpListen,
+	Move:      1<<OpNone | 1<<OpListen | 1<<OpOpen,
 }
 
 func (t Type) takes(op Op) bool {

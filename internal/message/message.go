@@ -1,5 +1,5 @@
 // Package message is how the three kinds of process talk: the paper's 16
-// control messages (appendix A.3) under their names and ten of our own, and packets with file
+// control messages (appendix A.3) under their names and eleven of our own, and packets with file
 // descriptors over Unix SOCK_SEQPACKET sockets, so that the death of a peer is
 // seen as end of file. What a message makes a process do does not belong here.
 package message
@@ -46,6 +46,7 @@ const (
 	End
 	Usage
 	Limits
+	Move
 
 	numTypes = numPaper + iota
 )
@@ -60,7 +61,9 @@ const (
 	KeepBind           // Socket, Local, Op=listen if it listens, VCI=1 for SO_REUSEADDR; Files: the kernel's bind points
 	KeepFlow           // Socket, Local, Remote; Files: the kernel's bind points
 	KeepLease          // Local.Port=the first of a block of ports; Files: if it is for the devices, what keeps them in the kernel
-	KeepOffer          // Name, Socket=how long it still lasts, ms; Files: the list of sockets; none: it is no more
+	KeepOffer          // Name, Socket=how long it still lasts, ms, VCI=1 if nobody uses the segment, 2 if the sockets are still to come; Files: the list of sockets; none: it is no more
+	KeepTaken          // Socket, Local, Remote: this local end, or connection, is another child's now
+	KeepOver           // Local, Remote: a connection that went from this child to another has ended there
 	KeepProgram        // Files: the executable that the child runs
 )
 
@@ -99,7 +102,7 @@ const MaxPDU = 65535
 const MaxFiles = 8
 
 // Version is the version of the messages. Processes of different versions don't talk.
-const Version = 3
+const Version = 4
 
 // NoSocket is the Socket of a Forward whose connection came in by a listener.
 const NoSocket = ^uint32(0)
@@ -149,10 +152,11 @@ var table = [numTypes + 1]form{
 	Keep:         {"Keep", Child | Server, Server | Child, false, 8, "N=what: the child tells what a successor of it, or of the server, needs, and gets the same when it takes over"},
 	Adopt:        {"Adopt", Server, Child, false, 2, "N=version, Files: channels for messages and frames: a new server takes the child over, which answers with all that it keeps"},
 	TimeWait:     {"Time_Wait", Child, Server, true, 0, "PDU=what TIME-WAIT needs of a connection whose program has ended: the server answers its segments from now on; General_Reply"},
-	HandOver:     {"Hand_Over", User | Child, Child | Server, false, 1, "Name, N=how long, ms, Files: a list of sockets, for who takes them: they are offered; General_Reply. Without Files, from the application: it does not use the segment any more; General_Reply"},
+	HandOver:     {"Hand_Over", User | Child, Child | Server, false, 1, "Name, N=how long, ms, Socket=1 if the sockets are still to come, Files: a list of sockets, for who takes them: they are offered; General_Reply. Without Files, from the application: it does not use the segment any more; General_Reply"},
 	TakeOver:     {"Take_Over", User | Server, Server | Child, false, 1, "Name, N=version, Files: the child's end of a new channel, which the server passes on: this process takes what is offered; General_Reply with VCI, and Init_Reply from the child. From the application to the child, without Files: it has it; General_Reply with the list"},
 	Status:       {"Status", User, Server, false, 1, "Files: a pipe, into which the server writes what it knows of this user's children, or for root of all; General_Reply"},
 	Sockets:      {"Sockets", Server, Child, false, 1, "Files: a pipe, into which the child writes its connections and listeners"},
+	Move:         {"Move", User | Child, Child | Server, false, 0, "claims what has come into the segment from another child's: General_Reply. From the child, Op=listen or open, Socket, Local, Remote, VCI=the other child, N=the socket's index there: General_Reply with Socket (as for Keep), N=MTU, and from bit 16 on whether the local end came along and with SO_REUSEADDR, and the kernel's bind points"},
 	Usage:        {"Usage", Child, Server, true, 0, "PDU=what the pool has in use: octets of buffers, octets of memory, sockets, orphans, and how many were one too many; when that has changed by a step"},
 	Limits:       {"Limits", Server, Child, true, 0, "PDU=what the pool may have: the level of memory, orphans, sockets, octets of memory, and how long orphans last; and by which steps to tell of what it has. First of all, and when it changes"},
 	End:          {"End", User | Server, Server | Child, false, 0, "Local, Remote: this orphan, or Socket=process id of a child: all its orphans end, with RST; General_Reply with N=how many"},

@@ -74,7 +74,7 @@ func (p *portSpace) source(local, remote *wire.Addr) unix.Errno {
 func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint, accepted bool) unix.Errno {
 	bound, errno := p.boundBy(id.child, local)
 	bound = bound || accepted
-	if errno != 0 {
+	if errno != 0 && !accepted {
 		return errno
 	}
 	f := wire.Flow{Local: local, Remote: remote}
@@ -124,6 +124,9 @@ func (p *portSpace) dropFlow(f wire.Flow, fw forward) {
 	delete(p.flows, f)
 	message.CloseFiles(fw.points)
 	p.use(fw.id.child).flows--
+	if fw.lender != 0 && p.over != nil {
+		p.over(fw.lender, f)
+	}
 	if !fw.unbound {
 		return
 	}

@@ -68,14 +68,18 @@ type keptOffer struct {
 	list   int // descriptor
 	until  time.Time
 	vacant bool
+	coming bool // the sockets are not there yet
 }
 
 func (o *keptOffer) message() message.Message {
 	m := message.Message{Type: message.Keep, N: message.KeepOffer, Files: []int{o.list}}
 	m.SetName(o.key.name)
 	m.Socket = uint32(max(0, time.Until(o.until)/time.Millisecond))
-	if o.vacant {
+	switch {
+	case o.vacant:
 		m.VCI = 1
+	case o.coming:
+		m.VCI = 2
 	}
 	return m
 }
@@ -90,7 +94,7 @@ func (c *child) offer(m *message.Message) (grant, unix.Errno) {
 		return grant{}, unix.EINVAL
 	}
 	wait := time.Duration(m.N) * time.Millisecond
-	return grant{}, c.setOffer(&keptOffer{key: offerKey{c.app.uid, m.Name()}, list: m.Files[0], until: time.Now().Add(wait)})
+	return grant{}, c.setOffer(&keptOffer{key: offerKey{c.app.uid, m.Name()}, list: m.Files[0], until: time.Now().Add(wait), coming: m.Socket == 1})
 }
 
 // keepOffer takes what a child says of its offer. c.mu is held.
@@ -100,7 +104,7 @@ func (c *child) keepOffer(m *message.Message) {
 		c.dropOffer()
 		return
 	}
-	o := &keptOffer{key: offerKey{c.app.uid, m.Name()}, list: m.Files[0], vacant: m.VCI != 0}
+	o := &keptOffer{key: offerKey{c.app.uid, m.Name()}, list: m.Files[0], vacant: m.VCI == 1, coming: m.VCI == 2}
 	o.until = time.Now().Add(time.Duration(m.Socket) * time.Millisecond)
 	if errno := c.setOffer(o); errno != 0 {
 		c.s.log.Error("a child's offer has another's name", "vci", c.vci, "err", errno)

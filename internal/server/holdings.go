@@ -74,7 +74,7 @@ func (p *portSpace) held(child wire.VCI) (list []message.Message) {
 
 // reopen takes a connection that there is already.
 func (p *portSpace) reopen(id socketID, m *message.Message) unix.Errno {
-	if m.Socket == message.NoSocket && p.onDevice(m.Local.Addr) {
+	if m.Socket == message.NoSocket && p.has(m.Local.Addr) {
 		return p.accepted(id, m.Local, m.Remote)
 	}
 	_, errno := p.open(id, m.Local, m.Remote)

@@ -40,6 +40,8 @@ type portSpace struct {
 	usage    map[wire.VCI]*usage
 	waiting  func(wire.Flow) bool // is in TIME-WAIT, with no child
 
+	over func(lender wire.VCI, f wire.Flow) // a connection from a leased port has ended that another child had
+
 	waitingAt func(first, n uint16) bool // the same of any connection from one of n ports
 	leases    map[uint16]wire.VCI        // by first port
 	blocks    map[uint16]deviceLease     // by first port
@@ -64,6 +66,7 @@ type forward struct {
 	id      socketID
 	unbound bool
 	points  []int
+	lender  wire.VCI // the child whose lease its port is in, if that is another's; else 0
 }
 
 type usage struct {

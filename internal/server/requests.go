@@ -30,6 +30,8 @@ func (c *child) request(m *message.Message) {
 		c.reply(m, c.forward)
 	case message.HandOver:
 		c.reply(m, c.offer)
+	case message.Move:
+		c.reply(m, c.claim)
 	case message.Divert:
 		c.divert(m)
 	case message.TimeWait:
@@ -47,13 +49,17 @@ type grant struct {
 	local  wire.Endpoint
 	points []int
 	mtu    uint32
+	came   cameAlong
 }
 
 // reply answers a request with what was granted and with an errno.
 func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix.Errno)) {
 	g, errno := do(m)
 	r := message.Message{
-		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Files: g.points,
+		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu | uint32(g.came&^cameIn)<<16, Files: g.points,
+	}
+	if g.came&cameIn != 0 {
+		r.Socket = message.NoSocket
 	}
 	// One that ends does not wait for the answers to what it gives back.
 	if err := c.channel().SendMessage(&r); err != nil && !errors.Is(err, unix.EPIPE) {
@@ -108,7 +114,7 @@ func (c *child) bind(id socketID, want wire.Endpoint, reuse bool) (grant, unix.E
 		points, errno := c.s.bindPoints(local, &c.app, reuse)
 		if errno == 0 {
 			ports.holdBind(id, points)
-			return grant{local, points, c.s.listenMTU(local.Addr)}, 0
+			return grant{local: local, points: points, mtu: c.s.listenMTU(local.Addr)}, 0
 		}
 		if ports.unbind(id) != 0 {
 			panic("BUG: a local end just taken cannot be given back")

@@ -116,6 +116,7 @@ func (s *Server) join() (err error) {
 		return err
 	}
 	s.ports.waiting, s.ports.waitingAt = s.timeWaits.has, s.timeWaits.hasPort
+	s.ports.over = func(lender wire.VCI, f wire.Flow) { go s.tellOver(lender, f) }
 	s.waiting.s = s
 	s.timeWaits.tell(s.waiting.leave)
 	lock, err := (*os.File)(nil), s.openNIC()

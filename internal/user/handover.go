@@ -52,17 +52,31 @@ func (s *Stack) HandOver(ctx context.Context, name string, wait time.Duration, l
 		return err
 	}
 	defer unix.Close(fd)
-	m := message.Message{Type: message.HandOver, N: uint32(min(wait/time.Millisecond, 1<<31)), Files: []int{fd}}
-	m.SetName(NameOf(name))
 	void, bell, cfg, err := s.void()
 	if err != nil {
 		return err
 	}
-	if _, err := s.call(ctx, &m); err != nil {
+	if err := s.offer(ctx, name, wait, fd, false); err != nil {
 		return errors.Join(err, void.Close(), bell.Close())
 	}
+	return s.leave(cfg)
+}
+
+// offer offers the stack's sockets; coming says that they are to be moved there first.
+func (s *Stack) offer(ctx context.Context, name string, wait time.Duration, list int, coming bool) error {
+	m := message.Message{Type: message.HandOver, N: uint32(min(wait/time.Millisecond, 1<<31)), Files: []int{list}}
+	m.SetName(NameOf(name))
+	if coming {
+		m.Socket = 1
+	}
+	_, err := s.call(ctx, &m)
+	return err
+}
+
+// leave leaves the segment to who takes what is on offer.
+func (s *Stack) leave(cfg half.Config) error {
 	s.left.Store(true)
-	err = errors.Join(s.top.Leave(cfg), s.release())
+	err := errors.Join(s.top.Leave(cfg), s.release())
 	// Only now may another process come. If the child dies over it, its successor is
 	// told (openChild).
 	if _, e := s.child.Call(context.Background(), &message.Message{Type: message.HandOver}); e != nil {
@@ -170,7 +184,7 @@ func takeOnce(ctx context.Context, path string, name message.Name) (*Stack, []by
 	if err != nil {
 		return nil, nil, noServer(path, err)
 	}
-	s := &Stack{server: server}
+	s := &Stack{server: server, path: path}
 	list, err := s.take(ctx, name)
 	if err != nil {
 		server.Close()

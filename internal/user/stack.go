@@ -37,6 +37,7 @@ type Stack struct {
 	doors [2]shm.Doorbell
 	sem   shm.Semaphore
 	left  atomic.Bool // handed over
+	path  string      // of the server's socket
 }
 
 // Attach attaches this process to the connection server at path.
@@ -51,7 +52,7 @@ func Attach(ctx context.Context, path string) (*Stack, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
-	s := &Stack{server: server}
+	s := &Stack{server: server, path: path}
 	if err := s.spawn(ctx); err != nil {
 		server.Close()
 		return nil, fmt.Errorf("connection server at %s: %w", path, err)

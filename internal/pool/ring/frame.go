@@ -41,11 +41,15 @@ const (
 	// started: Src is the server's well-known VCI, PDU a bit for each stream. Whoever
 	// has a circuit to another one may forget it. N=1 asks for the same in return.
 	FrameCensus
+	// FrameMoved says that the pool with VCI N, of the same host, has a connection that
+	// Src has had: PDU is its local and its remote end, 18 octets each. Dst has the
+	// other end.
+	FrameMoved
 
 	numFrameTypes = iota
 )
 
-var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello", "Lease", "Leased", "Census"}
+var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello", "Lease", "Leased", "Census", "Moved"}
 
 func (t FrameType) String() string {
 	if int(t) >= len(frameNames) {
@@ -66,6 +70,7 @@ const (
 	MaxLeases     = 64  // blocks of ports of one pool
 	LeasePorts    = 256 // in a block; its first port is a multiple
 	leaseAddrs    = 2
+	movedLen      = 36                       // octets
 	CensusLen     = (wire.MaxStream + 1) / 8 // octets
 	frameMagic    = "utfr"
 	frameHeader   = 24
@@ -200,6 +205,8 @@ func (f *Frame) check() error {
 		return f.want(len(f.PDU) == CensusLen && f.N <= 1, ErrFramePDU)
 	case FrameLeased:
 		return f.want(len(f.PDU) == 0 && f.N <= MaxLeases, ErrFramePDU)
+	case FrameMoved:
+		return f.checkMoved()
 	}
 	return ErrFrameType
 }
@@ -246,6 +253,34 @@ func (f *Frame) checkHello() error {
 func (f *Frame) checkLease() error {
 	n := len(f.PDU) - leaseAddrs*helloAddr
 	return f.want(n >= 0 && n%2 == 0 && n <= 2*MaxLeases && !f.Src.IsWellKnown() && !f.Dst.IsWellKnown(), ErrFramePDU)
+}
+
+func (f *Frame) checkMoved() error {
+	to := wire.VCI(f.N)
+	if f.N >= 1<<15 || to.IsWellKnown() || to.IsMulticast() || to.Ring() != f.Src.Ring() || to == f.Src || f.Src.IsWellKnown() || f.Dst.IsWellKnown() {
+		return ErrFrameVCI
+	}
+	return f.want(len(f.PDU) == movedLen, ErrFramePDU)
+}
+
+// NewMoved returns a FrameMoved.
+func NewMoved(src, dst, to wire.VCI, flow wire.Flow) Frame {
+	f := Frame{Type: FrameMoved, Src: src, Dst: dst, N: uint32(to)}
+	for _, e := range [2]wire.Endpoint{flow.Local, flow.Remote} {
+		f.PDU = append(f.PDU, e.Addr[:]...)
+		f.PDU = binary.LittleEndian.AppendUint16(f.PDU, e.Port)
+	}
+	return f
+}
+
+// Moved returns what a FrameMoved that has been checked says, as its receiver sees the
+// connection.
+func (f *Frame) Moved() (flow wire.Flow, to wire.VCI) {
+	for i, e := range [2]*wire.Endpoint{&flow.Remote, &flow.Local} {
+		copy(e.Addr[:], f.PDU[18*i:])
+		e.Port = binary.LittleEndian.Uint16(f.PDU[18*i+16:])
+	}
+	return flow, wire.VCI(f.N)
 }
 
 // NewLease returns a FrameLease.
@@ -326,3 +361,7 @@ func RecvFrame(ch *message.Channel, buf []byte, f *Frame) error {
 	}
 	return nil
 }
+
+// Valid reports whether a frame is one that its receiver takes: what it is made of
+// may come from a program.
+func (f *Frame) Valid() bool { return f.check() == nil }

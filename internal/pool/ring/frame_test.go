@@ -33,6 +33,10 @@ func sampleFrames() []Frame {
 		hello(wire.WellKnownVCI(1), wire.WellKnownVCI(2), []netip.Addr{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd00::1")}),
 		NewLease(vciA, vciB, [2]wire.Addr{wire.AddrFrom(netip.MustParseAddr("10.1.0.1"))}, []uint16{40960, 41216}),
 		{Type: FrameLeased, Src: vciB, Dst: vciA, N: 2},
+		NewMoved(vciA, vciB, wire.NewVCI(1, 18), wire.Flow{
+			Local:  wire.Endpoint{Addr: wire.AddrFrom(netip.MustParseAddr("10.1.0.1")), Port: 80},
+			Remote: wire.Endpoint{Addr: wire.AddrFrom(netip.MustParseAddr("10.1.0.2")), Port: 40000},
+		}),
 		{Type: FrameCensus, Src: wire.WellKnownVCI(1), Dst: wire.WellKnownVCI(2), N: 1, PDU: make([]byte, CensusLen)},
 	}
 }
@@ -52,7 +56,7 @@ func TestFramesComeBackAsTheyWere(t *testing.T) {
 
 func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 	s := sampleFrames()
-	pdu, attach, detach, unreach, hi, lease, leased, census := s[0], s[2], s[3], s[4], s[5], s[6], s[7], s[8]
+	pdu, attach, detach, unreach, hi, lease, leased, moved, census := s[0], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9]
 	set := func(off int, v ...byte) func([]byte) []byte {
 		return func(b []byte) []byte { copy(b[off:], v); return b }
 	}
@@ -67,7 +71,7 @@ func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 		{"another magic", detach, set(0, 'x'), 0, ErrFrameMagic},
 		{"reserved octet", detach, set(7, 1), 0, ErrFrameReserved},
 		{"type 0", detach, set(5, 0), 0, ErrFrameType},
-		{"type 9", detach, set(5, 9), 0, ErrFrameType},
+		{"type 10", detach, set(5, 10), 0, ErrFrameType},
 		{"a VCI of 16 bits", detach, set(9, 0x80), 0, ErrFrameVCI},
 		{"a multicast VCI", detach, set(11, 0x40), 0, ErrFrameVCI},
 		{"a PDU that is not announced", detach, func(b []byte) []byte { return append(b, 0) }, 0, ErrFramePDU},
@@ -92,6 +96,10 @@ func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 		{"more leases than there can be", leased, set(12, MaxLeases+1), 0, ErrFramePDU},
 		{"a census of an application", census, set(8, 1), 0, ErrFrameVCI},
 		{"a census without a bit for each stream", census, func(b []byte) []byte { return set(20, CensusLen-1)(b)[:len(b)-1] }, 0, ErrFramePDU},
+		{"a connection that goes to a server", moved, set(12, 0, 4), 0, ErrFrameVCI},
+		{"a connection that goes to another host", moved, set(12, 18, 0x08), 0, ErrFrameVCI},
+		{"a connection that stays", moved, set(12, 17), 0, ErrFrameVCI},
+		{"half a connection", moved, func(b []byte) []byte { return set(20, 35)(b)[:len(b)-1] }, 0, ErrFramePDU},
 		{"half an address", hi, func(b []byte) []byte { return set(20, 31)(b)[:len(b)-1] }, 0, ErrFramePDU},
 	} {
 		b := c.damage(c.frame.Append(nil))
@@ -216,4 +224,13 @@ func FuzzDecodeFrame(f *testing.F) {
 			t.Fatalf("a packet of %d octets", len(fr.Packet()))
 		}
 	})
+}
+
+// Who hears that a connection has moved sees it from the other end.
+func TestMovedIsTurnedRound(t *testing.T) {
+	f := sampleFrames()[8]
+	flow, to := f.Moved()
+	if flow.Remote.Port != 80 || flow.Local.Port != 40000 || flow.Local.Addr.Netip() != netip.MustParseAddr("10.1.0.2") || to != wire.NewVCI(1, 18) {
+		t.Errorf("%v to %v", flow, to)
+	}
 }

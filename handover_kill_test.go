@@ -1,0 +1,131 @@
+package usertcp
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"usertcp/internal/testhost"
+)
+
+// echoed sends a block to a relay, which echoes it: it lies in the relay's send buffer
+// and on its way, and nobody has read it.
+func echoed(t *testing.T, c net.Conn) (block []byte) {
+	t.Helper()
+	block = make([]byte, 1<<20)
+	fill(block, 20)
+	if _, err := c.Write(block); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(pause)
+	return block
+}
+
+// wantBlock reads block.
+func wantBlock(t *testing.T, c net.Conn, block []byte) {
+	t.Helper()
+	got := make([]byte, len(block))
+	if n, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, block) {
+		t.Fatalf("%d of %d octets came, the same %v: %v", n, len(block), bytes.Equal(got[:n], block[:n]), err)
+	}
+}
+
+// A program is killed at random moments while it hands over some sockets: all that its
+// Write has accepted comes, and then either its end or what the next process says.
+func TestKilledWhileItHandsOverSome(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 3))
+	l, socket := peers(t)
+	l.Close()
+	offered := 0
+	for n := range 16 {
+		p, c, _ := quiet(t, socket)
+		block := echoed(t, c)
+		name := fmt.Sprint("some", n)
+		p.Say(fmt.Sprintf("kill%dsome %s", rng.IntN(25_000), name))
+		p.Wait()
+		next := testhost.Run(t, socket, "relay", "take", name)
+		if n := next.Line(); strings.HasPrefix(n, "failed") {
+			wantBlock(t, c, block)
+			wantEOF(t, c)
+			c.Close()
+			next.Wait()
+			continue
+		}
+		offered++
+		next.Want("taken")
+		write(t, c, "after")
+		wantBlock(t, c, block)
+		want(t, c, "after")
+		finish(t, c)
+		next.Want("end")
+	}
+	t.Logf("%d of 16 had offered", offered)
+}
+
+// The old child, or the new one, is killed at random moments while sockets go from one
+// to the other: nobody notices.
+func TestChildrenKilledWhileSomeMove(t *testing.T) {
+	for _, which := range []string{"old", "new"} {
+		t.Run(which, func(t *testing.T) {
+			seed := uint64(time.Now().UnixNano())
+			t.Logf("seed %d", seed)
+			rng := rand.New(rand.NewPCG(seed, 4))
+			_, socket := peers(t)
+			handed := 0
+			for n := range 10 {
+				p, c, child := quiet(t, socket)
+				block := echoed(t, c)
+				name := fmt.Sprint(which, n)
+				before := testhost.Children(testhost.Parent(child))
+				p.Say("some " + name)
+				if which == "new" {
+					child = youngest(t, child, before)
+				}
+				time.Sleep(time.Duration(rng.IntN(20_000)) * time.Microsecond)
+				killChild(t, child)
+				next := p
+				if line := p.Line(); line == "handed" {
+					next = take(t, socket, name)
+					handed++
+				} else if which == "old" || !strings.HasPrefix(line, "failed") {
+					t.Fatalf("it says %q", line) // a child that has only begun has no successor
+				}
+				write(t, c, "after")
+				wantBlock(t, c, block)
+				want(t, c, "after")
+				finish(t, c)
+				next.Want("end")
+				p.Kill(syscall.SIGKILL)
+			}
+			t.Logf("%d of 10 went", handed)
+		})
+	}
+}
+
+// youngest returns the first process that has the parent of child and is not in
+// before.
+func youngest(t *testing.T, child int, before []int) int {
+	t.Helper()
+	known := map[int]bool{}
+	for _, p := range before {
+		known[p] = true
+	}
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+		for _, p := range testhost.Children(testhost.Parent(child)) {
+			if !known[p] && testhost.Running(p) {
+				children = append(children, p)
+				return p
+			}
+		}
+	}
+	t.Fatal("no other child after 5 s")
+	return 0
+}

@@ -1,0 +1,157 @@
+package child
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/half"
+	"usertcp/internal/message"
+	"usertcp/internal/pool"
+	"usertcp/internal/pool/ring"
+	"usertcp/internal/wire"
+)
+
+// A program that hands over some of its sockets moves them to a segment of their own,
+// with another child, which is handed over as a whole then. What the children have to
+// do about it they find in their segments, so that it is done whoever dies:
+//
+//	old child                    server                     new child
+//	                               │◄──── Move{socket} ────────│  claims what it has got
+//	                               │───── General_Reply ──────►│
+//	   ── frame Moved{flow} ─────────────► peer's child          tells the peer
+//	                                            ◄── circuit ──►│  unless there is one
+//
+// The peer's child lets the connection go by the circuit to the new pool, which it
+// makes if there is none; until then its packets go through the servers.
+
+// maxMoving bounds the connections that wait for the circuit to one peer; others go
+// through the servers until they are heard of again.
+const maxMoving = 4096
+
+// claim claims what has come from other pools. The errno is that of the first socket
+// that was not to be had: 0, EHOSTDOWN (it is tried again with the next server), or
+// what the server says, which is final.
+func (c *child) claim() (first unix.Errno) {
+	c.claims.Lock()
+	defer c.claims.Unlock()
+	for _, k := range c.bottom.Unclaimed() {
+		errno := c.claimOne(k)
+		if errno != 0 && first == 0 {
+			first = errno
+		}
+		if errno == unix.EHOSTDOWN || errno == unix.ETIMEDOUT {
+			break
+		}
+	}
+	return first
+}
+
+// claimSoon claims when there is a segment.
+func (c *child) claimSoon() {
+	go func() {
+		<-c.began
+		c.claim()
+	}()
+}
+
+func (c *child) claimOne(k half.Claim) unix.Errno {
+	m := message.Message{Type: message.Move, Op: message.OpOpen, Socket: k.Socket, VCI: k.From, N: k.Origin, Local: k.Flow.Local, Remote: k.Flow.Remote}
+	if k.Listens {
+		m.Op = message.OpListen
+	}
+	what, mtu := half.Registered(0), uint32(0)
+	_, errno := c.agree(&m, func(r *message.Message) {
+		what, mtu = c.noteClaim(&k, r), r.N&0xffff
+	})
+	switch {
+	case errno == unix.EHOSTDOWN || errno == unix.ETIMEDOUT:
+		return errno
+	case errno != 0:
+		fmt.Fprintf(os.Stderr, "usertcp child: %v came from pool %v and is not to be had: %v\n", k.Flow, k.From, errno)
+	}
+	if !c.bottom.Claimed(k, what, mtu) && what != 0 {
+		c.giveBack(k.Socket, what, k.Flow)
+	}
+	return errno
+}
+
+// noteClaim notes what the server has given, and returns what that is.
+func (c *child) noteClaim(k *half.Claim, r *message.Message) (what half.Registered) {
+	points := r.Files
+	if r.N&(1<<16) != 0 {
+		c.record.bind(k.Socket, r.Local, r.N&(1<<17) != 0, points)
+		what, points = half.RegisteredBind, nil
+	}
+	if k.Listens {
+		c.record.listen(k.Socket)
+		return what
+	}
+	c.record.forward(r.Socket, k.Flow, points)
+	return what | half.RegisteredFlow
+}
+
+// Moved implements half.Mover.
+func (o outside) Moved(d half.Departure) {
+	var peer wire.VCI
+	o.c.bottom.Change(func() { peer = o.c.driver.Remote(d.Circuit) })
+	f := ring.NewMoved(o.c.cfg.vci, peer, d.To, d.Flow)
+	if f.Valid() {
+		o.c.send(&f)
+	}
+}
+
+// peerMoved takes the word of a peer that another pool has a connection now that it
+// has had.
+func (c *child) peerMoved(f *ring.Frame) {
+	flow, to := f.Moved()
+	c.circuits.Lock()
+	defer c.circuits.Unlock()
+	from, ok := uint16(0), false
+	c.bottom.Change(func() { from, _, ok = c.driver.Find(f.Src) })
+	if !ok {
+		return // its packets go through the servers
+	}
+	i, up, err := c.circuitTo(to)
+	switch {
+	case err == nil && up:
+		c.bottom.Reroute(flow, from, i)
+		return
+	case err == nil && len(c.moving[to]) < maxMoving && !slices.Contains(c.moving[to], flow):
+		c.moving[to] = append(c.moving[to], flow)
+	}
+	c.bottom.Reroute(flow, from, pool.NoCircuit)
+}
+
+// rerouteTo lets the connections that have waited for the circuit to a peer go by it.
+// c.circuits is held.
+func (c *child) rerouteTo(peer wire.VCI, circuit uint16) {
+	for _, flow := range c.moving[peer] {
+		c.bottom.Reroute(flow, pool.NoCircuit, circuit)
+	}
+	delete(c.moving, peer)
+}
+
+// taken takes the server's word that a socket of this pool has gone to another one.
+// Connections that a listener has let in, and that stay here, are the listener's no
+// more to the devices.
+func (c *child) taken(socket uint32, flow wire.Flow) {
+	<-c.began
+	c.agreed.RLock()
+	defer c.agreed.RUnlock()
+	if flow.Remote.Port == 0 {
+		c.keepFlows(flow.Local)
+	}
+	c.record.drop(socket, half.RegisteredBind|half.RegisteredFlow, flow)
+}
+
+// over takes the server's word that a connection has ended that went to another pool.
+func (c *child) over(flow wire.Flow) {
+	select {
+	case <-c.began:
+		c.bottom.Over(flow)
+	default:
+	}
+}

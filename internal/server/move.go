@@ -1,0 +1,166 @@
+package server
+
+import (
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/message"
+	"usertcp/internal/wire"
+)
+
+// A program hands over some of its sockets: they go from its segment to another one
+// of the same program, with a child of its own, which is handed over as a whole then.
+// The other child claims what it has got: from then on local end, connection, the
+// kernel's bind points and what comes by the devices are its own.
+
+// cameAlong says what of a socket a claim has found.
+type cameAlong uint8
+
+const (
+	cameBound cameAlong = 1 << iota // its local end
+	cameReuse                       // … with SO_REUSEADDR
+	cameIn                          // it came in by a listener
+)
+
+// claim does a Move: Op=listen for a listener, Op=open for a connection. The errno is
+// ENOENT (there is no such child), EPERM (it is another user's), EINVAL (it has no such
+// local end), EADDRNOTAVAIL (the connection is a third's), ENOBUFS, or the devices'.
+func (c *child) claim(m *message.Message) (g grant, errno unix.Errno) {
+	from := c.s.child(m.VCI)
+	switch {
+	case from == nil || from == c:
+		return g, unix.ENOENT
+	case from.owner().uid != c.owner().uid:
+		return g, unix.EPERM
+	}
+	was, is := socketID{from.vci, m.N}, socketID{c.vci, m.Socket}
+	if m.Op == message.OpListen {
+		g, errno = c.s.ports.claimBind(was, is)
+		if errno == 0 && g.came&cameBound == 0 {
+			errno = unix.EINVAL
+		}
+		if errno == 0 {
+			g.mtu = c.s.listenMTU(g.local.Addr)
+			errno = c.claimListener(from, g.local)
+			from.taken(m.N, wire.Flow{Local: g.local})
+		}
+		return g, errno
+	}
+	flow := wire.Flow{Local: m.Local, Remote: m.Remote}
+	if g, errno = c.s.ports.claimFlow(was, is, flow); errno != 0 {
+		return g, errno
+	}
+	if !c.s.onRing(m.Remote.Addr) {
+		errno = c.claimConnection(from, flow)
+	}
+	from.taken(m.N, flow)
+	return g, errno
+}
+
+// taken tells the child that a socket of its has gone to another one, so that it does
+// not claim it when there is another server.
+func (c *child) taken(socket uint32, flow wire.Flow) {
+	_ = c.channel().SendMessage(&message.Message{Type: message.Keep, N: message.KeepTaken, Socket: socket, Local: flow.Local, Remote: flow.Remote})
+}
+
+// claimListener makes what comes for a listener by the devices come to this child.
+func (c *child) claimListener(from *child, local wire.Endpoint) unix.Errno {
+	if c.pool == nil || from.pool == nil || !local.Addr.IsZero() && !c.s.ports.onDevice(local.Addr) {
+		return 0
+	}
+	if err := c.pool.TakeListener(from.pool, local); err != nil {
+		return errnoIn(err)
+	}
+	return 0
+}
+
+// claimConnection makes what comes for a connection by the devices come to this child.
+func (c *child) claimConnection(from *child, flow wire.Flow) unix.Errno {
+	if c.pool == nil || from.pool == nil {
+		return unix.EHOSTUNREACH
+	}
+	if err := c.pool.TakeFlow(from.pool, flow); err != nil {
+		return errnoIn(err)
+	}
+	return 0
+}
+
+// claimBind makes a local end another socket's, if there is one. What has been claimed
+// before is found again.
+func (p *portSpace) claimBind(was, is socketID) (g grant, errno unix.Errno) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.bindings[is]
+	if b == nil {
+		if b = p.bindings[was]; b == nil {
+			return g, 0
+		}
+		if p.use(is.child).bindings >= maxBindings {
+			return g, unix.EMFILE
+		}
+		delete(p.bindings, was)
+		p.use(was.child).bindings--
+		b.id = is
+		p.bindings[is] = b
+		p.use(is.child).bindings++
+	}
+	g = grant{local: b.local, points: b.points, came: cameBound}
+	if b.reuse {
+		g.came |= cameReuse
+	}
+	return g, 0
+}
+
+// claimFlow makes a connection another child's, and its local end if it has one of its
+// own. Of one that came in by a listener, or from a leased port, the server may know
+// nothing yet. What has been claimed before is found again.
+func (p *portSpace) claimFlow(was, is socketID, f wire.Flow) (g grant, errno unix.Errno) {
+	if g, errno = p.claimBind(was, is); errno != 0 {
+		return g, errno
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fw, known := p.flows[f]
+	switch {
+	case known && fw.id.child == is.child:
+	case known && fw.id.child != was.child || p.waiting != nil && p.waiting(f):
+		return g, unix.EADDRNOTAVAIL
+	case !p.has(f.Local.Addr):
+		return g, unix.EADDRNOTAVAIL
+	case p.use(is.child).flows >= maxFlows:
+		return g, unix.ENOBUFS
+	default:
+		p.give(&fw, known, was, is, f)
+	}
+	g.local = f.Local
+	if g.came&cameBound == 0 {
+		g.points = fw.points
+	}
+	if fw.id.socket == message.NoSocket {
+		g.came |= cameIn
+	}
+	return g, 0
+}
+
+// give makes connection f, which is fw if it is known, child is's.
+func (p *portSpace) give(fw *forward, known bool, was, is socketID, f wire.Flow) {
+	if known {
+		p.use(was.child).flows--
+	}
+	if !known || fw.id.socket == message.NoSocket {
+		is.socket = message.NoSocket
+	}
+	fw.id = is
+	if p.leases[blockOf(f.Local.Port)] == was.child || p.blocks[deviceBlock(f.Local.Port)].child == was.child {
+		fw.lender = was.child
+	}
+	p.flows[f] = *fw
+	p.use(is.child).flows++
+}
+
+// tellOver tells a child that a connection has ended that another child had, whose port
+// is in a lease of its own.
+func (s *Server) tellOver(lender wire.VCI, f wire.Flow) {
+	if c := s.child(lender); c != nil {
+		_ = c.channel().SendMessage(&message.Message{Type: message.Keep, N: message.KeepOver, Local: f.Local, Remote: f.Remote})
+	}
+}

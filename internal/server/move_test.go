@@ -1,0 +1,166 @@
+package server
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/message"
+	"usertcp/internal/wire"
+)
+
+const moveLocal, movePeer = "10.1.0.1:80", "10.1.0.9:5000"
+
+// What a child claims of another's is its own from then on, found again when it is
+// claimed twice, and not to be had by a third.
+func TestClaimedPorts(t *testing.T) {
+	p := hostPorts()
+	was, is := socketID{childA, 1}, socketID{childB, 7}
+	if _, errno := p.bind(was, ep(moveLocal), true); errno != 0 || p.listen(was) != 0 {
+		t.Fatal("it can't listen")
+	}
+	for n := range 2 {
+		if g, errno := p.claimBind(was, is); errno != 0 || g.came != cameBound|cameReuse || g.local != ep(moveLocal) {
+			t.Fatalf("claim %d: %+v, %v", n, g, errno)
+		}
+	}
+	if id, ok := p.listener(ep(moveLocal)); !ok || id != is {
+		t.Errorf("SYNs go to %+v", id)
+	}
+	if errno := p.unbind(was); errno != unix.EINVAL {
+		t.Errorf("the old one gives it back: %v", errno)
+	}
+	flow := wire.Flow{Local: ep(moveLocal), Remote: ep(movePeer)}
+	in, there := socketID{childA, 2}, socketID{childB, 8}
+	for n := range 2 { // it came in by the listener: nothing is known of it
+		g, errno := p.claimFlow(in, there, flow)
+		if errno != 0 || g.came != cameIn || g.local != flow.Local {
+			t.Fatalf("claim %d: %+v, %v", n, g, errno)
+		}
+	}
+	if vci, ok := p.owner(flow); !ok || vci != childB {
+		t.Errorf("its packets go to %v", vci)
+	}
+	if _, errno := p.claimFlow(in, socketID{3, 1}, flow); errno != unix.EADDRNOTAVAIL {
+		t.Errorf("a third claims it: %v", errno)
+	}
+	if errno := p.close(childA, flow); errno != unix.EINVAL {
+		t.Errorf("the old one closes it: %v", errno)
+	}
+	if err := p.check(); err != nil {
+		t.Error(err)
+	}
+	if p.close(childB, flow) != 0 || p.unbind(is) != 0 {
+		t.Error("the new one can't give them back")
+	}
+	// Of one that was opened on a port of its own, that comes along.
+	if _, errno := p.bind(in, ep(moveLocal), false); errno != 0 {
+		t.Fatal(errno)
+	}
+	if _, errno := p.open(in, ep(moveLocal), ep(movePeer)); errno != 0 {
+		t.Fatal(errno)
+	}
+	if g, errno := p.claimFlow(in, there, flow); errno != 0 || g.came != cameBound || p.close(childB, flow) != 0 || p.unbind(there) != 0 {
+		t.Errorf("%+v, %v", g, errno)
+	}
+	if len(p.flows)+len(p.bindings) != 0 {
+		t.Error("something is left")
+	}
+}
+
+// The lender of a port hears when a connection from it has ended that is another's.
+func TestLenderHearsOfTheEnd(t *testing.T) {
+	p := hostPorts()
+	first, errno := p.lease(childA)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	var told []wire.VCI
+	p.over = func(v wire.VCI, _ wire.Flow) { told = append(told, v) }
+	flow := wire.Flow{Local: wire.Endpoint{Addr: ep(moveLocal).Addr, Port: first + 3}, Remote: ep(movePeer)}
+	if _, errno := p.claimFlow(socketID{childA, 1}, socketID{childB, 1}, flow); errno != 0 {
+		t.Fatal(errno)
+	}
+	if vci, _ := p.owner(flow); vci != childB {
+		t.Errorf("its packets go to %v", vci)
+	}
+	if p.close(childB, flow) != 0 || len(told) != 1 || told[0] != childA {
+		t.Errorf("told are %v", told)
+	}
+	if vci, _ := p.owner(flow); vci != childA {
+		t.Errorf("its packets go to %v afterwards", vci)
+	}
+}
+
+// Random claims among others leave the tables consistent.
+func TestRandomClaims(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	r := rand.New(rand.NewPCG(seed, 1))
+	p := hostPorts()
+	for range 5000 {
+		id := func() socketID { return socketID{wire.VCI(1 + r.IntN(3)), uint32(r.IntN(4))} }
+		was, is := id(), id()
+		flow := wire.Flow{Local: ep(moveLocal), Remote: wire.Endpoint{Addr: ep(movePeer).Addr, Port: uint16(1 + r.IntN(4))}}
+		switch r.IntN(8) {
+		case 0:
+			p.bind(was, ep(moveLocal), true)
+		case 1:
+			p.listen(was)
+		case 2:
+			p.unbind(was)
+		case 3:
+			p.open(was, flow.Local, flow.Remote)
+		case 4:
+			p.close(was.child, flow)
+		case 5:
+			p.claimBind(was, is)
+		case 6:
+			p.claimFlow(was, is, flow)
+		case 7:
+			if r.IntN(20) == 0 {
+				p.release(was.child)
+			}
+		}
+		if err := p.check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A child claims what another one of the same user has, and nobody else's.
+func TestClaims(t *testing.T) {
+	s := start(t, t.TempDir(), addr1)
+	a, b := spawn(t, s), spawn(t, s)
+	local := a.listen(4, "10.1.0.1:0")
+	_, errno := b.call(message.Message{Type: message.Move, Op: message.OpListen, VCI: a.vci, N: 4, Socket: 9, Local: local})
+	if errno != 0 {
+		t.Fatalf("claim: %v", errno)
+	}
+	for _, c := range []struct {
+		what string
+		m    message.Message
+		want unix.Errno
+	}{
+		{"a child that is not there", message.Message{VCI: a.vci + 9, N: 4}, unix.ENOENT},
+		{"its own", message.Message{VCI: b.vci, N: 9}, unix.ENOENT},
+		{"a socket that is not there", message.Message{VCI: a.vci, N: 4}, unix.EINVAL},
+	} {
+		c.m.Type, c.m.Op, c.m.Socket = message.Move, message.OpListen, 10
+		if _, errno := b.call(c.m); errno != c.want {
+			t.Errorf("%s: %v, want %v", c.what, errno, c.want)
+		}
+	}
+	s.child(a.vci).mu.Lock()
+	s.child(a.vci).app.uid++
+	s.child(a.vci).mu.Unlock()
+	if _, errno := b.call(message.Message{Type: message.Move, Op: message.OpListen, VCI: a.vci, N: 4, Socket: 11}); errno != unix.EPERM {
+		t.Errorf("another user's: %v", errno)
+	}
+}
