@@ -316,8 +316,10 @@ func TestFormerCircuitsStay(t *testing.T) {
 		h.conns[s.i].RcvQ = tcp.Queue{Head: chunk, Tail: chunk, Count: 1, Bytes: 1}
 		for c := range uint16(9) {
 			h.setCircuit(s.i, c)
-			if !h.keepFormer(s.i) || !h.keepFormer(s.i) {
-				t.Errorf("circuit %d is one too many, though nothing lies there", c)
+			for range 2 { // the second time it is kept already
+				if !h.keepFormer(s.i) {
+					t.Errorf("circuit %d is one too many, though nothing lies there", c)
+				}
 			}
 		}
 		h.setCircuit(s.i, pool.NoCircuit)

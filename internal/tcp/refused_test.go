@@ -175,6 +175,10 @@ func TestNewDataRefusedBehindDataInFlightShrinksTheWindowOnce(t *testing.T) {
 		t.Errorf("cwnd %d of %d", a.c.cc.cwnd, cwnd)
 	}
 	cwnd = a.c.cc.cwnd
+	a.do("Refused", func(*Memory) { a.c.Refused(a.now) }) // in the same flight
+	if a.c.cc.cwnd < cwnd {
+		t.Errorf("cwnd %d, then %d", cwnd, a.c.cc.cwnd)
+	}
 	if a.c.armed(timerPersist) {
 		t.Error("a timer runs, though an acknowledgement comes")
 	}
