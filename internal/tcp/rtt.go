@@ -25,10 +25,23 @@ func (c *Conn) measure(now Time, seg *Segment) {
 	case c.has(flagTimestamps) && seg.Options.TSEcr != 0 && (c.loss.phase != phaseOpen || c.rtt.shift > 0):
 		// "RTT samples MUST NOT be made using segments that were retransmitted" (RFC 6298
 		// section 3, Karn's algorithm), but by the timestamps option.
-		if ms := int32(c.tsNow(now) - seg.Options.TSEcr); ms >= 0 {
+		if ms := int32(c.tsNow(now) - seg.Options.TSEcr); ms >= 0 && !c.answersSecondCopy(seg) {
 			c.rtt.sample(Time(ms) * Millisecond)
 		}
 	}
+}
+
+// answersSecondCopy reports whether an acknowledgement of something new may answer a
+// segment that the peer had already. It echoes what the peer took before (RFC 7323
+// section 4.3), so that the sample would be the timeout that it follows, whenever an
+// acknowledgement gets lost: the timeout would feed itself, up to maxRTO. D-SACK tells
+// (RFC 2883). Without SACK the first copy may as well be late, which cannot be told.
+func (c *Conn) answersSecondCopy(seg *Segment) bool {
+	if !c.has(flagSACK) {
+		return c.echoesOriginal(seg)
+	}
+	o := &seg.Options
+	return o.SACKBlocks > 0 && o.SACK[0].Start.Before(seg.Ack)
 }
 
 // sample smooths the round-trip time (RFC 6298 section 2) and ends the back-off.
