@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,17 +15,26 @@ import (
 	"usertcp/internal/testhost"
 )
 
-// echoed sends a block to a relay, which echoes it: it lies in the relay's send buffer
-// and on its way, and nobody has read it.
-func echoed(t *testing.T, c net.Conn) (block []byte) {
+// echoed sends a block to a relay of quiet's, and returns when that has echoed it: it
+// lies in the relay's send buffer and on its way, and nobody has read it. The relay has
+// read all, so that its death ends the connection with FIN: RST, which comes if something
+// is unread, would take the block along.
+func echoed(t *testing.T, p *testhost.Process, c net.Conn) (block []byte) {
 	t.Helper()
 	block = make([]byte, 1<<20)
 	fill(block, 20)
 	if _, err := c.Write(block); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(pause)
-	return block
+	all, line := strconv.Itoa(len("before")+len(block)), ""
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		p.Say("echoed")
+		if line = p.Line(); line == all {
+			return block
+		}
+	}
+	t.Fatalf("the relay has echoed %s octets of %s", line, all)
+	return nil
 }
 
 // wantBlock reads block.
@@ -47,7 +57,7 @@ func TestKilledWhileItHandsOverSome(t *testing.T) {
 	offered := 0
 	for n := range 16 {
 		p, c, _ := quiet(t, socket)
-		block := echoed(t, c)
+		block := echoed(t, p, c)
 		name := fmt.Sprint("some", n)
 		p.Say(fmt.Sprintf("kill%dsome %s", rng.IntN(25_000), name))
 		p.Wait()
@@ -82,7 +92,7 @@ func TestChildrenKilledWhileSomeMove(t *testing.T) {
 			handed := 0
 			for n := range 10 {
 				p, c, child := quiet(t, socket)
-				block := echoed(t, c)
+				block := echoed(t, p, c)
 				name := fmt.Sprint(which, n)
 				before := testhost.Children(testhost.Parent(child))
 				p.Say("some " + name)

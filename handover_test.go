@@ -39,9 +39,10 @@ func programRelay(args []string) error {
 	if err != nil {
 		return err
 	}
+	echoed := 0
 	for command := range relayCommands(c) {
 		l.SetDeadline(time.Time{})
-		if pending, err = relay(c, pending); errors.Is(err, io.EOF) {
+		if pending, err = relay(c, pending, &echoed); errors.Is(err, io.EOF) {
 			say("end")
 			c.Close()
 			return nil
@@ -50,6 +51,10 @@ func programRelay(args []string) error {
 		}
 		c.SetDeadline(time.Time{})
 		f := strings.Fields(<-command)
+		if f[0] == "echoed" {
+			say("%d", echoed)
+			continue
+		}
 		if err := relayHand(f[0], f[1], l, c, pending); err != nil {
 			say("failed %v", err)
 			continue
@@ -124,11 +129,13 @@ func relayBegin(args []string) (l *Listener, c *Conn, pending []byte, err error)
 }
 
 // relay echoes until something ends it, and returns what it has read and not written.
-func relay(c *Conn, pending []byte) ([]byte, error) {
+// It adds to echoed how many octets Write has accepted.
+func relay(c *Conn, pending []byte, echoed *int) ([]byte, error) {
 	buf := make([]byte, 30_000)
 	for {
 		for len(pending) > 0 {
 			n, err := c.Write(pending)
+			*echoed += n
 			if pending = pending[n:]; err != nil {
 				return bytes.Clone(pending), err
 			}
