@@ -55,7 +55,11 @@ func TestKilledWhileItHandsOverSome(t *testing.T) {
 	l, socket := peers(t)
 	l.Close()
 	offered := 0
-	for n := range 16 {
+	rounds := 16
+	if testing.Short() { // each in which the program dies too soon waits 3 s for what nobody offers
+		rounds = 3
+	}
+	for n := range rounds {
 		p, c, _ := quiet(t, socket)
 		block := echoed(t, p, c)
 		name := fmt.Sprint("some", n)
@@ -77,12 +81,16 @@ func TestKilledWhileItHandsOverSome(t *testing.T) {
 		finish(t, c)
 		next.Want("end")
 	}
-	t.Logf("%d of 16 had offered", offered)
+	t.Logf("%d of %d had offered", offered, rounds)
 }
 
 // The old child, or the new one, is killed at random moments while sockets go from one
 // to the other: nobody notices.
 func TestChildrenKilledWhileSomeMove(t *testing.T) {
+	rounds := 10
+	if testing.Short() {
+		rounds = 3
+	}
 	for _, which := range []string{"old", "new"} {
 		t.Run(which, func(t *testing.T) {
 			seed := uint64(time.Now().UnixNano())
@@ -90,7 +98,7 @@ func TestChildrenKilledWhileSomeMove(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 4))
 			_, socket := peers(t)
 			handed := 0
-			for n := range 10 {
+			for n := range rounds {
 				p, c, child := quiet(t, socket)
 				block := echoed(t, p, c)
 				name := fmt.Sprint(which, n)
@@ -115,7 +123,7 @@ func TestChildrenKilledWhileSomeMove(t *testing.T) {
 				next.Want("end")
 				p.Kill(syscall.SIGKILL)
 			}
-			t.Logf("%d of 10 went", handed)
+			t.Logf("%d of %d went", handed, rounds)
 		})
 	}
 }
