@@ -23,7 +23,7 @@ func killChild(t *testing.T, pid int) {
 	testhost.WantGone(t, 5*time.Second, pid)
 }
 
-func ourChild() int { return process.stack.Pids()[1] }
+func ourChild() int { return process.shards[0].Pids()[1] }
 
 // wantSuccessor waits until this process has another child than pid.
 func wantSuccessor(t *testing.T, pid int) {
@@ -120,7 +120,7 @@ func TestChildrenKilledUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	repairs := process.stack.Usage().Counters.Repairs
+	repairs := process.shards[0].Usage().Counters.Repairs
 	for n := range 16 {
 		time.Sleep(time.Duration(20+rng.IntN(130)) * time.Millisecond)
 		if n%2 == 0 {
@@ -133,7 +133,7 @@ func TestChildrenKilledUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	load.Wait()
-	t.Logf("%d connections; our lock was held at death %d times", connections.Load(), process.stack.Usage().Counters.Repairs-repairs)
+	t.Logf("%d connections; our lock was held at death %d times", connections.Load(), process.shards[0].Usage().Counters.Repairs-repairs)
 	testIdle(t)
 }
 
@@ -141,7 +141,7 @@ func TestChildrenKilledUnderLoad(t *testing.T) {
 func testIdle(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		u := process.stack.Usage()
+		u := process.shards[0].Usage()
 		if u.Idle() {
 			return
 		}
