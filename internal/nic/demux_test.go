@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// only6 is how wire.Any6 is written.
+const only6 = "[ff00::]"
+
 // The kernel at the other end connects; its SYN goes to the pool, and the pool's answer
 // comes back.
 func TestListenerGetsWhatComesForIt(t *testing.T) {
@@ -20,6 +23,7 @@ func TestListenerGetsWhatComesForIt(t *testing.T) {
 		{"0.0.0.0:81", "10.9.0.1:81", "10.9.0.2:0"},
 		{"[::]:82", "10.9.0.1:82", "10.9.0.2:0"},
 		{"[::]:83", "[fd09::1]:83", "[fd09::2]:0"},
+		{only6 + ":84", "[fd09::1]:84", "[fd09::2]:0"},
 	} {
 		must(t, p.Listen(endpoint(row.listen)))
 		done := make(chan error, 1)
@@ -30,6 +34,10 @@ func TestListenerGetsWhatComesForIt(t *testing.T) {
 			t.Errorf("listen %s, dial %s: %v, %+v", row.listen, row.dial, err, counters(t, p))
 		}
 		must(t, p.Unlisten(endpoint(row.listen)))
+	}
+	must(t, p.Listen(endpoint(only6+":84")))
+	if err := dialed(b, "10.9.0.1:84", time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("IPv4 to a listener for IPv6 alone: %v, want the kernel's refusal", err)
 	}
 	if err := dialed(b, "10.9.0.1:80", time.Second); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("after Unlisten: %v, want the kernel's refusal", err)
