@@ -194,6 +194,7 @@ func (c *child) tick() error {
 	for {
 		for c.bottom.Live() == 0 {
 			t.Stop()
+			c.collect()
 			c.report(true)
 			select {
 			case <-c.kick:
@@ -208,6 +209,7 @@ func (c *child) tick() error {
 		c.bottom.Look(true)
 		c.report(false)
 		if time.Since(handed) >= remnantPeriod {
+			c.collect()
 			c.handRemnants()
 			handed = time.Now()
 		}

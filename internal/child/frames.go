@@ -220,7 +220,11 @@ func (c *child) detach(peer wire.VCI) {
 	c.circuits.Lock()
 	defer c.circuits.Unlock()
 	c.bottom.Change(func() {
+		i, _, there := c.driver.Find(peer)
 		c.driver.Close(peer)
+		if there {
+			c.bottom.Prod(i)
+		}
 		c.driver.Collect()
 	})
 	c.forgetCircuits()
@@ -228,6 +232,20 @@ func (c *child) detach(peer wire.VCI) {
 		c.take(s, pool.NoCircuit)
 	}
 	delete(c.waiting, peer)
+}
+
+// collect frees the circuits of peers that are gone, whose last connection has ended
+// since: what we had sent to them lies there still.
+func (c *child) collect() {
+	found := false
+	c.bottom.Change(func() { found = c.driver.Collectable() })
+	if !found {
+		return
+	}
+	c.circuits.Lock()
+	defer c.circuits.Unlock()
+	c.bottom.Change(c.driver.Collect)
+	c.forgetCircuits()
 }
 
 // send sends a frame to the server; one that gets lost is as a packet that does.

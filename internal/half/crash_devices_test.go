@@ -117,9 +117,13 @@ func put(tap int, frames [][]byte) {
 // drop has a host's next packet get lost. Over devices a driver may say once that it
 // has not looked.
 func (h *crashHost) drop() {
+	var p pool.Packet
+	var s pool.Script
+	s.Receive(&p)
 	for range 2 {
-		if h.drv.Receive(&h.top.pkt) {
-			h.top.release(&h.top.pkt)
+		if h.drv.Execute(s.Ops()); s.Ops()[0].Done {
+			h.top.release(&p)
+			h.top.run()
 			return
 		}
 	}

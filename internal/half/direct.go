@@ -1,6 +1,7 @@
 package half
 
 import (
+	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
@@ -104,6 +105,13 @@ func (d *Direct) Write(i uint32, p []byte) (n int) {
 	return n
 }
 
+func (d *Direct) fill(r *reservation, p []byte) {
+	script := d.copies()
+	r.fill(script, p)
+	script.Copy()
+	d.copied(script, pool.OpCopyIn)
+}
+
 // WriteUrgent is Write, and the last octet that it sends is urgent.
 func (d *Direct) WriteUrgent(i uint32, p []byte) (n int) {
 	d.call(func() {
@@ -122,7 +130,7 @@ func (d *Direct) write(i uint32, p []byte) int {
 		}
 		return 0
 	}
-	r.fill(p)
+	d.fill(&r, p)
 	if !d.send(i, &r) {
 		return 0
 	}
@@ -133,14 +141,10 @@ func (d *Direct) write(i uint32, p []byte) int {
 // whether the peer's FIN follows them.
 func (d *Direct) Read(i uint32, p []byte) (n int, fin bool) {
 	d.call(func() {
-		var spans [16][]byte
-		k, want := d.peek(i, len(p), spans[:])
-		for _, b := range spans[:k] {
-			n += copy(p[n:], b)
-		}
-		if want != n {
-			panic("BUG: peek promised more than it showed")
-		}
+		script := d.copies()
+		n = d.peek(i, p, script)
+		script.Copy()
+		d.copied(script, pool.OpCopyOut)
 		if n > 0 {
 			d.consume(i, n)
 		}
@@ -201,7 +205,7 @@ func (d *Direct) DieWriting(i uint32, p []byte, garbage byte) {
 	d.now = d.clock()
 	var r reservation
 	n := d.reserve(i, len(p), &r)
-	r.fill(p)
+	d.fill(&r, p)
 	c := d.begin(i)
 	if n > 0 {
 		if r.tail != none {

@@ -68,7 +68,7 @@ func (l *loop) Send(p *pool.Packet) bool {
 		l.bufs.Ref(b)
 	}
 	q := *p
-	q.ID = uint32(len(l.held))
+	q.ID, q.Region = uint32(len(l.held)), pool.RxRegion(0)
 	l.held = append(l.held, slices.Clone(p.Bufs[:p.NPieces]))
 	l.rx = append(l.rx, q)
 	return true
@@ -84,6 +84,9 @@ func (l *loop) Release(_ uint16, id uint32, pieces int) {
 	l.held[id] = nil
 }
 
+func (l *loop) Execute(ops []pool.Op)          { pool.Perform(l, ops) }
+func (l *loop) MayRefuse(uint16) bool          { return l.refuses != nil }
+func (l *loop) Crossings() uint64              { return 0 }
 func (l *loop) Crowded(uint16) bool            { return true }
 func (l *loop) Usable(c uint16) bool           { return c == 0 }
 func (l *loop) Use(uint16, int)                {}

@@ -44,11 +44,11 @@ type Half struct {
 	rx        pool.Buffers
 	mem       tcp.Memory
 
-	now   tcp.Time // of the present turn
-	pkt   pool.Packet
+	now   tcp.Time    // of the present turn
 	arr   tcp.Segment // arriving
 	out   tcp.Segment // departing
 	rings shm.Rings   // to be rung when the lock has been given back
+	scripts
 
 	message [icmpMax]byte // an ICMP message that came in pieces
 
@@ -128,6 +128,7 @@ func (h *Half) init(cfg Config, party shm.Party) error {
 		h.clock = Clock()
 	}
 	h.rx = pool.NewBuffers(&h.ctl.rx, h.rxRefs, h.rxLinks, rxSize, 0)
+	h.initScripts()
 	h.mem = tcp.Memory{Chunks: h.chunks, Annexes: h.annexes}
 	return nil
 }
@@ -207,8 +208,9 @@ func (h *Half) turn() bool {
 // there were any.
 func (h *Half) takeWhatComes() bool {
 	did := false
-	for n := 0; n < turnPackets && h.drv.Receive(&h.pkt); n++ {
-		h.arrive(&h.pkt)
+	arrived := h.receive()
+	for i := range arrived {
+		h.arrive(&arrived[i])
 		did = true
 	}
 	return h.runTimers() || did
@@ -245,12 +247,11 @@ func (h *Half) hasBuffer(i uint32) bool {
 	case circuit == pool.NoCircuit:
 		return h.rx.Available() > 0
 	}
-	buf, _ := h.drv.Alloc(circuit)
-	if buf == pool.None {
-		return false
+	for _, b := range h.alloc(circuit, 1) {
+		h.free(pool.TxRegion(circuit), b.Buf)
+		return true
 	}
-	h.drv.Unref(pool.TxRegion(circuit), buf)
-	return true
+	return false
 }
 
 // starve notes that a writer on i waits for a buffer.
@@ -258,9 +259,6 @@ func (h *Half) starve(i uint32) {
 	h.enlist(listStarved, i)
 	h.drv.Notify(h.aux[i].circuit, false, true)
 }
-
-// turnPackets bounds a turn, so that the lock is not held for long.
-const turnPackets = 16
 
 // runTimers handles what is due.
 func (h *Half) runTimers() bool {
@@ -294,6 +292,7 @@ func (h *Half) settle() {
 	for range maxSettle {
 		i := h.delist(listTouched)
 		if i == none {
+			h.run()
 			return
 		}
 		h.output(i)
@@ -325,6 +324,7 @@ func (h *Half) unblock() {
 // been given back.
 func (h *Half) flush() {
 	r := &h.rings
+	h.run()
 	h.drv.Flush(r)
 	shm.Step()
 	other := listBottom

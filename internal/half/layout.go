@@ -94,14 +94,18 @@ type Counters struct {
 	OrphansFull             uint64 // reset when the program closed them: there were as many as there may be
 	MemoryFull              uint64 // packets dropped: the host's memory for buffers is in use
 	Refused                 uint64 // segments that a device could not take, and that wait for another try
+	Scripts                 uint64 // that the driver has executed
+	_                       [7]uint64
+	Operations              [8]uint64 // of the scripts, by pool.Kind
 }
 
 var (
-	_ [64]byte     = [unsafe.Offsetof(control{}.secret)]byte{}
-	_ [4 * 64]byte = [unsafe.Offsetof(control{}.limits)]byte{}
-	_ [5 * 64]byte = [unsafe.Offsetof(control{}.Counters)]byte{}
-	_ [8 * 64]byte = [unsafe.Sizeof(control{})]byte{}
-	_ [64]byte     = [unsafe.Sizeof(limits{})]byte{}
+	_ [64]byte      = [unsafe.Offsetof(control{}.secret)]byte{}
+	_ [4 * 64]byte  = [unsafe.Offsetof(control{}.limits)]byte{}
+	_ [5 * 64]byte  = [unsafe.Offsetof(control{}.Counters)]byte{}
+	_ [10 * 64]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [64]byte      = [unsafe.Sizeof(limits{})]byte{}
+	_ [8]struct{}   = [max(pool.Kinds, 8)]struct{}{}
 )
 
 // journal holds the connections that the step in progress changes, as they were

@@ -175,3 +175,15 @@ func (h *Half) purge(i uint32) {
 		}
 	}
 }
+
+// Prod has the connections over circuit, whose other end has gone, ask their peers
+// whether they are there: where a pool has ended without a word its connection server
+// answers with RST, and nobody waits for what will not come. It is called by Change.
+func (b *Bottom) Prod(circuit uint16) {
+	for i := range min(b.ctl.conns.Fresh, MaxConns) {
+		if b.aux[i].hashed != 0 && b.aux[i].circuit == circuit {
+			b.begin(i).Prod()
+			b.commit(i)
+		}
+	}
+}

@@ -167,6 +167,7 @@ func TestATransactionRingsNobodyOfItsOwn(t *testing.T) {
 func TestCostlyLooksAreSpared(t *testing.T) {
 	a, b := runBoth(t, SpinOff)
 	ca, cb := connect(t, a, b)
+	a.top.Change(a.top.fetchCircuits) // a watchdog would, which there is none of below
 	a.top.Change(func() {
 		fetch := a.top.fetch
 		a.top.fetch = nil // which would give the lock to others

@@ -64,7 +64,7 @@ const maxBurst = 1 << 22
 // again when it does.
 func (h *Half) room(i uint32) bool {
 	circuit := h.aux[i].circuit
-	room, backlog := h.drv.Room(circuit), h.drv.Backlog(circuit)
+	room, backlog := h.roomOn(circuit)
 	if room > 0 && (backlog < corkBacklog || !h.conns[i].Corkable()) {
 		return true
 	}
@@ -92,7 +92,7 @@ const mostHeaders = wire.IPv6Len + 60
 // if the device can't take it now.
 func (h *Half) transmit(i uint32) bool {
 	c := &h.conns[i]
-	p := &h.pkt
+	p := h.packet()
 	h.header(p, &c.Flow, &h.out, c.Opt.TTL, c.Opt.TOS)
 	circuit := h.aux[i].circuit
 	switch {
@@ -111,36 +111,39 @@ func (h *Half) transmit(i uint32) bool {
 func (h *Half) bounce(p *pool.Packet, circuit uint16) (taken bool) {
 	taken = true
 	p.Region, p.NPieces = pool.TxRegion(circuit), 0
-	at, skip, left := h.out.First, h.out.Skip, h.out.Len
-	size, used, room := uint32(h.drv.BufferSize()), uint32(0), []byte(nil)
-	for left > 0 {
-		if len(room) == 0 {
-			buf, off := h.drv.Alloc(circuit)
-			if buf == pool.None {
-				break
-			}
-			p.Bufs[p.NPieces], p.Pieces[p.NPieces] = buf, pool.Piece{Off: off}
-			p.NPieces++
-			room = h.drv.Octets(p.Region)[off : off+size]
-		}
-		c := &h.chunks[at]
-		used = uint32(copy(room, h.octets(c, skip, min(c.Len-skip, left))))
-		room = room[used:]
-		p.Pieces[p.NPieces-1].Len += used
-		left -= used
-		if skip += used; skip == c.Len {
-			at, skip = c.Next, 0
-		}
+	size, left := uint32(h.drv.BufferSize()), h.out.Len
+	for _, op := range h.alloc(circuit, min(pool.MaxPieces, int((left+size-1)/size))) {
+		p.Bufs[p.NPieces], p.Pieces[p.NPieces] = op.Buf, pool.Piece{Off: op.Off, Len: min(size, left)}
+		p.NPieces++
+		left -= min(size, left)
 	}
 	if left == 0 {
+		h.copyAcross(p)
 		taken = h.emit(p, circuit)
 	} else {
 		h.ctl.Counters.NoRoute++
 	}
 	for _, b := range p.Bufs[:p.NPieces] {
-		h.drv.Unref(p.Region, b)
+		h.free(p.Region, b)
 	}
 	return taken
+}
+
+// copyAcross copies the payload of the segment in h.out into the pieces of p.
+func (h *Half) copyAcross(p *pool.Packet) {
+	octets := h.drv.Octets(p.Region)
+	at, skip := h.out.First, h.out.Skip
+	for _, q := range p.Pieces[:p.NPieces] {
+		room := octets[q.Off : q.Off+q.Len]
+		for len(room) > 0 {
+			c := &h.chunks[at]
+			n := uint32(copy(room, h.octets(c, skip, c.Len-skip)))
+			room = room[n:]
+			if skip += n; skip == c.Len {
+				at, skip = c.Next, 0
+			}
+		}
+	}
 }
 
 // header writes the headers of a segment into a packet that has no payload yet.
@@ -209,12 +212,16 @@ func (h *Half) copyOut(b []byte) []byte {
 // emit sends a packet by circuit, or through the connection server if there is
 // none. It reports false if the circuit's device can't take it now.
 func (h *Half) emit(p *pool.Packet, circuit uint16) bool {
-	if circuit == pool.NoCircuit || h.drv.Room(circuit) == 0 {
+	if circuit == pool.NoCircuit {
+		h.transmitSlow(p)
+		return true
+	}
+	if room, _ := h.roomOn(circuit); room == 0 {
 		h.transmitSlow(p)
 		return true
 	}
 	p.Circuit = circuit
-	if !h.drv.Send(p) {
+	if !h.post(p) {
 		return false
 	}
 	h.ctl.Counters.PacketsOut++

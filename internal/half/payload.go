@@ -50,10 +50,8 @@ func (h *Half) unref(c *tcp.Chunk) {
 	switch {
 	case c.Region == pool.OwnRegion:
 		h.rx.Unref(c.Buf)
-	case pool.IsTx(c.Region):
-		h.drv.Unref(c.Region, c.Buf)
 	default:
-		h.drv.Release(pool.RegionCircuit(c.Region), c.Buf, 1)
+		h.free(c.Region, c.Buf)
 	}
 }
 
@@ -97,7 +95,8 @@ func (h *Half) take(p *pool.Packet, s *tcp.Segment) bool {
 // release gives back a packet whose payload was copied, or is not wanted.
 func (h *Half) release(p *pool.Packet) {
 	if p.NPieces > 0 {
-		h.drv.Release(p.Circuit, p.ID, int(p.NPieces))
+		h.need(1)
+		h.script.Release(p)
 	}
 }
 

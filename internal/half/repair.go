@@ -40,6 +40,7 @@ func (h *Half) repair() {
 // had not got the lock there is no step to undo, but it may have reserved chunks
 // and buffers that nobody knows of.
 func (h *Half) sweep() {
+	h.initScripts() // what was asked for and not done is counted anew
 	if j := h.journal; j.active != 0 {
 		h.conns[j.index] = j.before
 		j.active = 0
@@ -72,6 +73,7 @@ func (h *Half) sweep() {
 	h.requeue(used)
 	h.relist(used)
 	h.resolve(used)
+	h.run()
 }
 
 // count notes what connection c refers to. The last chunk of the send queue may

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
@@ -165,10 +166,17 @@ func (s *Socket) receive(p []byte, take bool) (int, error) {
 	c := &t.conns[s.i]
 	var have uint32
 	var fin bool
+	if take {
+		s.rd.order.into = p
+	}
 	err := t.wait(&s.rd, func() bool {
 		have, fin = t.readable(s.i)
 		return have > 0 && int(have) >= min(int(c.Opt.RcvLowat), len(p)) || fin || s.deaf || c.State == tcp.Closed
 	})
+	if err == errServed {
+		return s.rd.order.n, nil
+	}
+	s.rd.order.into = nil
 	if err != nil || have == 0 || len(p) == 0 {
 		if err == nil && have == 0 {
 			err = s.end(fin || s.deaf)
@@ -195,18 +203,16 @@ func (s *Socket) end(fin bool) error {
 // with the lock and gives it back.
 func (s *Socket) read(p []byte, take bool) int {
 	t := s.t
-	var spans [16][]byte
-	k, n := t.peek(s.i, len(p), spans[:])
+	script := t.copies()
+	n := t.peek(s.i, p, script)
 	if n > small {
 		t.leave()
 	}
-	at := 0
-	for _, b := range spans[:k] {
-		at += copy(p[at:], b)
-	}
+	script.Copy()
 	if n > small {
 		t.enter()
 	}
+	t.copied(script, pool.OpCopyOut)
 	if take && t.deserted() == nil {
 		t.consume(s.i, n)
 		t.settle()
@@ -293,16 +299,7 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 			return 0, err
 		}
 	}
-	valid := true
-	if r.bytes > small {
-		repairs := t.ctl.Counters.Repairs
-		t.leave()
-		r.fill(p)
-		t.enter()
-		valid = t.ctl.Counters.Repairs == repairs
-	} else {
-		r.fill(p)
-	}
+	valid := t.fill(&r, p)
 	if err := t.deserted(); err != nil || !valid {
 		t.leave()
 		return 0, err // what was reserved is no more: it is written again
@@ -314,6 +311,23 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 		return 0, nil // the next round finds out why
 	}
 	return r.bytes, nil
+}
+
+// fill copies p into what was reserved, if it is long without the lock, and reports
+// whether what was reserved is still there.
+func (t *Top) fill(r *reservation, p []byte) bool {
+	script := t.copies()
+	r.fill(script, p)
+	repairs := t.ctl.Counters.Repairs
+	if r.bytes > small {
+		t.leave()
+	}
+	script.Copy()
+	if r.bytes > small {
+		t.enter()
+	}
+	t.copied(script, pool.OpCopyIn)
+	return t.ctl.Counters.Repairs == repairs
 }
 
 // lacksSpace lets the engine know that the program waits for room.

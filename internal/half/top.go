@@ -30,7 +30,11 @@ type Top struct {
 	mu        sync.Mutex // goroutines of this process queue here, and the winner takes the lock
 	leading   bool
 	leader    *waiter // nil if the watchdog leads
+	heir      *waiter // who was woken to lead, and does not yet
 	followers waiters // circular list of those who wait
+	wakes     wakes
+	served    uint64 // reads that were done for who waited
+	woken     bool   // somebody was, and the leader has not let him run yet
 	sockets   []*Socket
 	closed    bool
 	abandoned bool // the child is dead
@@ -108,8 +112,22 @@ func (t *Top) leave() {
 	due := t.wheel.deadline()
 	t.lock.Unlock()
 	t.setTimers(due) // the runtime may need a system call for that: not with the lock
+	t.unlock(r)
+}
+
+// unlock lets other goroutines of this process have the segment, and wakes who is to
+// be woken.
+func (t *Top) unlock(r shm.Rings) {
+	if t.wakes.n == 0 {
+		t.mu.Unlock()
+		r.Ring()
+		return
+	}
+	w := t.wakes.take()
+	t.woken = true
 	t.mu.Unlock()
 	r.Ring()
+	w.notify()
 }
 
 // drive does what there is to do, unless somebody else is at it. It may give the lock
@@ -166,7 +184,7 @@ func (t *Top) deliverEvent(i uint32, ev tcp.Event) {
 	}
 	s := t.sockets[i]
 	const both = tcp.EventError | tcp.EventClosed | tcp.EventEstablished | tcp.EventTimeWait
-	if ev&(tcp.EventReadable|both) != 0 {
+	if ev&(tcp.EventReadable|both) != 0 && !t.serve(s) {
 		t.signal(&s.rd)
 	}
 	if ev&(tcp.EventWritable|both) != 0 {
@@ -185,7 +203,7 @@ func (t *Top) signal(w *waiter) {
 			t.poke()
 		}
 	case w.waiting:
-		w.notify()
+		t.wake(w)
 	}
 }
 
@@ -199,8 +217,17 @@ func (t *Top) poke() {
 
 // wait waits until ready says so, the deadline of w has passed or the socket is
 // closed. It is called with the lock, which it gives back while it waits, and
-// returns with it.
+// returns with it, but when it returns errServed.
 func (t *Top) wait(w *waiter, ready func() bool) error {
+	err := t.await(w, ready)
+	if err != errServed {
+		t.renounce(w)
+	}
+	return err
+}
+
+// await is wait, with the lead still w's if w was to have it.
+func (t *Top) await(w *waiter, ready func() bool) error {
 	for {
 		switch {
 		case w.socket.closing: // its slot may be another connection's by now
@@ -217,28 +244,39 @@ func (t *Top) wait(w *waiter, ready func() bool) error {
 			return syscall.EAGAIN
 		}
 		if t.leading {
-			t.follow(w)
+			if t.follow(w) {
+				return errServed
+			}
 		} else {
 			t.lead(w, func() bool { return w.socket.closing || w.expired() || ready() })
 		}
 	}
 }
 
-// follow waits for the leader to wake w.
-func (t *Top) follow(w *waiter) {
+// follow waits for the leader to wake w. It reports whether w has been served, and
+// then comes back without the lock.
+func (t *Top) follow(w *waiter) bool {
 	t.followers.add(w)
 	if t.leader == nil {
 		t.poke() // the watchdog gives the lead to whoever waits
 	}
 	t.leave()
 	<-w.wake
+	if w.order.done.Swap(false) {
+		return true
+	}
 	t.enter()
+	if w.order.done.Swap(false) { // a wake-up of before, and since then served
+		t.leave()
+		return true
+	}
 	t.followers.remove(w)
+	return false
 }
 
 // lead drives for all until done.
 func (t *Top) lead(w *waiter, done func() bool) {
-	t.leading, t.leader = true, w
+	t.leading, t.leader, t.heir = true, w, nil
 	t.ctl.leader.Store(1)
 	for {
 		t.poked.Store(false)
@@ -246,21 +284,56 @@ func (t *Top) lead(w *waiter, done func() bool) {
 			t.bell.Awake()
 		}
 		t.fetchCircuits()
-		t.stepping = true
-		for t.step() && !done() {
-		}
-		t.stepping = false
+		more := t.steps(done)
 		if done() {
 			break
 		}
-		t.await()
+		if t.wakes.n > 0 || t.woken {
+			t.yield()
+		} else if !more {
+			t.pause()
+		}
 	}
 	t.leading, t.leader = false, nil
 	t.ctl.leader.Store(0)
-	if f := t.followers.first(); f != nil {
-		f.notify()
+	t.handOver()
+}
+
+// steps takes what there is, and reports whether there may be more.
+func (t *Top) steps(done func() bool) bool {
+	t.stepping = true
+	defer func() { t.stepping = false }()
+	for range stepsMax {
+		if !t.step() {
+			return false
+		}
+		if done() || t.wakes.n >= wakesEnough {
+			break
+		}
+	}
+	return true
+}
+
+// stepsMax is how many steps the leader takes before those run whom it has woken.
+const stepsMax = 4
+
+// handOver gives the lead to a follower, who takes it when he wakes up; if there is
+// none the segment is unattended.
+func (t *Top) handOver() {
+	if t.heir = t.followers.last(); t.heir != nil {
+		t.wake(t.heir)
 	} else {
 		t.unattended()
+	}
+}
+
+// renounce gives the lead on if w was to have it and does not want it any more.
+func (t *Top) renounce(w *waiter) {
+	if t.heir != w {
+		return
+	}
+	if t.heir = nil; !t.leading {
+		t.handOver()
 	}
 }
 

@@ -21,7 +21,8 @@ type reservation struct {
 	n     int // spans
 	bytes int
 	spans [spansMax]span
-	tail  uint32 // chunk whose buffer spans[0] lies in, if it is the send queue's tail
+	tail  uint32 // chunk whose buffer spans[0] lies in, if it is the send queue's tail; spans[0] has a chunk of its own then only if the lock is given back
+	end   uint32 // where the tail ended
 }
 
 // reserve takes room for up to want octets that are to be sent on connection i.
@@ -34,14 +35,15 @@ func (h *Half) reserve(i uint32, want int, r *reservation) int {
 		return 0
 	}
 	h.reserveTail(c, want, r)
-	for r.bytes < want && r.n < spansMax && h.reserveBuffer(i, want, r) {
+	if r.bytes < want {
+		h.reserveBuffers(i, want, r)
 	}
 	return r.bytes
 }
 
-// reserveTail takes the free end of the buffer that the send queue ends in. The
-// buffer gets a reference, so that it stays ours even if all that is queued is
-// acknowledged meanwhile.
+// reserveTail takes the free end of the buffer that the send queue ends in. If the
+// lock will be given back the buffer gets a reference, so that it stays ours even if
+// all that is queued is acknowledged meanwhile.
 func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 	if c.SndQ.Count == 0 {
 		return
@@ -58,51 +60,68 @@ func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 	if n == 0 || octets == nil {
 		return
 	}
-	h.drv.Ref(t.Region, t.Buf)
-	r.tail = c.SndQ.Tail
-	r.spans[0] = span{b: octets[end : end+n], chunk: none}
-	r.n, r.bytes = 1, int(n)
-	fresh := h.allocChunk()
-	if fresh == none {
-		h.drv.Unref(t.Region, t.Buf)
-		r.n, r.bytes, r.tail = 0, 0, none
-		return
+	fresh := none
+	if want > small {
+		if fresh = h.allocChunk(); fresh == none {
+			return
+		}
+		h.drv.Ref(t.Region, t.Buf)
+		h.chunks[fresh] = tcp.Chunk{Off: end, Len: n, Buf: t.Buf, Region: t.Region, Next: none}
 	}
-	h.chunks[fresh] = tcp.Chunk{Off: end, Len: n, Buf: t.Buf, Region: t.Region, Next: none}
-	r.spans[0].chunk = fresh
+	r.tail, r.end = c.SndQ.Tail, end
+	r.spans[0] = span{b: octets[end : end+n], chunk: fresh}
+	r.n, r.bytes = 1, int(n)
 }
 
-// reserveBuffer takes another buffer.
-func (h *Half) reserveBuffer(i uint32, want int, r *reservation) bool {
-	c := tcp.Chunk{Region: pool.OwnRegion, Next: none}
-	size := rxSize
-	if circuit := h.aux[i].circuit; circuit == pool.NoCircuit {
-		c.Buf, c.Off = h.rx.Alloc()
-	} else {
-		c.Region, size = pool.TxRegion(circuit), h.drv.BufferSize()
-		c.Buf, c.Off = h.drv.Alloc(circuit)
+// reserveBuffers takes as many buffers as are needed, those of a circuit all at once:
+// a script of its own for each would be what the paper calls naive (section 4.5.1).
+func (h *Half) reserveBuffers(i uint32, want int, r *reservation) {
+	circuit := h.aux[i].circuit
+	if circuit == pool.NoCircuit {
+		for r.bytes < want && r.n < spansMax && h.reserveOwn(want, r) {
+		}
+		return
 	}
-	if c.Buf == pool.None {
+	size := h.drv.BufferSize()
+	n := min((want-r.bytes+size-1)/size, spansMax-r.n, int(h.ctl.chunks.Free))
+	if n == 0 {
+		return
+	}
+	for _, op := range h.alloc(circuit, n) {
+		h.addSpan(tcp.Chunk{Region: pool.TxRegion(circuit), Buf: op.Buf, Off: op.Off}, want, size, r)
+	}
+}
+
+// reserveOwn takes another of the pool's own buffers.
+func (h *Half) reserveOwn(want int, r *reservation) bool {
+	if h.ctl.chunks.Free == 0 {
 		return false
 	}
+	buf, off := h.rx.Alloc()
+	if buf == pool.None {
+		return false
+	}
+	h.addSpan(tcp.Chunk{Region: pool.OwnRegion, Buf: buf, Off: off}, want, rxSize, r)
+	return true
+}
+
+// addSpan adds a buffer of size octets. There is a chunk for it.
+func (h *Half) addSpan(c tcp.Chunk, want, size int, r *reservation) {
 	at := h.allocChunk()
-	if at == none {
-		h.unref(&c)
-		return false
-	}
 	n := min(want-r.bytes, size)
-	c.Len = uint32(n)
+	c.Len, c.Next = uint32(n), none
 	h.chunks[at] = c
 	r.spans[r.n] = span{b: h.octets(&c, 0, c.Len), chunk: at}
 	r.n++
 	r.bytes += n
-	return true
 }
 
-// fill copies p into what was reserved. It needs no lock.
-func (r *reservation) fill(p []byte) {
-	for _, s := range r.spans[:r.n] {
-		p = p[copy(s.b, p):]
+// fill writes the script that copies p into what was reserved.
+func (r *reservation) fill(s *pool.Script, p []byte) {
+	for i := range r.spans[:r.n] {
+		b := r.spans[i].b
+		s.CopyIn(b, p[:len(b)])
+		p = p[len(b):]
 	}
 }
 
@@ -110,15 +129,14 @@ func (r *reservation) fill(p []byte) {
 // reports false, with all given back, if the connection can't send any more.
 func (h *Half) send(i uint32, r *reservation) bool {
 	c := &h.conns[i]
-	if int(c.SendSpace()) < r.bytes {
+	if int(c.SendSpace()) < r.bytes || r.tail != none && r.spans[0].chunk == none && !h.stillTail(c, r) {
 		h.cancel(r)
 		return false
 	}
 	h.begin(i)
 	first := 0
-	if r.tail != none && c.SndQ.Count > 0 && c.SndQ.Tail == r.tail && h.chunks[r.tail].Off+h.chunks[r.tail].Len == h.chunks[r.spans[0].chunk].Off {
-		// Still the tail: it grows, and the reservation's own chunk and
-		// reference are not needed.
+	if h.stillTail(c, r) {
+		// It grows, and the reservation's own chunk and reference are not needed.
 		c.Extend(&h.mem, h.now, uint32(len(r.spans[0].b)))
 		first = 1
 	}
@@ -130,7 +148,7 @@ func (h *Half) send(i uint32, r *reservation) bool {
 		c.Append(&h.mem, h.now, q)
 	}
 	h.commit(i)
-	if first == 1 {
+	if first == 1 && r.spans[0].chunk != none {
 		q := tcp.Queue{Head: none, Tail: none}
 		h.link(&q, r.spans[0].chunk)
 		h.freeChunks(&q)
@@ -138,11 +156,18 @@ func (h *Half) send(i uint32, r *reservation) bool {
 	return true
 }
 
+// stillTail reports whether the free end that was reserved is the send queue's still.
+func (h *Half) stillTail(c *tcp.Conn, r *reservation) bool {
+	return r.tail != none && c.SndQ.Count > 0 && c.SndQ.Tail == r.tail && h.chunks[r.tail].Off+h.chunks[r.tail].Len == r.end
+}
+
 // cancel gives back what was reserved.
 func (h *Half) cancel(r *reservation) {
 	q := tcp.Queue{Head: none, Tail: none}
 	for _, s := range r.spans[:r.n] {
-		h.link(&q, s.chunk)
+		if s.chunk != none {
+			h.link(&q, s.chunk)
+		}
 	}
 	if q.Count > 0 {
 		h.freeChunks(&q)
@@ -150,21 +175,20 @@ func (h *Half) cancel(r *reservation) {
 	r.n = 0
 }
 
-// peek finds up to len(dst) runs of octets at the front of i's receive queue,
-// at most want octets of them.
-func (h *Half) peek(i uint32, want int, dst [][]byte) (spans, bytes int) {
+// peek writes the script that copies the front of i's receive queue to p, in at most
+// spansMax runs, and returns how many octets these are.
+func (h *Half) peek(i uint32, p []byte, s *pool.Script) (bytes int) {
 	c := &h.conns[i]
 	at, skip := c.RcvQ.Head, c.RcvHead
-	for n := c.RcvQ.Count; n > 0 && spans < len(dst) && bytes < want; n-- {
+	for n := c.RcvQ.Count; n > 0 && s.Len() < spansMax && bytes < len(p); n-- {
 		k := &h.chunks[at]
-		if m := min(int(k.Len-skip), want-bytes); m > 0 {
-			dst[spans] = h.octets(k, skip, uint32(m))
-			spans++
+		if m := min(int(k.Len-skip), len(p)-bytes); m > 0 {
+			s.CopyOut(p[bytes:bytes+m], h.octets(k, skip, uint32(m)))
 			bytes += m
 		}
 		at, skip = k.Next, 0
 	}
-	return spans, bytes
+	return bytes
 }
 
 // consume tells the engine that the program has read n octets.

@@ -31,9 +31,9 @@ const (
 	lookFresh   = 20 * time.Microsecond  // so soon after a costly look a call does not look again
 )
 
-// await waits for something to do: it spins for a while if that promises to be
+// pause waits for something to do: it spins for a while if that promises to be
 // of use, and sleeps then.
-func (t *Top) await() {
+func (t *Top) pause() {
 	if t.spin == SpinOn {
 		t.leave()
 		t.look(0)
@@ -105,7 +105,7 @@ func (t *Top) look(limit time.Duration) bool {
 			continue
 		}
 		// Whom we wait for may be waiting for this CPU.
-		unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		if t.spin == SpinOn {
 			runtime.Gosched()
 			continue
@@ -137,7 +137,7 @@ func (t *Top) lookRarely(limit time.Duration) bool {
 		}
 		if now.Sub(last) > spinYield {
 			last = now
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 			if t.spin == SpinOn {
 				runtime.Gosched()
 			}

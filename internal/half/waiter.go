@@ -14,6 +14,7 @@ type waiter struct {
 	timer    *time.Timer
 	passed   bool
 	nonblock bool // a wait fails at once
+	order    order
 }
 
 func (w *waiter) init(s *Socket) {
@@ -75,6 +76,15 @@ func (l *waiters) remove(w *waiter) {
 	w.waiting = false
 	w.prev.next, w.next.prev = w.next, w.prev
 	w.next, w.prev = nil, nil
+}
+
+// last returns who has come last: of those who wait for answers his will come last,
+// so that he leads for longest.
+func (l *waiters) last() *waiter {
+	if l.root.prev == &l.root {
+		return nil
+	}
+	return l.root.prev
 }
 
 func (l *waiters) first() *waiter {

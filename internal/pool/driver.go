@@ -70,13 +70,8 @@ type Packet struct {
 // goroutine at a time, who holds the lock of the pool's segment; methods that
 // may be called without the lock say so.
 type Driver interface {
-	// Receive takes the next packet that has arrived, and reports whether
-	// there was one. Damaged packets are counted and passed over.
-	Receive(p *Packet) bool
-
-	// Release gives back the pieces of a received packet: n of the pieces that
-	// it had. When all are back the sender may use the buffers again.
-	Release(circuit uint16, id uint32, n int)
+	// Execute executes operations in their order: those of a Script, or a part of one.
+	Execute(ops []Op)
 
 	// Changed reports whether circuits came or went since the last call.
 	Changed() bool
@@ -107,22 +102,21 @@ type Driver interface {
 	// at yet.
 	Backlog(circuit uint16) int
 
-	// Send puts a packet on its circuit, which must have room. It reports false if
-	// the device behind it can't take the packet now: nothing of it has left. What is
-	// lost on the way is no such case.
-	Send(p *Packet) bool
-
 	// Flush makes everything visible to the peers that was sent, received and
 	// released since the last time, and adds to r whom to wake. The caller wakes
 	// them when he has given back the lock.
 	Flush(r *shm.Rings)
 
-	// Pending reports whether Receive would find something. It may be called
+	// Crossings returns how many system calls the operations on this pool have cost
+	// so far: doorbells rung, or calls on a device.
+	Crossings() uint64
+
+	// Pending reports whether a reception would find something. It may be called
 	// without the lock.
 	Pending() bool
 
 	// Arm prepares a sleep: what arrives from now on wakes the sleeper, even if
-	// the peers know of no bell. It reports whether Receive would find something. It
+	// the peers know of no bell. It reports whether a reception would find something. It
 	// may be called without the lock, by the one who is about to sleep.
 	Arm() bool
 
@@ -138,16 +132,12 @@ type Driver interface {
 	// Notice takes note of what Notify has asked for and what has come about.
 	Notice()
 
-	// Alloc takes a buffer for sending on circuit; it returns None if there is
-	// none or the Tx limit has been reached. off is where it begins in
-	// TxRegion(circuit). The buffer has one reference.
-	Alloc(circuit uint16) (buf uint32, off uint32)
+	// MayRefuse reports whether circuit leads to a device that may not take a packet
+	// although there is room: see Operations.Send.
+	MayRefuse(circuit uint16) bool
 
-	// Ref and Unref count the references of a buffer for sending. A buffer is
-	// free when nobody refers to it and the peer has released every packet that
-	// it was part of.
+	// Ref adds a reference to a buffer for sending that is in use.
 	Ref(region uint16, buf uint32)
-	Unref(region uint16, buf uint32)
 
 	// Rebuild counts anew what is in use, after the death of the lock's holder: tx
 	// says how often chunks refer to a buffer for sending, held how often to a

@@ -33,18 +33,68 @@ func (j *Joint) by(circuit uint16) Driver {
 
 func (j *Joint) of(region uint16) Driver { return j.by(RegionCircuit(region)) }
 
-// Receive implements Driver.
-func (j *Joint) Receive(p *Packet) bool {
-	if j.taken < jointBurst && j.ring.Receive(p) {
-		j.taken++
-		return true
+// Execute implements Driver: each driver executes what is its own, as many operations
+// at once as lie one behind the other.
+func (j *Joint) Execute(ops []Op) {
+	for len(ops) > 0 {
+		d, n := j.run(ops)
+		if d == nil {
+			j.receive(ops[:n])
+		} else {
+			d.Execute(ops[:n])
+		}
+		ops = ops[n:]
 	}
-	j.taken = 0
-	return j.nic.Receive(p) || j.ring.Receive(p)
 }
 
-// Release implements Driver.
-func (j *Joint) Release(circuit uint16, id uint32, n int) { j.by(circuit).Release(circuit, id, n) }
+// run returns how many operations at the front of ops are one driver's, and whose;
+// nil if they are receptions.
+func (j *Joint) run(ops []Op) (d Driver, n int) {
+	d = j.owner(&ops[0])
+	for n = 1; n < len(ops) && j.owner(&ops[n]) == d; n++ {
+	}
+	return d, n
+}
+
+func (j *Joint) owner(op *Op) Driver {
+	switch op.Kind {
+	case OpAlloc:
+		return j.by(op.Circuit)
+	case OpFree:
+		return j.of(op.Region)
+	case OpSend:
+		return j.by(op.Packet.Circuit)
+	case OpReceive:
+		return nil
+	}
+	return j.ring // a copy is anybody's
+}
+
+// receive takes packets of both, those of the ring first, as long as the devices have
+// their turn.
+func (j *Joint) receive(ops []Op) {
+	n := 0
+	if j.taken < jointBurst {
+		n = received(j.ring, ops[:min(len(ops), jointBurst-j.taken)])
+		if j.taken += n; n == len(ops) {
+			return
+		}
+	}
+	j.taken = 0
+	n += received(j.nic, ops[n:])
+	received(j.ring, ops[n:])
+}
+
+// received executes receptions, and returns how many packets there were.
+func received(d Driver, ops []Op) (n int) {
+	if len(ops) > 0 {
+		d.Execute(ops)
+	}
+	for n < len(ops) && ops[n].Done {
+		n++
+	}
+	return n
+}
 
 // Changed implements Driver.
 func (j *Joint) Changed() bool {
@@ -73,14 +123,17 @@ func (j *Joint) Backlog(circuit uint16) int { return j.by(circuit).Backlog(circu
 // Offload implements Driver.
 func (j *Joint) Offload(circuit uint16) uint32 { return j.by(circuit).Offload(circuit) }
 
-// Send implements Driver.
-func (j *Joint) Send(p *Packet) bool { return j.by(p.Circuit).Send(p) }
+// MayRefuse implements Driver.
+func (j *Joint) MayRefuse(circuit uint16) bool { return j.by(circuit).MayRefuse(circuit) }
 
 // Flush implements Driver.
 func (j *Joint) Flush(r *shm.Rings) {
 	j.ring.Flush(r)
 	j.nic.Flush(r)
 }
+
+// Crossings implements Driver.
+func (j *Joint) Crossings() uint64 { return j.ring.Crossings() + j.nic.Crossings() }
 
 // Pending implements Driver.
 func (j *Joint) Pending() bool { return j.ring.Pending() || j.nic.Pending() }
@@ -108,14 +161,8 @@ func (j *Joint) Notice() {
 	j.nic.Notice()
 }
 
-// Alloc implements Driver.
-func (j *Joint) Alloc(circuit uint16) (buf, off uint32) { return j.by(circuit).Alloc(circuit) }
-
 // Ref implements Driver.
 func (j *Joint) Ref(region uint16, buf uint32) { j.of(region).Ref(region, buf) }
-
-// Unref implements Driver.
-func (j *Joint) Unref(region uint16, buf uint32) { j.of(region).Unref(region, buf) }
 
 // Rebuild implements Driver.
 func (j *Joint) Rebuild(tx, held func(region uint16, id uint32) uint32) {

@@ -17,6 +17,11 @@ type fake struct {
 
 func (f *fake) note(s string) { f.calls = append(f.calls, s) }
 
+func (f *fake) Execute(ops []Op)  { Perform(f, ops) }
+func (f *fake) Crossings() uint64 { return 3 }
+
+func (f *fake) MayRefuse(uint16) bool { f.note("refuse"); return true }
+
 func (f *fake) Receive(p *Packet) bool {
 	f.note("receive")
 	if f.arrived == 0 {
@@ -63,18 +68,19 @@ func joined() (j *Joint, ring, nic *fake) {
 // Each call goes to the driver whose circuit it is about, and to no other.
 func TestJointAsksTheRightDriver(t *testing.T) {
 	calls := map[string]func(j *Joint, circuit uint16){
-		"release": func(j *Joint, c uint16) { j.Release(c, 0, 1) },
+		"release": func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpFree, Region: RxRegion(c), N: 1}}) },
 		"mapped":  func(j *Joint, c uint16) { j.Mapped(c) },
 		"usable":  func(j *Joint, c uint16) { j.Usable(c) },
 		"crowded": func(j *Joint, c uint16) { j.Crowded(c) },
 		"use":     func(j *Joint, c uint16) { j.Use(c, 1) },
 		"room":    func(j *Joint, c uint16) { j.Room(c) },
 		"backlog": func(j *Joint, c uint16) { j.Backlog(c) },
-		"send":    func(j *Joint, c uint16) { j.Send(&Packet{Circuit: c}) },
+		"send":    func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpSend, Packet: &Packet{Circuit: c}}}) },
+		"refuse":  func(j *Joint, c uint16) { j.MayRefuse(c) },
 		"notify":  func(j *Joint, c uint16) { j.Notify(c, true, false) },
-		"alloc":   func(j *Joint, c uint16) { j.Alloc(c) },
+		"alloc":   func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpAlloc, Circuit: c}}) },
 		"ref":     func(j *Joint, c uint16) { j.Ref(TxRegion(c), 0) },
-		"unref":   func(j *Joint, c uint16) { j.Unref(TxRegion(c), 0) },
+		"unref":   func(j *Joint, c uint16) { j.Execute([]Op{{Kind: OpFree, Region: TxRegion(c)}}) },
 		"octets":  func(j *Joint, c uint16) { j.Octets(RxRegion(c)) },
 	}
 	for name, call := range calls {
@@ -126,13 +132,20 @@ func TestJointAsksBoth(t *testing.T) {
 	}
 }
 
+// take receives one packet.
+func take(j *Joint, p *Packet) bool {
+	ops := []Op{{Kind: OpReceive, Packet: p}}
+	j.Execute(ops)
+	return ops[0].Done
+}
+
 // Neither driver keeps the other from being heard.
 func TestJointTakesTurns(t *testing.T) {
 	j, ring, nic := joined()
 	ring.arrived, nic.arrived = 1000, 1000
 	var p Packet
 	for range 10 * (jointBurst + 1) {
-		if !j.Receive(&p) {
+		if !take(j, &p) {
 			t.Fatal("nothing received")
 		}
 	}
@@ -141,11 +154,11 @@ func TestJointTakesTurns(t *testing.T) {
 	}
 	ring.arrived = 0
 	for range nic.arrived {
-		if !j.Receive(&p) {
+		if !take(j, &p) {
 			t.Fatal("the devices' packets are not received while the ring is quiet")
 		}
 	}
-	if j.Receive(&p) {
+	if take(j, &p) {
 		t.Error("received from nowhere")
 	}
 }

@@ -37,14 +37,29 @@ func (s *Server) accept() {
 	}
 }
 
+// addApplication finds room for a connection to the socket. Each user has room for as
+// many as he may have programs and a few more, so that he can't take all there is.
 func (s *Server) addApplication(ch *message.Channel) bool {
+	_, uid, _, err := ch.Peer()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.isStopping() || len(s.apps) >= maxApplications {
+	if err != nil || s.isStopping() || len(s.apps) >= maxApplications || !s.roomFor(uid) {
 		return false
 	}
-	s.apps[ch] = true
+	s.apps[ch] = uid
 	return true
+}
+
+// roomFor reports whether a user may have one more connection to the socket. s.mu is
+// held.
+func (s *Server) roomFor(uid int) bool {
+	n := 0
+	for _, u := range s.apps {
+		if u == uid {
+			n++
+		}
+	}
+	return uid == 0 || n < s.cfg.MaxChildren+spareApplications
 }
 
 func (s *Server) removeApplication(ch *message.Channel) {

@@ -277,3 +277,24 @@ func TestNoChildForWhoHasTooMuchMemory(t *testing.T) {
 	}
 	s.ledger.close(c)
 }
+
+// One user cannot have all the channels to a server: the others find a place.
+func TestOneUserTakesNotAllChannels(t *testing.T) {
+	cfg := config(t.TempDir(), addr1)
+	cfg.MaxChildren = 3
+	s, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.mu.Lock()
+	for range cfg.MaxChildren + spareApplications {
+		s.apps[new(message.Channel)] = 1000
+	}
+	full, room := s.roomFor(1000), s.roomFor(1001) && s.roomFor(0)
+	s.apps = map[*message.Channel]int{}
+	s.mu.Unlock()
+	if full || !room {
+		t.Errorf("room for one more of his: %v; for others: %v", full, room)
+	}
+}

@@ -6,6 +6,7 @@ import "time"
 // errno beside it, and others go on.
 const (
 	maxApplications   = 1200  // connections to the socket; closed at once
+	spareApplications = 64    // of one user, beside one for each program that he may have
 	maxChildren       = 1023  // ENFILE: a VCI has 10 bits for the stream, 0 is the server's
 	maxChildrenPerUID = 512   // EMFILE; root has no such limit. Config.MaxChildren may say another
 	maxBindings       = 4096  // EMFILE: ports bound by one child

@@ -33,6 +33,17 @@ func adopted(pid int) (*process, error) {
 	return &process{p, pid, nil}, nil
 }
 
+// ended reports whether a process that is not ours has ended, though its parent, who is
+// not the server that has started it any more, may not have waited for it.
+func (p *process) ended() (ended bool) {
+	err := p.WithHandle(func(pidfd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		ended = err == nil && n == 1
+	})
+	return ended || err != nil && p.Signal(unix.Signal(0)) != nil
+}
+
 // wait waits until the process has ended. Of one that is not ours the end of its
 // control channel tells.
 func (p *process) wait(control <-chan struct{}) error {
@@ -40,7 +51,7 @@ func (p *process) wait(control <-chan struct{}) error {
 		return p.cmd.Wait()
 	}
 	<-control
-	for wait := time.Millisecond; p.Signal(unix.Signal(0)) == nil; wait = min(2*wait, exitTimeout/8) {
+	for wait := time.Millisecond; !p.ended(); wait = min(2*wait, exitTimeout/8) {
 		time.Sleep(wait) // watch ends it if this takes long
 	}
 	return errEnded

@@ -39,10 +39,10 @@ type Server struct {
 	meetings *meetings
 
 	timeWaits  *timeWaits
-	foreign    []int    // streams of children that stay without server
-	formerLock *os.File // on the ring id, from the children of the server before
-	apps       map[*message.Channel]bool
-	perUID     map[int]int // children
+	foreign    []int                    // streams of children that stay without server
+	formerLock *os.File                 // on the ring id, from the children of the server before
+	apps       map[*message.Channel]int // whose they are
+	perUID     map[int]int              // children
 	offers     offers
 }
 
@@ -79,7 +79,7 @@ func Start(cfg Config) (*Server, error) {
 		stopping: make(chan struct{}),
 		joined:   make(chan struct{}),
 		children: make(map[int]*child),
-		apps:     make(map[*message.Channel]bool),
+		apps:     make(map[*message.Channel]int),
 		perUID:   make(map[int]int),
 	}
 	var err error

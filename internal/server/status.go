@@ -25,23 +25,27 @@ const statusTimeout = 2 * time.Second
 // with a Status: of all children for root and the server's own user, of his own for
 // another. The errno is 0 or EINVAL.
 func (s *Server) answerStatus(app application, m *message.Message) bool {
-	errno := unix.Errno(0)
-	if len(m.Files) == 1 && isPipe(m.Files[0]) && unix.SetNonblock(m.Files[0], true) == nil {
-		snap := s.Snapshot()
-		snap.Children = slices.DeleteFunc(snap.Children, func(c ChildInfo) bool { return !app.mayManage(c.UID) })
-		pipe := os.NewFile(uintptr(m.Files[0]), "status")
-		s.wg.Go(func() {
-			defer pipe.Close()
-			s.askSockets(snap.Children)
-			pipe.SetWriteDeadline(time.Now().Add(statusTimeout))
-			_ = json.NewEncoder(pipe).Encode(snap) // who does not read it does not want it
-		})
-	} else {
+	r := message.Message{Type: message.GeneralReply, ID: m.ID, N: message.Version}
+	if len(m.Files) != 1 || !isPipe(m.Files[0]) || unix.SetNonblock(m.Files[0], true) != nil {
 		message.CloseFiles(m.Files)
-		errno = unix.EINVAL
+		r.Errno = uint32(unix.EINVAL)
+		_ = app.ch.SendMessage(&r)
+		return false
 	}
-	r := message.Message{Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), N: message.Version}
-	return app.ch.SendMessage(&r) == nil && errno == 0
+	pipe := os.NewFile(uintptr(m.Files[0]), "status")
+	defer pipe.Close()
+	if app.ch.SendMessage(&r) != nil {
+		return false
+	}
+	// Who asks again waits until this has been answered: all children have to say
+	// something to each.
+	snap := s.Snapshot()
+	snap.Children = slices.DeleteFunc(snap.Children, func(c ChildInfo) bool { return !app.mayManage(c.UID) })
+	snap.Limits.Users = slices.DeleteFunc(snap.Limits.Users, func(u UserInfo) bool { return !app.mayManage(u.UID) })
+	s.askSockets(snap.Children)
+	pipe.SetWriteDeadline(time.Now().Add(statusTimeout))
+	_ = json.NewEncoder(pipe).Encode(snap) // who does not read it does not want it
+	return true
 }
 
 func isPipe(fd int) bool {

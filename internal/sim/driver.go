@@ -106,7 +106,7 @@ func (d *driver) arrive(from int, b []byte) bool {
 	return true
 }
 
-// Receive implements pool.Driver.
+// Receive implements pool.Operations.
 func (d *driver) Receive(p *pool.Packet) bool {
 	d.mayDie()
 	for len(d.rx) > 0 {
@@ -188,7 +188,7 @@ func headers(b []byte) int {
 	return min(len(b), ip.HeaderLen+int(b[ip.HeaderLen+12]>>4)*4, most)
 }
 
-// Release implements pool.Driver.
+// Release implements pool.Operations.
 func (d *driver) Release(circuit uint16, id uint32, n int) {
 	d.mayDie()
 	c := &d.circuits[circuit]
@@ -225,7 +225,7 @@ func (d *driver) Room(circuit uint16) int {
 // Backlog implements pool.Driver.
 func (d *driver) Backlog(circuit uint16) int { return len(d.circuits[circuit].queue) }
 
-// Send implements pool.Driver. A packet that is refused, and that nobody will try
+// Send implements pool.Operations. A packet that is refused, and that nobody will try
 // again, is as good as lost on the way.
 func (d *driver) Send(p *pool.Packet) bool {
 	d.mayDie()
@@ -343,7 +343,7 @@ func (d *driver) Notice() {
 	}
 }
 
-// Alloc implements pool.Driver.
+// Alloc implements pool.Operations.
 func (d *driver) Alloc(circuit uint16) (buf, off uint32) {
 	d.mayDie()
 	return d.circuits[circuit].bufs.Alloc()
@@ -355,7 +355,7 @@ func (d *driver) Ref(region uint16, buf uint32) {
 	d.circuits[pool.RegionCircuit(region)].bufs.Ref(buf)
 }
 
-// Unref implements pool.Driver.
+// Unref implements pool.Operations.
 func (d *driver) Unref(region uint16, buf uint32) {
 	d.mayDie()
 	c := &d.circuits[pool.RegionCircuit(region)]
@@ -366,6 +366,15 @@ func (d *driver) Unref(region uint16, buf uint32) {
 
 // Offload implements pool.Driver: the network takes every packet as it is.
 func (d *driver) Offload(uint16) uint32 { return 0 }
+
+// Execute implements pool.Driver.
+func (d *driver) Execute(ops []pool.Op) { pool.Perform(d, ops) }
+
+// Crossings implements pool.Driver: there are none.
+func (d *driver) Crossings() uint64 { return 0 }
+
+// MayRefuse implements pool.Driver.
+func (d *driver) MayRefuse(uint16) bool { return true }
 
 // BufferSize implements pool.Driver.
 func (d *driver) BufferSize() int { return d.circuits[0].bufs.Size() }

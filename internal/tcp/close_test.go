@@ -339,6 +339,24 @@ func TestOrphanThatDoesNotWait(t *testing.T) {
 	}
 }
 
+// Who is prodded asks once, in any state in which the peer knows of the connection.
+func TestProd(t *testing.T) {
+	for s := Closed; s <= TimeWait; s++ {
+		a := inState(t, s)
+		a.drain()
+		a.do("Prod", func(*Memory) { a.c.Prod() })
+		if asks := s.Synchronized() && s != TimeWait; asks != a.c.HasOutput() {
+			t.Errorf("%v: asks: %v", s, !asks)
+		}
+	}
+	a := established(t)
+	a.do("Prod", func(*Memory) { a.c.Prod() })
+	a.want(sA, 0, 1, 0)
+	a.wantNone()
+	a.inject(sR, 1, 0, 0)
+	a.wantEnd(ErrReset)
+}
+
 func TestCloseReadAcknowledgesAndForgets(t *testing.T) {
 	a := established(t)
 	a.inject(sA, 1, 1, 10)

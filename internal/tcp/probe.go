@@ -54,6 +54,15 @@ func (c *Conn) emitProbe(now Time, out *Segment) {
 	c.Stats.Probes++
 }
 
+// Prod asks the peer whether it is there: what led to it has gone. It is no keep-alive,
+// which comes by itself: who is still there answers once.
+func (c *Conn) Prod() {
+	c.begin()
+	if c.State.Synchronized() && c.State != TimeWait {
+		c.pending |= pendProbe
+	}
+}
+
 // keepAlive sets the keep-alive timer, if the program wants it (RFC 9293 section
 // 3.8.4).
 func (c *Conn) keepAlive(now Time) {

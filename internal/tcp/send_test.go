@@ -276,8 +276,13 @@ func TestCorkableIsOnlyASmallRest(t *testing.T) {
 		t.Error("nothing to send is corkable")
 	}
 	a.write(10)
+	if a.c.Corkable() {
+		t.Error("a small write with nothing in flight is")
+	}
+	a.drain()
+	a.write(10)
 	if !a.c.Corkable() {
-		t.Error("a small write is not")
+		t.Error("a small write behind another is not")
 	}
 	a.inject(sA, 11, 1, 10)
 	if a.c.Corkable() {

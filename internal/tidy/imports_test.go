@@ -63,6 +63,7 @@ var arrows = map[string][]string{
 	"tests/limits":            {},
 	"tests/exit":              {},
 	"tests/kill":              {},
+	"tests/upgrade":           {},
 	"internal/interleave":     {},
 	"internal/testnet":        {"internal/netns"},
 	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},

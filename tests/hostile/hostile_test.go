@@ -23,7 +23,8 @@ func TestMain(m *testing.M) { testhost.Main(m) }
 
 const (
 	patience = 20 * time.Second
-	rage     = 700 * time.Millisecond // how long a hostile program is let
+	tooMuch  = "more than its user may have" // memory
+	rage     = 700 * time.Millisecond        // how long a hostile program is let
 )
 
 // scene is two hosts, an honest connection between them, and what children say.
@@ -60,7 +61,32 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-func newScene(t *testing.T) *scene {
+// A program that fills its segment is out of its user's limit of memory, and ends; that
+// of another user goes on.
+func TestHostileMemory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("programs of other users take root")
+	}
+	s := newScene(t, func(c *server.Config) { c.Limits.UserMemory = 64 << 20 })
+	p := testhost.Run(t, s.from.Socket, "hostile", netip.AddrPortFrom(s.to.Addr, 666).String(), "fills its segment", "65534")
+	p.Want("begun")
+	said := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return strings.Contains(last(s.said), tooMuch)
+	}
+	for end := time.Now().Add(patience); !said(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nobody minds")
+		}
+	}
+	s.talk(t)
+	p.Kill(syscall.SIGKILL)
+	p.Wait()
+	s.wantNothing(t)
+}
+
+func newScene(t *testing.T, changes ...func(*server.Config)) *scene {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +94,15 @@ func newScene(t *testing.T) *scene {
 	s := &scene{}
 	go s.listen(r)
 	dir := testhost.Dir(t)
-	log := func(c *server.Config) { c.Stderr = w }
+	if err := os.Chmod(dir, 0o755); err != nil { // for programs of other users
+		t.Fatal(err)
+	}
+	log := func(c *server.Config) {
+		c.Stderr = w
+		for _, change := range changes {
+			change(c)
+		}
+	}
 	s.from = testhost.StartWith(t, dir, log, testhost.Addrs(0)...)
 	s.to = testhost.StartWith(t, dir, log, testhost.Addrs(1)...)
 	s.a, s.b = s.from.Attach(t), s.to.Attach(t)
@@ -79,6 +113,7 @@ func newScene(t *testing.T) *scene {
 			if err != nil {
 				return
 			}
+			go c.Write(make([]byte, 1<<20)) // which the hostile program has to take, or not
 			go func() {
 				for b := make([]byte, 64<<10); err == nil; {
 					_, err = c.Read(b)
@@ -166,17 +201,23 @@ func (s *scene) talks(t *testing.T) float64 {
 func (s *scene) wantNothing(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		// The listeners, the honest connection, and no buffer.
-		if u := s.b.Usage(); u.Idle() && u.Live <= 5 {
+		// The listeners, the honest connection and the other program's, and no buffer.
+		if u := s.b.Usage(); u.Idle() && u.Live <= 4 {
 			break
 		} else if time.Now().After(end) {
+			for _, h := range []*testhost.Host{s.from, s.to} {
+				snap, err := server.Status(context.Background(), h.Socket)
+				for _, k := range snap.Children {
+					t.Logf("child %d of program %d: %+v, %+v, %v", k.PID, k.AppPID, k.Usage, k.Sockets, err)
+				}
+			}
 			t.Fatalf("something is left: %+v", u)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, line := range s.said {
-		known := strings.Contains(line, half.ErrRuined.Error()) || strings.Contains(line, "died with the lock") || strings.Contains(line, "message")
+		known := strings.Contains(line, half.ErrRuined.Error()) || strings.Contains(line, "died with the lock") || strings.Contains(line, tooMuch) || strings.Contains(line, "message")
 		if !known || strings.Contains(line, "goroutine") {
 			t.Errorf("a child said: %s", line)
 		}

@@ -17,11 +17,22 @@ import (
 	"usertcp/internal/testhost"
 )
 
-// A hostile program gets ADDRESS WAY: it connects, has data on its way, says
+// A hostile program gets ADDRESS WAY [USER]: as that user it connects, has data on its way, says
 // "begun", and does its worst until it is killed.
 func init() {
 	testhost.Programs["hostile"] = func(args []string) int {
-		err := hostile(args[0], ways[args[1]])
+		way := ways[args[1]]
+		if args[1] == "fills its segment" {
+			way = fill
+		}
+		var err error
+		if len(args) > 2 {
+			uid, _ := strconv.Atoi(args[2])
+			err = errors.Join(unix.Setgid(uid), unix.Setuid(uid))
+		}
+		if err == nil {
+			err = hostile(args[0], way)
+		}
 		fmt.Fprintln(os.Stderr, "hostile program:", err)
 		return 1
 	}
@@ -73,6 +84,25 @@ var ways = map[string]func(v *victim) error{
 		time.Sleep(time.Millisecond)
 		return nil
 	},
+	"unmaps its segment and goes on":                unmap,
+	"floods its child with requests, reads nothing": floodChild,
+	"floods its server with requests":               floodServer,
+	"opens and closes as fast as it can": func(v *victim) error {
+		l, err := usertcp.Listen("tcp", ":0")
+		if err != nil {
+			return nil // its limit, or its server is slow: again
+		}
+		if c, err := usertcp.Dial("tcp", v.address); err == nil {
+			c.Close()
+		}
+		return l.Close()
+	},
+	"opens connections without end": func(v *victim) error {
+		if c, err := usertcp.Dial("tcp", v.address); err == nil {
+			v.conns = append(v.conns, c)
+		}
+		return nil
+	},
 }
 
 // victim is what a hostile program has of its own: it was given all of it.
@@ -82,6 +112,8 @@ type victim struct {
 	segment   []byte
 	sockets   []int
 	listeners []net.Listener
+	conns     []net.Conn
+	address   string
 }
 
 func (v *victim) scribble(from, n int) {
@@ -102,6 +134,7 @@ func hostile(address string, way func(*victim) error) error {
 	if err != nil {
 		return err
 	}
+	v.address = address
 	fmt.Println("begun")
 	// It will crash itself, too: nobody wants to read that.
 	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {

@@ -102,16 +102,26 @@ func (d *Driver) Usable(circuit uint16) bool { return circuit == pool.NIC }
 // Use implements pool.Driver.
 func (d *Driver) Use(uint16, int) {}
 
+// Execute implements pool.Driver. Each packet is a system call of its own: the device
+// takes and gives one at a time.
+func (d *Driver) Execute(ops []pool.Op) { pool.Perform(d, ops) }
+
+// Crossings implements pool.Driver: reads and writes of the device.
+func (d *Driver) Crossings() uint64 { return d.ctl.counters.Reads + d.ctl.counters.Writes }
+
+// MayRefuse implements pool.Driver.
+func (d *Driver) MayRefuse(uint16) bool { return true }
+
 // BufferSize implements pool.Driver.
 func (d *Driver) BufferSize() int { return BufferSize }
 
-// Alloc implements pool.Driver.
+// Alloc implements pool.Operations.
 func (d *Driver) Alloc(uint16) (buf, off uint32) { return d.bufs.Alloc() }
 
 // Ref implements pool.Driver.
 func (d *Driver) Ref(_ uint16, buf uint32) { d.bufs.Ref(buf) }
 
-// Unref implements pool.Driver: the device has copied what it was given, so that
+// Unref implements pool.Operations: the device has copied what it was given, so that
 // a buffer is free when nobody refers to it.
 func (d *Driver) Unref(_ uint16, buf uint32) { d.bufs.Unref(buf) }
 

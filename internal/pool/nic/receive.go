@@ -7,7 +7,7 @@ import (
 	"usertcp/internal/shm"
 )
 
-// Receive implements pool.Driver. A packet is read straight into a slot: its
+// Receive implements pool.Operations. A packet is read straight into a slot: its
 // payload stays there until the program has read it. Short payloads go into the
 // packet itself.
 func (d *Driver) Receive(p *pool.Packet) bool {
@@ -117,7 +117,7 @@ func (d *Driver) fill(p *pool.Packet, slot uint32, b []byte, l *layout) {
 	d.ctl.held++
 }
 
-// Release implements pool.Driver.
+// Release implements pool.Operations.
 func (d *Driver) Release(_ uint16, id uint32, n int) {
 	if id >= Slots || d.holds[id] < uint32(n) {
 		panic("BUG: a piece was released twice")

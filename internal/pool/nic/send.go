@@ -30,7 +30,7 @@ func (d *Driver) Notice() {}
 // Flush implements pool.Driver: what was sent has left.
 func (d *Driver) Flush(*shm.Rings) {}
 
-// Send implements pool.Driver: one system call for each packet. The kernel refuses
+// Send implements pool.Operations: one system call for each packet. The kernel refuses
 // it if what the TAP has under way exceeds its send buffer (TUNSETSNDBUF), or if
 // there is no memory. A packet with which it can do nothing is lost, as a packet may
 // be.

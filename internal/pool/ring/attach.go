@@ -191,6 +191,16 @@ func (d *Driver) Close(remote wire.VCI) {
 	}
 }
 
+// Collectable reports whether Collect would find something.
+func (d *Driver) Collectable() bool {
+	for i := range d.states {
+		if st := &d.states[i]; st.State.Load() == circuitDead && st.Users == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Collect frees dead circuits that no connection uses any more.
 func (d *Driver) Collect() {
 	for i := range d.states {

@@ -152,10 +152,19 @@ func (d *Driver) Octets(region uint16) []byte {
 // is nothing to cut.
 func (d *Driver) Offload(uint16) uint32 { return 0 }
 
+// Execute implements pool.Driver. The peer sees what was done at the next Flush.
+func (d *Driver) Execute(ops []pool.Op) { pool.Perform(d, ops) }
+
+// Crossings implements pool.Driver: doorbells that were rung.
+func (d *Driver) Crossings() uint64 { return d.counters.Rings }
+
+// MayRefuse implements pool.Driver.
+func (d *Driver) MayRefuse(uint16) bool { return false }
+
 // BufferSize implements pool.Driver.
 func (d *Driver) BufferSize() int { return BufferSize }
 
-// Alloc implements pool.Driver.
+// Alloc implements pool.Operations.
 func (d *Driver) Alloc(i uint16) (buf, off uint32) {
 	c := d.circuit(i)
 	if c == nil || c.peer == nil {
@@ -171,7 +180,7 @@ func (d *Driver) Alloc(i uint16) (buf, off uint32) {
 // Ref implements pool.Driver.
 func (d *Driver) Ref(region uint16, buf uint32) { d.bufs(region).Ref(buf) }
 
-// Unref implements pool.Driver.
+// Unref implements pool.Operations.
 func (d *Driver) Unref(region uint16, buf uint32) { d.bufs(region).Unref(buf) }
 
 // bufs returns the buffers of a region for sending, mapped here or not: their

@@ -72,3 +72,25 @@ func TestRebuildShowsWhatWasNotShown(t *testing.T) {
 		t.Error("the packet was not shown")
 	}
 }
+
+// A process that dies while it releases one packet, with others of lower numbers that
+// nothing refers to any more: each is released once, whichever comes first.
+func TestRebuildReleasesWhatWasAboutToBeReleased(t *testing.T) {
+	a, b := newPair(t, false)
+	var got [3]pool.Packet
+	for i := range got {
+		b.send(b.pieces(t, []byte("head"), []byte("some octets")))
+		if !a.Receive(&got[i]) {
+			t.Fatal("nothing arrived")
+		}
+	}
+	c := a.at(0)
+	last := got[len(got)-1].ID
+	c.holds[last] = mark(markTell, c.st.Released, 0)
+	none := func(uint16, uint32) uint32 { return 0 }
+	a.Rebuild(none, none)
+	a.flush()
+	if tx, _ := b.InUse(); tx != 0 || b.Counters().BadRelease != 0 {
+		t.Errorf("%d buffers of the peer were not released, %d releases were wrong", tx, b.Counters().BadRelease)
+	}
+}

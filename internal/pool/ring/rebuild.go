@@ -56,16 +56,21 @@ func (c *circuit) rebuildTx(tx func(uint16, uint32) uint32) {
 	c.bufs.Rebuild(func(i uint32) uint32 { return refs[i] + tx(pool.TxRegion(c.index), i) })
 }
 
-// rebuildHolds releases packets of the peer that nothing refers to any more.
+// rebuildHolds releases packets of the peer that nothing refers to any more. Whose a
+// packet is that was changing hands is found out for all before any is released: that
+// moves the counter that the marks are compared with.
 func (c *circuit) rebuildHolds(d *Driver, held func(uint16, uint32) uint32) {
 	c.st.Held, c.st.Later = 0, 0
+	ours := make([]bool, len(c.holds))
 	for id := range c.holds {
-		ours := c.settleHold(c.holds[id])
+		ours[id] = c.settleHold(c.holds[id])
+	}
+	for id := range c.holds {
 		switch want := held(pool.RxRegion(c.index), uint32(id)); {
 		case want > 0:
 			c.holds[id] = want
 			c.st.Held += want
-		case ours:
+		case ours[id]:
 			d.giveBack(c, uint32(id))
 		default:
 			c.holds[id] = 0

@@ -29,7 +29,7 @@ func (d *Driver) Arm() bool { return d.Pending() }
 // Awake implements pool.Driver.
 func (d *Driver) Awake() {}
 
-// Receive implements pool.Driver. Circuits have their turn one after the other.
+// Receive implements pool.Operations. Circuits have their turn one after the other.
 func (d *Driver) Receive(p *pool.Packet) bool {
 	active := *d.active.Load()
 	if d.next >= len(active) || d.taken >= burst {
@@ -140,7 +140,7 @@ func (d *Driver) refuse(c *circuit, p *pool.Packet, why *uint64) bool {
 	return false
 }
 
-// Release implements pool.Driver. A process that has not mapped the circuit (its
+// Release implements pool.Operations. A process that has not mapped the circuit (its
 // program closes a connection that it never used) leaves it to the other half,
 // which has, to tell the peer.
 func (d *Driver) Release(i uint16, id uint32, n int) {

@@ -42,7 +42,7 @@ func (d *Driver) backlog(c *circuit) int {
 	return int(n)
 }
 
-// Send implements pool.Driver.
+// Send implements pool.Operations.
 func (d *Driver) Send(p *pool.Packet) bool {
 	c := d.circuit(p.Circuit)
 	if c == nil || c.peer == nil {

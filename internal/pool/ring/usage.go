@@ -19,6 +19,9 @@ func (d *Driver) InUse() (tx, held int) {
 // released.
 func (d *Driver) Memory() (octets uint64) {
 	for _, c := range *d.active.Load() {
+		if c.gen != c.st.Gen {
+			continue // it is no more
+		}
 		d.reclaim(c)
 		octets += uint64(c.bufs.Used()) * BufferSize
 	}

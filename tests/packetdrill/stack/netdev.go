@@ -88,7 +88,7 @@ func (d *netdev) Pending() bool {
 // Arm implements pool.Driver.
 func (d *netdev) Arm() bool { return d.Pending() }
 
-// Receive implements pool.Driver.
+// Receive implements pool.Operations.
 func (d *netdev) Receive(p *pool.Packet) bool {
 	for {
 		b := d.pop()
@@ -131,7 +131,7 @@ func (d *netdev) split(p *pool.Packet, b []byte) bool {
 	return true
 }
 
-// Release implements pool.Driver.
+// Release implements pool.Operations.
 func (d *netdev) Release(_ uint16, id uint32, n int) {
 	if d.rx[id] -= n; d.rx[id] == 0 {
 		delete(d.rx, id)
@@ -139,7 +139,7 @@ func (d *netdev) Release(_ uint16, id uint32, n int) {
 	}
 }
 
-// Send implements pool.Driver. Scripts for Linux expect trains whole, as a device
+// Send implements pool.Operations. Scripts for Linux expect trains whole, as a device
 // with segmentation offload gets them, unless they have switched that off.
 func (d *netdev) Send(p *pool.Packet) bool {
 	if d.queue.refuses() {
@@ -167,6 +167,9 @@ func (d *netdev) Send(p *pool.Packet) bool {
 
 // The rest of pool.Driver: a circuit that is always there and has room.
 
+func (d *netdev) Execute(ops []pool.Op)                    { pool.Perform(d, ops) }
+func (d *netdev) MayRefuse(uint16) bool                    { return true }
+func (d *netdev) Crossings() uint64                        { return 0 }
 func (d *netdev) Awake()                                   {}
 func (d *netdev) Changed() bool                            { return false }
 func (d *netdev) Mapped(c uint16) bool                     { return c == 0 }
