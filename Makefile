@@ -1,5 +1,5 @@
 # The steps of .ci/run by name. `make ci` is what has to pass before a change goes in.
-.PHONY: ci lint test race fuzz bench generate sim crash kill restart nic table
+.PHONY: ci lint test race fuzz bench generate sim crash kill restart nic table soak
 
 ci:
 	.ci/run
@@ -39,6 +39,12 @@ nic:
 # over the kernel's TCP; `go test` makes 5,000.
 restart:
 	USERTCP_REQUESTS=100000 go test -count=1 -v -timeout 30m -run TestRestart ./examples
+
+# Everything at once for 10 minutes (or SOAK), while memory, descriptors and goroutines
+# are watched; `go test` does it for 5 seconds.
+SOAK ?= 10m
+soak:
+	USERTCP_SOAK=$(SOAK) go test -count=1 -v -timeout 1h -run TestSoak .
 
 # All rows of the speed table, put into the README; as root over devices, too. A machine
 # that does nothing else, 5 minutes.

@@ -1,15 +1,13 @@
 package half
 
 import (
-	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
 
 // Remnants returns what is left of the connections when all that there are is in
 // TIME-WAIT and the application has ended: then somebody else can keep them, and
-// nobody needs this segment any more. As long as there is more it returns none, and
-// also if one of them goes over a network device: its segments come to this pool.
+// nobody needs this segment any more. As long as there is more it returns none.
 func (b *Bottom) Remnants() (rs []tcp.Remnant) {
 	b.Change(func() {
 		if !b.ended {
@@ -20,7 +18,7 @@ func (b *Bottom) Remnants() (rs []tcp.Remnant) {
 				continue
 			}
 			r, ok := b.conns[i].Remnant()
-			if !ok || b.aux[i].use != useOrphan || b.aux[i].circuit == pool.NIC {
+			if !ok || b.aux[i].use != useOrphan {
 				rs = nil
 				return
 			}

@@ -35,19 +35,25 @@ func (s *segment) isSyn() bool {
 // hosts of a ring it may be left out, memory having no line noise.
 func (s *segment) parse(f *ring.Frame) bool {
 	b := f.Packet()
+	s.from = f.Src
+	return s.parsePadded(b) && s.ip.TotalLen == len(b)
+}
+
+// parsePadded reads the segment in an IP packet, behind which there may be octets that
+// fill a frame up.
+func (s *segment) parsePadded(b []byte) bool {
 	if err := wire.ParseIP(b, &s.ip); err != nil {
 		return false
 	}
-	if s.ip.Proto != wire.ProtoTCP || s.ip.IsFragment() || s.ip.TotalLen != len(b) {
+	if s.ip.Proto != wire.ProtoTCP || s.ip.IsFragment() || s.ip.TotalLen > len(b) {
 		return false
 	}
-	b = b[s.ip.HeaderLen:]
+	b = b[s.ip.HeaderLen:s.ip.TotalLen]
 	n, err := wire.ParseTCP(b, &s.tcp)
 	if err != nil {
 		return false
 	}
 	s.len = len(b) - n
-	s.from = f.Src
 	return true
 }
 

@@ -34,7 +34,7 @@ func (c *child) request(m *message.Message) {
 		c.divert(m)
 	case message.TimeWait:
 		c.reply(m, func(m *message.Message) (grant, unix.Errno) {
-			return grant{local: m.Local}, c.s.timeWaits.add(m.PDU, c.s.ports.onRing)
+			return grant{local: m.Local}, c.leaveTimeWait(m.PDU)
 		})
 	default:
 		panic("BUG: a message that no child sends the server was decoded as one")

@@ -39,6 +39,7 @@ type Server struct {
 	meetings *meetings
 
 	timeWaits  *timeWaits
+	waiting    waiting
 	foreign    []int                    // streams of children that stay without server
 	formerLock *os.File                 // on the ring id, from the children of the server before
 	apps       map[*message.Channel]int // whose they are
@@ -111,6 +112,8 @@ func (s *Server) join() (err error) {
 		return err
 	}
 	s.ports.waiting, s.ports.waitingAt = s.timeWaits.has, s.timeWaits.hasPort
+	s.waiting.s = s
+	s.timeWaits.tell(s.waiting.leave)
 	lock, err := (*os.File)(nil), s.openNIC()
 	if err == nil {
 		lock, err = s.adoptChildren()
@@ -120,6 +123,7 @@ func (s *Server) join() (err error) {
 	}
 	if err == nil {
 		s.endPools()
+		s.resumeTimeWaits()
 		return nil
 	}
 	s.abandonChildren()
@@ -160,6 +164,7 @@ func (s *Server) Close() error {
 		err = s.lis.Close() // removes the socket's file too
 		s.stopChildren()
 		s.closeApplications()
+		s.waiting.close()
 		s.wg.Wait()
 		if s.station != nil {
 			err = errors.Join(err, s.station.Close())

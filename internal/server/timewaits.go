@@ -2,8 +2,10 @@ package server
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +24,7 @@ type timeWaits struct {
 	file    *os.File // nil if it could not be made: then they die with the server
 	records int      // in the file
 	sweeper *time.Timer
+	gone    func(wire.Flow) // is told what is forgotten; nil: nobody
 }
 
 // sweepPeriod is how often what has expired is forgotten.
@@ -83,11 +86,11 @@ func (w *timeWaits) rewrite() error {
 }
 
 // add takes a remnant that a child leaves. The errno is 0, EINVAL or ENOBUFS.
-func (w *timeWaits) add(b []byte, local func(wire.Addr) bool) unix.Errno {
+func (w *timeWaits) add(b []byte, local func(wire.Addr) bool) (f wire.Flow, errno unix.Errno) {
 	r, ok := tcp.ParseRemnant(b)
 	now := clock()
 	if !ok || !local(r.Flow.Local.Addr) || r.End > now+tcp.TimeWaitLength {
-		return unix.EINVAL
+		return f, unix.EINVAL
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -95,18 +98,47 @@ func (w *timeWaits) add(b []byte, local func(wire.Addr) bool) unix.Errno {
 		w.expire(now)
 	}
 	if len(w.byFlow) >= maxTimeWaits {
-		return unix.ENOBUFS
+		return f, unix.ENOBUFS
 	}
 	w.byFlow[r.Flow] = &r
 	w.records++
 	w.file.Write(b) // a record that is lost is missed only if this server is killed
-	return 0
+	return r.Flow, 0
+}
+
+// tell has somebody be told what is forgotten from now on.
+func (w *timeWaits) tell(gone func(wire.Flow)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gone = gone
+}
+
+// forget ends TIME-WAIT. w.mu is held.
+func (w *timeWaits) forget(f wire.Flow) {
+	delete(w.byFlow, f)
+	if w.gone != nil {
+		w.gone(f)
+	}
+}
+
+// flows returns all of them.
+func (w *timeWaits) flows() []wire.Flow {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.byFlow))
+}
+
+// drop ends TIME-WAIT of a connection that nobody can answer for.
+func (w *timeWaits) drop(f wire.Flow) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forget(f)
 }
 
 func (w *timeWaits) expire(now tcp.Time) {
 	for f, r := range w.byFlow {
 		if r.End <= now {
-			delete(w.byFlow, f)
+			w.forget(f)
 		}
 	}
 }
@@ -162,7 +194,7 @@ func (w *timeWaits) input(f wire.Flow, seg, out *tcp.Segment, listened bool) (mi
 		return false, false
 	}
 	if r.End <= now || listened && r.MayReopen(seg) {
-		delete(w.byFlow, f)
+		w.forget(f)
 		return false, false
 	}
 	return true, r.Input(now, seg, out)

@@ -156,7 +156,7 @@ func TestTimeWaitsOutliveTheServer(t *testing.T) {
 	}
 	local := func(wire.Addr) bool { return true }
 	for port, left := range map[string]tcp.Time{"1": 30 * tcp.Second, "2": -tcp.Second, "3": 20 * tcp.Second} {
-		if errno := w.add(remnant(t, "10.1.0.1:80", "10.1.0.1:"+port, left), local); errno != 0 {
+		if _, errno := w.add(remnant(t, "10.1.0.1:80", "10.1.0.1:"+port, left), local); errno != 0 {
 			t.Fatal(errno)
 		}
 	}
