@@ -40,18 +40,19 @@ type child struct {
 	poll   int         // what the bottom half sleeps on; 0: its doorbell
 	bottom *half.Bottom
 
-	circuits sync.Mutex                // one change of circuits at a time
-	waiting  map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
-	record   record
-	agreed   sync.RWMutex    // held while the server's word is on its way into record
-	kept     map[uint16]bool // circuits that the server keeps for a successor; c.circuits is held
-	sockets  [socketLocks]sync.Mutex
-	leases   leases
-	requests chan struct{} // room for requests in progress
-	asked    chan struct{} // room for the server's questions
-	limits   limits
-	kick     chan struct{} // there may be live connections
-	ended    chan struct{} // closed when the application has gone
+	circuits     sync.Mutex                // one change of circuits at a time
+	waiting      map[wire.VCI][]waitingSyn // SYNs from peers to whom a circuit is being made
+	record       record
+	agreed       sync.RWMutex    // held while the server's word is on its way into record
+	kept         map[uint16]bool // circuits that the server keeps for a successor; c.circuits is held
+	sockets      [socketLocks]sync.Mutex
+	leases       leases
+	deviceLeases deviceLeases
+	requests     chan struct{} // room for requests in progress
+	asked        chan struct{} // room for the server's questions
+	limits       limits
+	kick         chan struct{} // there may be live connections
+	ended        chan struct{} // closed when the application has gone
 }
 
 // maxRequests is how many of the application's requests are worked on at once.

@@ -16,12 +16,13 @@ import (
 // (paper section 4.4.5), and the lock on the host's ring id, which keeps the id
 // the host's while there is no server.
 type record struct {
-	mu    sync.Mutex
-	ring  int // descriptor, 0 if there is none
-	binds map[uint32]*bound
-	flows map[wire.Flow]*forwarded
-	own   map[uint32]wire.Flow // flows of sockets that connect
-	lent  []uint16             // first ports of leased blocks
+	mu           sync.Mutex
+	ring         int // descriptor, 0 if there is none
+	binds        map[uint32]*bound
+	flows        map[wire.Flow]*forwarded
+	own          map[uint32]wire.Flow // flows of sockets that connect
+	lent         []uint16             // first ports of leased blocks
+	lentByDevice map[uint16][]int     // those for the devices, and what keeps them in the kernel
 }
 
 type bound struct {
@@ -42,6 +43,7 @@ func (r *record) init() {
 		r.binds = map[uint32]*bound{}
 		r.flows = map[wire.Flow]*forwarded{}
 		r.own = map[uint32]wire.Flow{}
+		r.lentByDevice = map[uint16][]int{}
 	}
 }
 
@@ -63,6 +65,33 @@ func (r *record) leases() []uint16 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.lent)
+}
+
+func (r *record) leaseDevice(first uint16, points []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.init()
+	message.CloseFiles(r.lentByDevice[first])
+	r.lentByDevice[first] = points
+}
+
+// unleaseDevice forgets a block for the devices.
+func (r *record) unleaseDevice(first uint16) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	message.CloseFiles(r.lentByDevice[first])
+	delete(r.lentByDevice, first)
+}
+
+// deviceLeases returns the first ports of the blocks for the devices.
+func (r *record) deviceLeases() map[uint16]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := map[uint16]bool{}
+	for port := range r.lentByDevice {
+		first[port] = true
+	}
+	return first
 }
 
 // bound returns the local end of a socket.
@@ -164,6 +193,9 @@ func (r *record) list() (list []message.Message) {
 	}
 	for _, first := range r.lent {
 		list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}})
+	}
+	for first, points := range r.lentByDevice {
+		list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Files: points})
 	}
 	for flow, f := range r.flows {
 		list = append(list, message.Message{

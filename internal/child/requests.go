@@ -134,7 +134,11 @@ func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
 	}
 	circuit := c.circuitFor(m.Socket, flow, mtu)
 	if c.bottom.Register(m.Socket, half.RegisteredFlow) && c.bottom.Connect(m.Socket, flow, circuit) {
-		if m.Local.Port == 0 && circuit != pool.NIC {
+		switch {
+		case m.Local.Port != 0:
+		case circuit == pool.NIC:
+			go c.openedByDevice()
+		default:
 			go c.opened()
 		}
 		return flow.Local, 0

@@ -63,6 +63,7 @@ func (c *child) succeed() error {
 	for _, peer := range lost {
 		c.send(&ring.Frame{Type: ring.FrameDetach, Src: c.cfg.vci, Dst: peer})
 	}
+	c.resumeDeviceLeases()
 	c.wake()
 	return nil
 }
@@ -123,6 +124,10 @@ func (c *child) inherit(m *message.Message) {
 		c.inheritOffer(m)
 		return
 	case message.KeepLease:
+		if len(m.Files) == 1 {
+			c.record.leaseDevice(m.Local.Port, m.Files)
+			return
+		}
 		c.record.lease(m.Local.Port)
 	case message.KeepEnd:
 		select {

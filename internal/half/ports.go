@@ -5,6 +5,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
@@ -32,12 +33,21 @@ const reuseAfter = 100 * tcp.Millisecond
 
 // ports is what the pool has leased, and where it leads.
 type ports struct {
-	first  [MaxLeases]uint16
-	n      uint32 // leases
-	at     uint32 // next port to be tried: lease*LeasePorts + port
-	strict uint32 // 1: a SYN by a circuit has to come from a port of its peer's
-	oldest uint32 // route that a new one takes the place of
-	routes [maxRoutes]route
+	onRing    lent
+	onDevices lent
+	strict    uint32   // 1: a SYN by a circuit has to come from a port of its peer's
+	oldest    uint32   // route that a new one takes the place of
+	dialled   tcp.Time // when a port of the devices' was last used
+	routes    [maxRoutes]route
+}
+
+// lent are leased blocks of ports, all of the same size.
+type lent struct {
+	first [MaxLeases]uint16
+	n     uint32 // blocks
+	at    uint32 // next port to be tried, counted over all blocks
+	short uint32 // times that there was no port
+	_     uint32
 }
 
 // route says by which circuit a connection from local to remote was made.
@@ -45,6 +55,8 @@ type route struct {
 	local   wire.Addr
 	remote  wire.Endpoint
 	circuit uint16
+	mtu     uint32   // octets of a packet by the devices
+	at      tcp.Time // when the connection server was last asked
 }
 
 // circuitPorts is what is known about ports on one circuit.
@@ -57,38 +69,44 @@ type circuitPorts struct {
 }
 
 var (
-	_ [16 + 2*MaxLeases + 36*maxRoutes]byte = [unsafe.Sizeof(ports{})]byte{}
-	_ [16 + 32 + 2*MaxLeases]byte           = [unsafe.Sizeof(circuitPorts{})]byte{}
-	_ [2*MaxLeases + 16]byte                = [unsafe.Offsetof(ports{}.routes)]byte{}
-	_ [48]byte                              = [unsafe.Offsetof(circuitPorts{}.first)]byte{}
+	_ [16 + 2*(2*MaxLeases+16) + 48*maxRoutes]byte = [unsafe.Sizeof(ports{})]byte{}
+	_ [16 + 32 + 2*MaxLeases]byte                  = [unsafe.Sizeof(circuitPorts{})]byte{}
+	_ [2*(2*MaxLeases+16) + 16]byte                = [unsafe.Offsetof(ports{}.routes)]byte{}
+	_ [48]byte                                     = [unsafe.Offsetof(circuitPorts{}.first)]byte{}
 )
 
 // Lease notes that a block of ports is this pool's. It returns the lease's number.
 func (b *Bottom) Lease(first uint16) (l int, err error) {
 	err = fmt.Errorf("the segment's lock was not to be had")
 	b.Change(func() {
-		p := b.ports
-		if p.n >= MaxLeases {
-			err = fmt.Errorf("%d leases are all there can be", MaxLeases)
-			return
-		}
-		l, err = int(p.n), nil
-		p.first[l] = first
-		p.n++
+		l, err = b.ports.onRing.add(first)
 	})
 	return l, err
 }
 
+// add adds a block and returns its number.
+func (l *lent) add(first uint16) (int, error) {
+	if l.n >= MaxLeases {
+		return 0, fmt.Errorf("%d leases are all there can be", MaxLeases)
+	}
+	l.first[l.n] = first
+	l.n++
+	return int(l.n - 1), nil
+}
+
+// blocks returns the first ports of the blocks.
+func (l *lent) blocks() []uint16 { return l.first[:min(l.n, MaxLeases)] }
+
 // Leases returns the first ports of the leases.
 func (b *Bottom) Leases() (first []uint16) {
-	b.Change(func() { first = slices.Clone(b.ports.first[:min(b.ports.n, MaxLeases)]) })
+	b.Change(func() { first = slices.Clone(b.ports.onRing.blocks()) })
 	return first
 }
 
 // LeasesKnown notes that the peer of a circuit knows of the first n leases.
 func (b *Bottom) LeasesKnown(circuit uint16, n int) {
 	b.Change(func() {
-		if int(circuit) < len(b.onCircuit) && n >= 0 && n <= int(b.ports.n) {
+		if int(circuit) < len(b.onCircuit) && n >= 0 && n <= int(b.ports.onRing.n) {
 			b.onCircuit[circuit].known |= 1<<n - 1
 		}
 	})
@@ -141,16 +159,16 @@ func (h *Half) mayOpen(remote *wire.Endpoint, circuit uint16) bool {
 // program has opened through the connection server.
 func (h *Half) learn(i uint32) {
 	a, f := &h.aux[i], &h.conns[i].Flow
-	if a.parent != none || Registered(a.registered) != RegisteredFlow || int(a.circuit) >= len(h.onCircuit) {
+	if a.parent != none || Registered(a.registered) != RegisteredFlow || int(a.circuit) >= len(h.onCircuit) && a.circuit != pool.NIC {
 		return
 	}
-	if r := h.route(wire.Addr{}, &f.Remote); r != nil {
-		r.local, r.circuit = f.Local.Addr, a.circuit
-		return
+	r := h.route(wire.Addr{}, &f.Remote)
+	if r == nil {
+		p := h.ports
+		r = &p.routes[p.oldest%maxRoutes]
+		p.oldest++
 	}
-	p := h.ports
-	p.routes[p.oldest%maxRoutes] = route{local: f.Local.Addr, remote: f.Remote, circuit: a.circuit}
-	p.oldest++
+	*r = route{local: f.Local.Addr, remote: f.Remote, circuit: a.circuit, mtu: a.mtu, at: h.now}
 }
 
 // route returns the way to remote, from local if that is given, or nil.
@@ -171,32 +189,34 @@ func (h *Half) forgetRoutes(which func(*route) bool) {
 	}
 }
 
-// freePort returns a leased port from which a connection to r's end can be made.
-func (h *Half) freePort(r *route, known uint64) (uint16, bool) {
-	p := h.ports
-	total := min(p.n, MaxLeases) * LeasePorts
+// freePort returns a port of l's blocks, of size ports each, from which a connection to
+// r's end can be made; known has a bit for each block that may be used. A connection that
+// was there, in TIME-WAIT, is was, or none. Port 0 means that there is none.
+func (h *Half) freePort(r *route, l *lent, size uint32, known uint64) (port uint16, was uint32) {
+	total := min(l.n, MaxLeases) * size
 	for n := uint32(0); n < min(total, portTries); n++ {
-		if p.at >= total {
-			p.at = 0
+		if l.at >= total {
+			l.at = 0
 		}
-		l := p.at / LeasePorts
-		if known&(1<<l) == 0 {
-			p.at = (l + 1) * LeasePorts
+		block := l.at / size
+		if known&(1<<block) == 0 {
+			l.at = (block + 1) * size
 			continue
 		}
-		port := p.first[l] + uint16(p.at%LeasePorts)
-		p.at++
+		port := l.first[block] + uint16(l.at%size)
+		l.at++
 		f := wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: port}, Remote: r.remote}
 		i := h.lookup(&f)
 		if i == none {
-			return port, true
+			return port, none
 		}
 		if h.conns[i].MayReuse(h.now, reuseAfter) {
 			h.reopen(i)
-			return port, true
+			return port, i
 		}
 	}
-	return 0, false
+	l.short++
+	return 0, none
 }
 
 // Dial begins the active open of a fresh socket without the help of the child, if
@@ -206,15 +226,27 @@ func (s *Socket) Dial(local wire.Addr, remote wire.Endpoint) bool {
 	t.enter()
 	defer t.leave()
 	r := t.route(local, &remote)
-	if r == nil || s.closing || int(r.circuit) >= len(t.onCircuit) || !t.drv.Usable(r.circuit) || t.drv.Room(r.circuit) == 0 {
+	if r == nil || s.closing || !t.drv.Usable(r.circuit) || t.drv.Room(r.circuit) == 0 {
 		return false
 	}
 	t.now = t.clock()
-	port, ok := t.freePort(r, t.onCircuit[r.circuit].known)
-	if !ok {
+	var port uint16
+	was := none
+	switch {
+	case r.circuit == pool.NIC:
+		port, was = t.devicePort(r)
+		t.aux[s.i].mtu = r.mtu
+	case int(r.circuit) < len(t.onCircuit):
+		port, _ = t.freePort(r, &t.ports.onRing, LeasePorts, t.onCircuit[r.circuit].known)
+	}
+	if port == 0 {
 		return false
 	}
 	t.connect(s.i, wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: port}, Remote: remote}, r.circuit)
+	if was != none {
+		t.begin(s.i).Follow(&t.conns[was])
+		t.commit(s.i)
+	}
 	t.settle()
 	return true
 }

@@ -54,14 +54,14 @@ func (e *VersionError) Error() string {
 
 // ops says which operations go with a type; a type without a row takes OpNone only.
 var ops = [numTypes + 1]uint8{
-	Listen:    1<<OpBind | 1<<OpListen | 1<<OpClose | 1<<OpLease,
+	Listen:    1<<OpBind | 1<<OpListen | 1<<OpClose | 1<<OpLease | 1<<OpUnlease,
 	Forward:   1<<OpOpen | 1<<OpClose,
 	NewSocket: 1<<OpNone | 1<<OpLink,
 	Keep:      1<<OpNone | 1<<OpListen,
 }
 
 func (t Type) takes(op Op) bool {
-	if op > OpLease {
+	if op > OpUnlease {
 		return false
 	}
 	if ops[t] == 0 {

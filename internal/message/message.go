@@ -59,7 +59,7 @@ const (
 	KeepCircuit        // VCI=peer, Socket=its index, Files: own memory, then what the peer offered; none: it is no more
 	KeepBind           // Socket, Local, Op=listen if it listens, VCI=1 for SO_REUSEADDR; Files: the kernel's bind points
 	KeepFlow           // Socket, Local, Remote; Files: the kernel's bind points
-	KeepLease          // Local.Port=the first of a block of ports
+	KeepLease          // Local.Port=the first of a block of ports; Files: if it is for the devices, what keeps them in the kernel
 	KeepOffer          // Name, Socket=how long it still lasts, ms; Files: the list of sockets; none: it is no more
 	KeepProgram        // Files: the executable that the child runs
 )
@@ -79,14 +79,18 @@ type Op uint8
 
 // The operations.
 const (
-	OpNone   Op = iota
-	OpBind      // Listen: take a local address; Local.Port 0 asks for any port
-	OpListen    // Listen: SYNs for the address taken before go to this child
-	OpClose     // Listen, Forward: give it back
-	OpOpen      // Forward: take a connection; Local.Port 0 asks for an ephemeral port
-	OpLink      // NewSocket: N is a link whose descriptors the application lacks
-	OpLease     // Listen: a block of ports for connections to be opened without asking
+	OpNone    Op = iota
+	OpBind       // Listen: take a local address; Local.Port 0 asks for any port
+	OpListen     // Listen: SYNs for the address taken before go to this child
+	OpClose      // Listen, Forward: give it back
+	OpOpen       // Forward: take a connection; Local.Port 0 asks for an ephemeral port
+	OpLink       // NewSocket: N is a link whose descriptors the application lacks
+	OpLease      // Listen: a block of ports for connections to be opened without asking
+	OpUnlease    // Listen: such a block for the devices is given back
 )
+
+// DevicePorts is the number of ports in a block that is leased for the devices.
+const DevicePorts = 64
 
 // MaxPDU is the longest PDU that a message carries, in octets.
 const MaxPDU = 65535
@@ -126,7 +130,7 @@ type form struct {
 
 // table documents the messages, and is what Decode checks against.
 var table = [numTypes + 1]form{
-	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=1 for SO_REUSEADDR, Op=listen, Op=close: take a port, let its SYNs come, give it back; Op=lease: take a block of ports; General_Reply with Local (the first of a block), N=MTU of the devices there, and the kernel's bind points"},
+	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=1 for SO_REUSEADDR, Op=listen, Op=close: take a port, let its SYNs come, give it back; Op=lease: take a block of ports, N=1 for connections by the devices, which Op=unlease with Local gives back; General_Reply with Local (the first of a block), N=MTU of the devices there, and the kernel's bind points or what holds those of a block"},
 	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local, N=MTU of the way if that is by a device, and the kernel's bind points"},
 	Divert:       {"Divert", Child, Server, false, 0, "ID of a Syn, Errno: 0 if it was taken; EAGAIN, ENOBUFS, ENOMEM: dropped; else answered with RST"},
 	Syn:          {"Syn", Server, Child, true, 0, "PDU, VCI=connector's RxVCI, Socket listens, Local, Remote: a SYN came for a port of this child; Divert"},

@@ -18,7 +18,7 @@ func (m *Manager) adopt() error {
 	if err := m.adoptPools(); err != nil {
 		return err
 	}
-	if err := m.adoptEntries(); err != nil {
+	if err := errors.Join(m.adoptEntries(), m.adoptLeases()); err != nil {
 		return err
 	}
 	var a kernelAddress
@@ -46,7 +46,7 @@ func (m *Manager) adoptPools() error {
 		}
 		m.pools[int(tap)] = &Pool{
 			m: m, vci: wire.VCI(vci), tap: int(tap), name: l.Attrs().Name, link: ln,
-			flows: map[kernelFlow]bool{}, listeners: map[kernelListener]bool{},
+			flows: map[kernelFlow]bool{}, listeners: map[kernelListener]bool{}, leases: map[uint32]bool{},
 		}
 	}
 	if err := all.Err(); err != nil {

@@ -84,6 +84,18 @@ type kernelSettings struct {
 	Inside uint32
 }
 
+type kernelWay struct {
+	_      structs.HostLayout
+	Src    kernelAddress
+	Dst    kernelAddress
+	Sport  uint16
+	Dport  uint16
+	Device uint32
+	Mtu    uint32
+	_      [4]byte
+	Until  uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -93,10 +105,12 @@ const (
 	kernelMapCounters         = "counters"
 	kernelMapDevices          = "devices"
 	kernelMapFlows            = "flows"
+	kernelMapLeases           = "leases"
 	kernelMapListeners        = "listeners"
 	kernelMapPools            = "pools"
 	kernelMapRules            = "rules"
 	kernelMapSetting          = "setting"
+	kernelMapWays             = "ways"
 	kernelProgUsertcpDemux    = "usertcp_demux"
 	kernelProgUsertcpTemplate = "usertcp_template"
 )
@@ -156,10 +170,12 @@ type kernelMapSpecs struct {
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Devices   *ebpf.MapSpec `ebpf:"devices"`
 	Flows     *ebpf.MapSpec `ebpf:"flows"`
+	Leases    *ebpf.MapSpec `ebpf:"leases"`
 	Listeners *ebpf.MapSpec `ebpf:"listeners"`
 	Pools     *ebpf.MapSpec `ebpf:"pools"`
 	Rules     *ebpf.MapSpec `ebpf:"rules"`
 	Setting   *ebpf.MapSpec `ebpf:"setting"`
+	Ways      *ebpf.MapSpec `ebpf:"ways"`
 }
 
 // kernelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -193,10 +209,12 @@ type kernelMaps struct {
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Devices   *ebpf.Map `ebpf:"devices"`
 	Flows     *ebpf.Map `ebpf:"flows"`
+	Leases    *ebpf.Map `ebpf:"leases"`
 	Listeners *ebpf.Map `ebpf:"listeners"`
 	Pools     *ebpf.Map `ebpf:"pools"`
 	Rules     *ebpf.Map `ebpf:"rules"`
 	Setting   *ebpf.Map `ebpf:"setting"`
+	Ways      *ebpf.Map `ebpf:"ways"`
 }
 
 func (m *kernelMaps) Close() error {
@@ -206,10 +224,12 @@ func (m *kernelMaps) Close() error {
 		m.Counters,
 		m.Devices,
 		m.Flows,
+		m.Leases,
 		m.Listeners,
 		m.Pools,
 		m.Rules,
 		m.Setting,
+		m.Ways,
 	)
 }
 

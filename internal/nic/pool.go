@@ -28,12 +28,13 @@ type Pool struct {
 	// nobody has asked for it since. Guarded by the manager's lock, like ended.
 	flows     map[kernelFlow]bool
 	listeners map[kernelListener]bool
+	leases    map[uint32]bool // by number of the block
 	ended     bool
 }
 
 // NewPool makes a pool, which owns nothing yet.
 func (m *Manager) NewPool(vci wire.VCI) (*Pool, error) {
-	p := &Pool{m: m, vci: vci, flows: map[kernelFlow]bool{}, listeners: map[kernelListener]bool{}}
+	p := &Pool{m: m, vci: vci, flows: map[kernelFlow]bool{}, listeners: map[kernelListener]bool{}, leases: map[uint32]bool{}}
 	err := m.place.do(func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -206,7 +207,7 @@ func (p *Pool) disconnect(k kernelFlow) error {
 }
 
 // Forget takes back what a pool that was taken over has had, and nobody has confirmed
-// by Listen or Connect since.
+// by Listen, Connect or Lease since.
 func (p *Pool) Forget() error {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
@@ -219,6 +220,11 @@ func (p *Pool) Forget() error {
 	for k, confirmed := range p.flows {
 		if !confirmed {
 			err = errors.Join(err, p.disconnect(k))
+		}
+	}
+	for block, confirmed := range p.leases {
+		if !confirmed {
+			err = errors.Join(err, p.unlease(block))
 		}
 	}
 	return err
@@ -265,6 +271,9 @@ func (p *Pool) end() error {
 	}
 	for k := range p.flows {
 		p.disconnect(k)
+	}
+	for block := range p.leases {
+		p.unlease(block)
 	}
 	p.ended = true
 	delete(p.m.pools, p.tap)

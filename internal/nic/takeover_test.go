@@ -31,8 +31,11 @@ func TestMain(m *testing.M) {
 
 const victimArg = "usertcp-nic-victim"
 
-// victim serves, makes a pool with a listener and a flow, sends its descriptor over
-// descriptor 3, and waits to be killed.
+// victimLease is the first of two blocks that a victim has leased.
+const victimLease = 40064
+
+// victim serves, makes a pool with a listener, a flow and leases, sends its descriptor
+// over descriptor 3, and waits to be killed.
 func victim(pins string, devices []string) int {
 	m, err := Open(Config{Devices: devices, Pins: pins})
 	if err != nil {
@@ -41,7 +44,7 @@ func victim(pins string, devices []string) int {
 	}
 	p, err := m.NewPool(7)
 	if err == nil {
-		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease), p.Lease(victimLease+LeasePorts))
 	}
 	if err == nil {
 		var rc interface{ Control(func(uintptr)) error }

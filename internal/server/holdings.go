@@ -62,6 +62,13 @@ func (p *portSpace) held(child wire.VCI) (list []message.Message) {
 			list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}})
 		}
 	}
+	for first, l := range p.blocks {
+		if l.child == child && l.points >= 0 {
+			list = append(list, message.Message{
+				Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Files: []int{l.points},
+			})
+		}
+	}
 	return list
 }
 
@@ -99,6 +106,9 @@ func (p *portSpace) adopt(child wire.VCI, m *message.Message) unix.Errno {
 			}
 			return 0
 		}
+	}
+	if m.N == message.KeepLease && len(m.Files) == 1 {
+		return p.adoptBlock(child, m.Local.Port, m.Files[0])
 	}
 	if m.N == message.KeepLease {
 		errno = p.adoptLease(child, m.Local.Port)

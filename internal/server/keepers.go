@@ -78,7 +78,7 @@ func (p *portSpace) keepAgain(child wire.VCI, f wire.Flow) {
 		}
 	}
 	if k == nil {
-		fd, errno := bindKernel(netip.AddrPortFrom(f.Local.Addr.Netip(), f.Local.Port), true, false)
+		fd, errno := bindKernel(netip.AddrPortFrom(f.Local.Addr.Netip(), f.Local.Port), true)
 		if errno != 0 {
 			return
 		}

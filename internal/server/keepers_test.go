@@ -34,7 +34,7 @@ func (p *portSpace) listens(t *testing.T, id socketID, local wire.Endpoint) {
 	if _, errno := p.bind(id, local, true); errno != 0 {
 		t.Fatal(errno)
 	}
-	fd, errno := bindKernel(local.Netip(), true, false)
+	fd, errno := bindKernel(local.Netip(), true)
 	if errno != 0 {
 		t.Fatal(errno)
 	}
@@ -47,7 +47,7 @@ func (p *portSpace) listens(t *testing.T, id socketID, local wire.Endpoint) {
 // wantKernel fails the test unless the kernel's TCP may, or may not, bind there.
 func wantKernel(t *testing.T, local wire.Endpoint, free bool) {
 	t.Helper()
-	fd, errno := bindKernel(local.Netip(), false, false)
+	fd, errno := bindKernel(local.Netip(), false)
 	if errno == 0 {
 		unix.Close(fd)
 	}
@@ -130,10 +130,10 @@ func TestBindPointOfIPv6Alone(t *testing.T) {
 	}
 	defer l.Close()
 	at := netip.AddrPortFrom(netip.IPv6Unspecified(), l.Addr().(*net.TCPAddr).AddrPort().Port())
-	if _, errno := bindKernel(at, false, false); errno != unix.EADDRINUSE {
+	if _, errno := bindKernel(at, false); errno != unix.EADDRINUSE {
 		t.Errorf("both families: %v", errno)
 	}
-	fd, errno := bindKernel(at, false, true)
+	fd, errno := bindFamily(at, false, true)
 	if errno != 0 {
 		t.Fatalf("IPv6 alone: %v", errno)
 	}

@@ -42,7 +42,7 @@ func (p *portSpace) adoptLease(child wire.VCI, first uint16) unix.Errno {
 		return unix.EINVAL
 	case p.use(child).leases >= ring.MaxLeases:
 		return unix.EMFILE
-	case p.leased(first) || !p.unused(first):
+	case !p.unused(first, ring.LeasePorts):
 		return unix.EADDRINUSE
 	}
 	p.leases[first] = child
@@ -53,7 +53,8 @@ func (p *portSpace) adoptLease(child wire.VCI, first uint16) unix.Errno {
 // leased reports whether a port is in a block that is leased.
 func (p *portSpace) leased(port uint16) bool {
 	_, ok := p.leases[blockOf(port)]
-	return ok
+	_, device := p.blocks[deviceBlock(port)]
+	return ok || device
 }
 
 // lease gives a child a block of ports that nobody uses, beginning to look at a
@@ -71,7 +72,7 @@ func (p *portSpace) lease(child wire.VCI) (uint16, unix.Errno) {
 	start := rand.IntN(numBlocks)
 	for i := range numBlocks {
 		first := uint16((firstBlock + (start+i)%numBlocks) * ring.LeasePorts)
-		if !p.leased(first) && p.unused(first) {
+		if p.unused(first, ring.LeasePorts) {
 			p.leases[first] = child
 			p.use(child).leases++
 			return first, 0
@@ -80,16 +81,16 @@ func (p *portSpace) lease(child wire.VCI) (uint16, unix.Errno) {
 	return 0, unix.EADDRNOTAVAIL
 }
 
-// unused reports whether nobody uses a port of a block.
-func (p *portSpace) unused(first uint16) bool {
-	for n := range uint16(ring.LeasePorts) {
-		port := first + n
-		if len(p.byPort[port]) > 0 || p.hasUnbound(wire.Endpoint{Port: port}) {
+// unused reports whether nobody uses one of n ports.
+func (p *portSpace) unused(first, n uint16) bool {
+	for i := range n {
+		port := first + i
+		if len(p.byPort[port]) > 0 || p.leased(port) || p.hasUnbound(wire.Endpoint{Port: port}) {
 			return false
 		}
 	}
 	// Whoever has leased a block opens connections without asking.
-	return p.waitingAt == nil || !p.waitingAt(first, ring.LeasePorts)
+	return p.waitingAt == nil || !p.waitingAt(first, n)
 }
 
 // holds reports whether all that a FrameLease of a child says is so.

@@ -32,7 +32,7 @@ func (s *Server) bindPoints(local wire.Endpoint, app *application, reuse bool) (
 		if !local.Addr.Covers(new(wire.AddrFrom(a))) {
 			continue
 		}
-		fd, errno := bindKernel(netip.AddrPortFrom(a, local.Port), reuse, local.Addr == wire.Any6)
+		fd, errno := bindFamily(netip.AddrPortFrom(a, local.Port), reuse, local.Addr == wire.Any6)
 		if errno == unix.EADDRNOTAVAIL {
 			continue // the ring's alone
 		}
@@ -61,7 +61,12 @@ var unprivileged = sync.OnceValue(func() int {
 // bindKernel returns a TCP socket of the kernel that is bound and never used.
 // With SO_REUSEADDR a bound socket that does not listen keeps nobody out, so it
 // is set only while binding (to get past the kernel's TIME-WAIT).
-func bindKernel(ap netip.AddrPort, reuse, only6 bool) (int, unix.Errno) {
+func bindKernel(ap netip.AddrPort, reuse bool) (int, unix.Errno) {
+	return bindFamily(ap, reuse, false)
+}
+
+// bindFamily is bindKernel; at :: it binds IPv6 alone if that is asked for.
+func bindFamily(ap netip.AddrPort, reuse, only6 bool) (int, unix.Errno) {
 	family := unix.AF_INET6
 	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
 	if ap.Addr().Is4() {
@@ -70,7 +75,7 @@ func bindKernel(ap netip.AddrPort, reuse, only6 bool) (int, unix.Errno) {
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err == unix.EAFNOSUPPORT && ap.Addr() == netip.IPv6Unspecified() && !only6 {
-		return bindKernel(netip.AddrPortFrom(netip.IPv4Unspecified(), ap.Port()), reuse, false)
+		return bindKernel(netip.AddrPortFrom(netip.IPv4Unspecified(), ap.Port()), reuse)
 	}
 	if err != nil {
 		return -1, errnoOf(err)

@@ -42,6 +42,7 @@ type portSpace struct {
 	waitingAt func(first, n uint16) bool // the same of any connection from one of n ports
 	leases    map[uint16]wire.VCI        // by first port
 	keepers   map[uint16][]*portKeeper   // by port
+	blocks    map[uint16]deviceLease     // by first port
 }
 
 // socketID names a socket: a child, and an index in its segment.
@@ -69,7 +70,7 @@ type forward struct {
 }
 
 type usage struct {
-	bindings, flows, leases int
+	bindings, flows, leases, blocks int
 }
 
 func newPortSpace(addrs []netip.Addr) *portSpace {
@@ -83,6 +84,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 		ports:    func() (first, last uint16) { return firstEphemeral, lastEphemeral },
 		leases:   make(map[uint16]wire.VCI),
 		keepers:  make(map[uint16][]*portKeeper),
+		blocks:   make(map[uint16]deviceLease),
 	}
 	for _, a := range addrs {
 		p.addrs = append(p.addrs, wire.AddrFrom(a))
@@ -274,6 +276,11 @@ func (p *portSpace) release(child wire.VCI) {
 	for first, id := range p.leases {
 		if id == child {
 			delete(p.leases, first)
+		}
+	}
+	for first, l := range p.blocks {
+		if l.child == child {
+			p.dropBlock(first, l)
 		}
 	}
 	delete(p.usage, child)

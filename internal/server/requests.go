@@ -62,7 +62,8 @@ func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix
 }
 
 // listen does a Listen: OpBind takes the local end (N=1: SO_REUSEADDR), OpListen
-// lets SYNs for it come, OpClose gives it back. OpLease takes a block of ports.
+// lets SYNs for it come, OpClose gives it back. OpLease takes a block of
+// ports (N=1: for the devices), OpUnlease gives that back.
 func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
 	ports := c.s.ports
@@ -77,7 +78,12 @@ func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 		return c.bind(id, m.Local, m.N == 1)
 	case message.OpListen:
 		return grant{local: m.Local}, c.listenNIC(id)
+	case message.OpUnlease:
+		return grant{local: m.Local}, c.unleaseNIC(m.Local.Port)
 	case message.OpLease:
+		if m.N == 1 {
+			return c.leaseNIC()
+		}
 		first, errno := c.lease()
 		return grant{local: wire.Endpoint{Port: first}}, errno
 	default:

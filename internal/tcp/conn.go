@@ -119,6 +119,7 @@ const (
 	flagUnpushed                       // the program has said that more comes after what is queued: no PSH
 	flagPush                           // what is queued leaves, full-sized or not
 	flagStarved                        // the program wanted to write and found no room
+	flagFollows                        // rcv.tsRecent is what the connection before had last: see Follow
 	flagRefused                        // the device has refused what was to be sent, and taken nothing since
 )
 

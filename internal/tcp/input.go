@@ -62,6 +62,11 @@ func (c *Conn) arriveSynSent(m *Memory, now Time, seg *Segment) {
 		c.Stats.DropState++
 		return
 	}
+	if acked && c.has(flagFollows) && !c.follows(seg) {
+		c.resetAt(seg)
+		c.end(m, now, ErrRefused)
+		return
+	}
 	c.takeSyn(now, seg)
 	if !acked {
 		// Both sides open at the same time: "enter SYN-RECEIVED, form a SYN,ACK

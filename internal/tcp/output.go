@@ -86,6 +86,7 @@ func (c *Conn) emitSyn(m *Memory, now Time, out *Segment) {
 	}
 	c.tellUserTimeout(out)
 	if ours {
+		o.TSEcr = 0 // tsRecent is of the connection before
 		c.askECN(out)
 		out.Window = c.offerSyn()
 		if c.fast.state&fastClient != 0 {

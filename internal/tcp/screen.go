@@ -147,5 +147,21 @@ func (c *Conn) MayReuse(now, least Time) bool {
 	return c.State == TimeWait && c.has(flagTimestamps) && now-(c.timers.at[timerLife]-timeWait) >= least
 }
 
+// Follow says that the connection, which has just been opened, has the two ends of one
+// that was in TIME-WAIT for a shorter time than the clock of a peer's timestamps may take
+// for a tick, which is up to a second (RFC 7323 section 5.4). So the SYN-ACK has to show
+// that this clock has gone on: only then PAWS tells the segments of the two apart. If it
+// does not, the connection ends as if it had been refused.
+func (c *Conn) Follow(was *Conn) {
+	c.set(flagFollows)
+	c.rcv.tsRecent = was.rcv.tsRecent
+}
+
+// follows reports whether a SYN-ACK is younger than all of the connection before.
+func (c *Conn) follows(seg *Segment) bool {
+	o := &seg.Options
+	return o.Has(wire.HasTimestamps) && int32(o.TSVal-c.rcv.tsRecent) > 0
+}
+
 // sndEdge returns the number behind the last one that the peer lets us send.
 func (c *Conn) sndEdge() seq.Number { return c.snd.una.Add(seq.Size(c.snd.wnd)) }

@@ -140,17 +140,17 @@ func (c *Conn) sendable(m *Memory, now Time, size uint32) (n uint32, fin bool) {
 	if n == 0 || fin && c.mayFly(n) {
 		return n, fin
 	}
-	if n < size && !c.maySendSmall(n, last) || !c.mayFly(n) {
+	if n < size && !c.maySendSmall(n, last, true) || !c.mayFly(n) {
 		return 0, false
 	}
 	return n, false
 }
 
 // maySendSmall decides whether a segment that is less than full-sized may leave,
-// with n octets, which are the last ones or all that the window allows. This is
-// Nagle's algorithm and the avoidance of silly windows (RFC 9293 sections 3.7.4
+// with n octets, which are the last ones or all that the window allows; alone, or at the
+// end of a train. This is Nagle's algorithm and the avoidance of silly windows (RFC 9293 sections 3.7.4
 // and 3.8.6.2.1).
-func (c *Conn) maySendSmall(n uint32, last bool) bool {
+func (c *Conn) maySendSmall(n uint32, last, alone bool) bool {
 	s := &c.snd
 	switch {
 	case c.has(flagOverride):
@@ -168,8 +168,17 @@ func (c *Conn) maySendSmall(n uint32, last bool) bool {
 		return false
 	}
 	// Nagle as Minshall refined it, and Linux does it: only a small segment in
-	// flight holds back a small one.
-	return !s.small.After(s.una)
+	// flight holds back a small one; and one of its own behind a train, whose
+	// acknowledgement is due, waits for that.
+	return !s.small.After(s.una) && !(alone && c.behindTrain())
+}
+
+// behindTrain reports whether there is a train in flight of which two segments or
+// more are yet to be acknowledged, so that it will be soon: "an ACK SHOULD be
+// generated for at least every second full-sized segment" (RFC 9293 SHLD-19). A
+// packet of its own for what a write leaves over would cost as much as the train.
+func (c *Conn) behindTrain() bool {
+	return c.trains.most >= leastTrain*c.snd.mss && c.flight() >= leastTrain*c.snd.mss
 }
 
 // mayFly decides whether congestion control lets n more octets leave.

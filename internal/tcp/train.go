@@ -84,7 +84,7 @@ func (c *Conn) train(m *Memory, now Time, size, avail uint32) uint32 {
 	if n >= avail {
 		n = avail
 		// The last segment goes along if it might go alone.
-		if part := n % size; part != 0 && !c.maySendSmall(part, n == c.unsent()) {
+		if part := n % size; part != 0 && !c.maySendSmall(part, n == c.unsent(), false) {
 			n -= part
 		}
 	}

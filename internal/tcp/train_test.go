@@ -142,6 +142,8 @@ func TestTrainTakesTheRestAlongIfItMayLeave(t *testing.T) {
 		a.wantTrain(3301, 1, 2000)
 		a.wantNone()
 		a.inject(sA, 1, 3301, 0)
+		a.wantNone() // on its own it waits for the train's acknowledgement
+		a.inject(sA, 1, 4301, 0)
 		a.wantSingle(sPA, 5301, 1, 200)
 	})
 	t.Run("no Nagle", func(t *testing.T) {
@@ -276,7 +278,7 @@ func TestTrainIsSentAgainWithinTheWindow(t *testing.T) {
 
 // What was in two trains is sent again in two.
 func TestTrainsAreSentAgainAsTheyWere(t *testing.T) {
-	a := trained(t, option(func(o *ConnOptions) { o.LeastTrain = 0 })) // two segments
+	a := trained(t, option(noDelay), option(func(o *ConnOptions) { o.LeastTrain = 0 })) // two segments
 	a.write(10000)
 	for at := 1; at < 10000; at += 2000 {
 		a.wantTrain(at, 1, 2000)

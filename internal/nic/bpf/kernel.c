@@ -68,8 +68,11 @@ static __always_inline void deliver_error(struct __sk_buff *skb, __u32 at, _Bool
 	if (parse(skb, at + 8, v6, &quoted) != TCP)
 		return;
 	owner = flow_owner(&quoted.src, quoted.sport, &quoted.dst, quoted.dport);
-	if (!owner && is_local(&quoted.src, v6))
-		owner = listener_owner(&quoted.src, quoted.sport, v6);
+	if (!owner && is_local(&quoted.src, v6)) {
+		owner = lease_owner(quoted.sport);
+		if (!owner)
+			owner = listener_owner(&quoted.src, quoted.sport, v6);
+	}
 	if (!owner)
 		return;
 	tap = owner->tap;
@@ -126,10 +129,11 @@ static __always_inline void say_way_back(struct __sk_buff *skb, const struct pac
 	bpf_skb_store_bytes(skb, sizeof(back.dst), back.mark, sizeof(back) - sizeof(back.dst), 0);
 }
 
-// A segment for a listener, or for nobody.
-static __always_inline int to_listener(struct __sk_buff *skb, const struct packet *p, struct device_counters *c)
+// A segment for a leased port or a listener, or for nobody.
+static __always_inline int to_port(struct __sk_buff *skb, struct packet *p, struct device_counters *c)
 {
-	struct owner *owner = listener_owner(&p->dst, p->dport, p->v6);
+	struct owner *leased = lease_owner(p->dport);
+	struct owner *owner = leased ? leased : listener_owner(&p->dst, p->dport, p->v6);
 	struct settings *s;
 	__u32 zero = 0;
 
@@ -139,16 +143,19 @@ static __always_inline int to_listener(struct __sk_buff *skb, const struct packe
 		c->strange++;
 		return NEXT;
 	}
+	if (leased && bpf_skb_load_bytes(skb, p->l4 + 13, &p->flags, 1))
+		return NEXT;
 	s = bpf_map_lookup_elem(&setting, &zero);
-	if (!s || !permitted(s, &p->src, p->dport)) {
+	if (!s || !(leased ? opens_permitted(s, p->flags, &p->src, p->sport) : permitted(s, &p->src, p->dport))) {
 		c->denied++;
 		return DROP;
 	}
-	say_way_back(skb, p, owner->tap);
+	if (!leased)
+		say_way_back(skb, p, owner->tap);
 	return deliver(skb, owner->tap, c);
 }
 
-static __always_inline int segment(struct __sk_buff *skb, const struct packet *p, struct device_counters *c)
+static __always_inline int segment(struct __sk_buff *skb, struct packet *p, struct device_counters *c)
 {
 	struct owner *owner = flow_owner(&p->dst, p->dport, &p->src, p->sport);
 
@@ -156,7 +163,7 @@ static __always_inline int segment(struct __sk_buff *skb, const struct packet *p
 		c->strange++;
 		return NEXT;
 	}
-	return owner ? deliver(skb, owner->tap, c) : to_listener(skb, p, c);
+	return owner ? deliver(skb, owner->tap, c) : to_port(skb, p, c);
 }
 
 SEC("tcx/ingress") int usertcp_demux(struct __sk_buff *skb)
@@ -224,42 +231,61 @@ static __always_inline _Bool written(struct __sk_buff *skb, struct packet *p, __
 		return 0;
 	if (bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)))
 		return 0;
+	p->flags = tcp.flags;
 	*header = p->l4 - ETHERNET + tcp_length(&tcp);
 	return tcp_length(&tcp) >= sizeof(tcp) && p->total == skb->len - ETHERNET && *header <= p->total && offloads_honest(skb, p);
 }
 
+// What lets a segment out.
+enum grant { FLOW, LEASE, LISTENER };
+
 // owned returns what says that the segment's source, and its peer, belong to the TAP: a
-// flow, or failing that a listener, which sets fresh.
-static __always_inline struct owner *owned(struct __sk_buff *skb, const struct packet *p, _Bool *fresh)
+// flow; failing that a lease of its port, or a listener.
+static __always_inline struct owner *owned(struct __sk_buff *skb, const struct packet *p, enum grant *by)
 {
 	struct owner *owner = flow_owner(&p->src, p->sport, &p->dst, p->dport);
 
+	*by = FLOW;
 	if (!owner) {
-		*fresh = 1;
+		*by = LEASE;
+		owner = lease_owner(p->sport);
+	}
+	if (!owner) {
+		*by = LISTENER;
 		owner = listener_owner(&p->src, p->sport, p->v6);
 	}
 	return owner && owner->tap == skb->ifindex ? owner : 0;
+}
+
+// to_pool delivers a segment to a pool of this host. It returns NEXT if there is none.
+static __always_inline int to_pool(struct __sk_buff *skb, const struct packet *p, const struct settings *s, struct pool_counters *pool, struct device_counters *c)
+{
+	struct owner *owner = flow_owner(&p->dst, p->dport, &p->src, p->sport);
+	_Bool allowed = 1;
+
+	if (!owner) {
+		owner = lease_owner(p->dport);
+		if (owner) {
+			allowed = opens_permitted(s, p->flags, &p->src, p->sport);
+		} else {
+			owner = listener_owner(&p->dst, p->dport, p->v6);
+			allowed = !owner || permitted(s, &p->src, p->dport);
+		}
+	}
+	if (!allowed) {
+		pool->denied++;
+		return DROP;
+	}
+	return owner ? deliver(skb, owner->tap, c) : NEXT;
 }
 
 // The destination is this host: another pool, or the kernel. The kernel takes IPv4 as
 // received by the TAP, whose settings let it; and IPv6 as received by lo.
 static __always_inline int send_inside(struct __sk_buff *skb, const struct packet *p, const struct settings *s, struct pool_counters *pool, struct device_counters *c)
 {
-	struct owner *owner = flow_owner(&p->dst, p->dport, &p->src, p->sport);
 	__u8 none[12] = {};
-	int verdict = NEXT;
+	int verdict = to_pool(skb, p, s, pool, c);
 
-	if (owner) {
-		verdict = deliver(skb, owner->tap, c);
-	} else {
-		owner = listener_owner(&p->dst, p->dport, p->v6);
-		if (owner && !permitted(s, &p->src, p->dport)) {
-			pool->denied++;
-			return DROP;
-		}
-		if (owner)
-			verdict = deliver(skb, owner->tap, c);
-	}
 	if (verdict != NEXT)
 		return verdict;
 	if (!s->inside) {
@@ -320,10 +346,86 @@ static __always_inline int send_by(struct __sk_buff *skb, const struct packet *p
 	return bpf_redirect_neigh(device, 0, 0, 0);
 }
 
-// send_owned sends what belongs to the pool, by a way that is yet to be found.
-static __always_inline int send_owned(struct __sk_buff *skb, const struct packet *p, __u32 header, struct owner *owner, _Bool fresh, struct pool_counters *pool)
+// same says that a way was found for a connection with the segment's ends.
+static __always_inline _Bool same(const struct way *way, const struct packet *p)
 {
-	struct owner way = {};
+	for (int w = 0; w < 4; w++)
+		if (way->src.word[w] != p->src.word[w] || way->dst.word[w] != p->dst.word[w])
+			return 0;
+	return way->sport == p->sport && way->dport == p->dport;
+}
+
+static __always_inline struct way *way_of(const struct packet *p)
+{
+	__u32 at = bpf_ntohs(p->sport) % WAYS;
+
+	return bpf_map_lookup_elem(&ways, &at);
+}
+
+// known finds the way that was found before, if that is not too long ago.
+static __always_inline _Bool known(const struct packet *p, enum grant by, const struct owner *owner, struct owner *found)
+{
+	const volatile struct way *way;
+	__u64 until;
+
+	if (by == FLOW) {
+		found->device = owner->device;
+		found->mtu = owner->mtu;
+		return bpf_ktime_get_coarse_ns() < owner->until;
+	}
+	if (by != LEASE || p->flags & FLAG_SYN)
+		return 0; // a SYN is asked about
+	way = way_of(p);
+	if (!way)
+		return 0;
+	until = way->until;
+	if (bpf_ktime_get_coarse_ns() >= until || !same((const struct way *)way, p))
+		return 0;
+	found->device = way->device;
+	found->mtu = way->mtu;
+	return way->until == until; // nobody has written meanwhile
+}
+
+// note remembers a way that was found.
+static __always_inline void note(const struct packet *p, enum grant by, struct owner *owner, const struct owner *found)
+{
+	volatile struct way *way;
+	__u64 until = bpf_ktime_get_coarse_ns() + KNOWN_NS;
+
+	if (by == FLOW) {
+		owner->device = found->device;
+		owner->mtu = found->mtu;
+		owner->until = until;
+	}
+	if (by != LEASE)
+		return;
+	way = way_of(p);
+	if (!way)
+		return;
+	way->until = 0;
+	for (int w = 0; w < 4; w++) {
+		way->src.word[w] = p->src.word[w];
+		way->dst.word[w] = p->dst.word[w];
+	}
+	way->sport = p->sport;
+	way->dport = p->dport;
+	way->device = found->device;
+	way->mtu = found->mtu;
+	way->until = until;
+}
+
+// may says what the lists say of a segment, which is no flow's.
+static __always_inline _Bool may(const struct settings *s, const struct packet *p, enum grant by)
+{
+	if (by == LEASE)
+		return opens_permitted(s, p->flags, &p->dst, p->dport);
+	return by == FLOW || permitted(s, &p->dst, p->sport);
+}
+
+// send_owned sends what belongs to the pool, by a way that is yet to be found.
+static __always_inline int send_owned(struct __sk_buff *skb, const struct packet *p, __u32 header, struct owner *owner, enum grant by, struct pool_counters *pool)
+{
+	struct owner found = {};
 	struct device_counters *c;
 	struct settings *s;
 	__u64 *wrong;
@@ -339,32 +441,29 @@ static __always_inline int send_owned(struct __sk_buff *skb, const struct packet
 		pool->foreign++;
 		return DROP;
 	}
-	if (fresh && !permitted(s, &p->dst, p->sport)) {
+	if (!may(s, p, by)) {
 		pool->denied++;
 		return DROP;
 	}
 	if (inside)
 		return send_inside(skb, p, s, pool, c);
-	wrong = find_way(skb, p, pool, &way);
+	wrong = find_way(skb, p, pool, &found);
 	if (wrong) {
 		++*wrong;
 		return DROP;
 	}
-	if (!fresh) {
-		owner->device = way.device;
-		owner->mtu = way.mtu;
-		owner->until = bpf_ktime_get_coarse_ns() + KNOWN_NS;
-	}
-	return send_by(skb, p, header, way.device, way.mtu, pool);
+	note(p, by, owner, &found);
+	return send_by(skb, p, header, found.device, found.mtu, pool);
 }
 
 SEC("tcx/ingress") int usertcp_template(struct __sk_buff *skb)
 {
 	struct packet p = {};
+	struct owner found = {};
 	struct pool_counters *pool;
 	__u32 tap = skb->ifindex, header = 0, len = skb->len;
 	struct owner *owner;
-	_Bool fresh = 0;
+	enum grant by;
 	int verdict;
 
 	pool = bpf_map_lookup_elem(&pools, &tap);
@@ -374,15 +473,15 @@ SEC("tcx/ingress") int usertcp_template(struct __sk_buff *skb)
 		pool->malformed++;
 		return DROP;
 	}
-	owner = owned(skb, &p, &fresh);
+	owner = owned(skb, &p, &by);
 	if (!owner) {
 		pool->foreign++;
 		return DROP;
 	}
-	if (!fresh && bpf_ktime_get_coarse_ns() < owner->until)
-		verdict = send_by(skb, &p, header, owner->device, owner->mtu, pool);
+	if (known(&p, by, owner, &found))
+		verdict = send_by(skb, &p, header, found.device, found.mtu, pool);
 	else
-		verdict = send_owned(skb, &p, header, owner, fresh, pool);
+		verdict = send_owned(skb, &p, header, owner, by, pool);
 	if (verdict != DROP) {
 		pool->out++;
 		pool->out_octets += len;

@@ -41,6 +41,8 @@ static __always_inline __u32 tcp_length(const struct tcp_header *tcp)
 	return (tcp->length >> 4) * 4;
 }
 
+enum { FLAG_SYN = 2, FLAG_ACK = 16 };
+
 enum { MAX_EXTENSIONS = 4 }; // IPv6 extension headers that are passed over
 
 enum kind {
@@ -57,6 +59,7 @@ struct packet {
 	__u32 l4;    // octets from the start of the frame to the TCP or ICMP header
 	__u32 total; // octets of the IP packet, as its header says
 	__u8 v6, plain, tos; // plain: an IP header without options or extensions
+	__u8 flags;          // of TCP, where somebody has looked
 };
 
 static __always_inline void mapped(struct address *a, __be32 v4)
@@ -176,6 +179,16 @@ static __always_inline struct owner *listener_owner(const struct address *local,
 	return bpf_map_lookup_elem(&listeners, &key);
 }
 
+// The pool that has leased a port, with which it opens connections to anybody: the
+// caller must know that the address is this host's.
+static __always_inline struct owner *lease_owner(__be16 port)
+{
+	__u32 block = bpf_ntohs(port) >> LEASE_SHIFT;
+	struct owner *owner = bpf_map_lookup_elem(&leases, &block);
+
+	return owner && owner->tap ? owner : 0;
+}
+
 static __always_inline _Bool rule_matches(__u32 i, const struct address *remote, __u16 port)
 {
 	struct rule *r = bpf_map_lookup_elem(&rules, &i);
@@ -198,6 +211,13 @@ static __always_inline _Bool permitted(const struct settings *s, const struct ad
 		if (rule_matches(i, remote, bpf_ntohs(port)))
 			return i >= deny;
 	return n == deny;
+}
+
+// opens_permitted says the same of a segment of a connection from a leased port, to a
+// service of remote's at port. What is no SYN opens none.
+static __always_inline _Bool opens_permitted(const struct settings *s, __u8 flags, const struct address *remote, __be16 port)
+{
+	return !(flags & FLAG_SYN) || permitted(s, remote, port);
 }
 
 #endif

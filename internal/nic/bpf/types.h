@@ -74,6 +74,35 @@ struct {
 	__type(value, struct owner);
 } listeners SEC(".maps");
 
+// Blocks of ports that are leased, by number: from them a pool opens connections
+// without asking. No TAP has the number 0: then the block is nobody's.
+enum { LEASE_SHIFT = 6, LEASE_BLOCKS = 65536 >> LEASE_SHIFT };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LEASE_BLOCKS);
+	__type(key, __u32);
+	__type(value, struct owner);
+} leases SEC(".maps");
+
+// The way out of a connection from a leased port, found out before: any that has the
+// same place takes its place. While it is written until is 0.
+struct way {
+	struct address src, dst;
+	__be16 sport, dport;
+	__u32 device, mtu;
+	__u64 until;
+};
+
+enum { WAYS = 4096 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WAYS);
+	__type(key, __u32);
+	__type(value, struct way);
+} ways SEC(".maps");
+
 // The host's addresses, those of devices that are not served among them.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

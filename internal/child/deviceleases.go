@@ -1,0 +1,120 @@
+package child
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/half"
+	"usertcp/internal/message"
+	"usertcp/internal/wire"
+)
+
+// deviceLeases are blocks of ports from which the application opens connections by the
+// devices without asking (half/deviceports.go). The child takes one when the
+// application has opened leaseWorth connections by asking, and as many again as there
+// are when it has found no port in them; what has been idle goes back.
+type deviceLeases struct {
+	mu    sync.Mutex // never held while the server is asked
+	asked int        // connections by the devices that the application has asked for
+	busy  bool       // the server is being asked
+	never bool       // the server has said that there are none for us
+	short uint32     // times that the application had found no port when the last block was taken
+	idle  *time.Timer
+}
+
+// idlePeriod is how often the child looks whether blocks have been idle.
+const idlePeriod = 10 * time.Second
+
+// openedByDevice notes that the application has opened a connection by asking.
+func (c *child) openedByDevice() {
+	n := c.wantDeviceLeases()
+	if n == 0 {
+		return
+	}
+	errno := unix.Errno(0)
+	for ; n > 0 && errno == 0; n-- {
+		errno = c.leaseDevice()
+	}
+	l := &c.deviceLeases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy, l.never = false, errno == unix.EOPNOTSUPP
+	if l.idle == nil {
+		l.idle = time.AfterFunc(idlePeriod, c.returnDeviceLeases)
+	}
+}
+
+// wantDeviceLeases counts a connection that was asked for, and returns how many blocks
+// it is time to take.
+func (c *child) wantDeviceLeases() int {
+	have, short := c.bottom.DeviceLeases()
+	l := &c.deviceLeases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked++
+	if l.never || l.busy || len(have) == 0 && l.asked < leaseWorth || len(have) > 0 && short == l.short {
+		return 0
+	}
+	l.asked, l.busy, l.short = 0, true, short
+	return min(max(1, len(have)), half.MaxLeases-len(have))
+}
+
+// leaseDevice takes one block.
+func (c *child) leaseDevice() unix.Errno {
+	var first uint16
+	_, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpLease, N: 1}, func(r *message.Message) {
+		first = r.Local.Port
+		c.record.leaseDevice(first, r.Files)
+	})
+	if errno == 0 && !c.bottom.LeaseDevice(first) {
+		c.unleaseDevice(first)
+		errno = unix.EMFILE
+	}
+	return errno
+}
+
+// unleaseDevice gives a block back.
+func (c *child) unleaseDevice(first uint16) {
+	c.agreed.RLock()
+	defer c.agreed.RUnlock()
+	_, errno := c.ask(&message.Message{Type: message.Listen, Op: message.OpUnlease, Local: wire.Endpoint{Port: first}})
+	if errno == 0 {
+		c.record.unleaseDevice(first)
+	}
+}
+
+// returnDeviceLeases gives back what has been idle, and comes again while there is
+// more.
+func (c *child) returnDeviceLeases() {
+	for _, first := range c.bottom.IdleDeviceLeases() {
+		c.unleaseDevice(first)
+	}
+	l := &c.deviceLeases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.idle = nil; len(c.record.deviceLeases()) > 0 {
+		l.idle = time.AfterFunc(idlePeriod, c.returnDeviceLeases)
+	}
+}
+
+// resumeDeviceLeases gives back what the child before this one had from the server and
+// the segment does not know, and goes on with the rest.
+func (c *child) resumeDeviceLeases() {
+	have, short := c.bottom.DeviceLeases()
+	for first := range c.record.deviceLeases() {
+		if !slices.Contains(have, first) {
+			c.unleaseDevice(first)
+		}
+	}
+	l := &c.deviceLeases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.short = short; len(have) > 0 && l.idle == nil {
+		l.idle = time.AfterFunc(idlePeriod, c.returnDeviceLeases)
+	}
+}
+
+var _ [half.DevicePorts]struct{} = [message.DevicePorts]struct{}{}

@@ -1,0 +1,149 @@
+package half
+
+import (
+	"testing"
+	"time"
+
+	"usertcp/internal/pool"
+	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
+)
+
+// leased is a host with one block of ports for the devices, and the way to an end there.
+func leased(t *testing.T) (h *host, b *Half, r *route) {
+	h = newHost(t, 1, SpinOff)
+	if !h.bottom.LeaseDevice(40064) {
+		t.Fatal("no lease")
+	}
+	b = &h.bottom.Half
+	h.bottom.Change(func() {
+		r = &b.ports.routes[0]
+		*r = route{local: h.addr, remote: wire.Endpoint{Addr: h.addr, Port: testPort}, circuit: pool.NIC, mtu: 1500, at: b.now}
+	})
+	return h, b, r
+}
+
+// occupy makes a connection from a port.
+func occupy(b *Half, r *route, port uint16) (i uint32) {
+	i = b.open()
+	b.begin(i).Flow = wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: port}, Remote: r.remote}
+	b.insert(i)
+	b.setCircuit(i, pool.NIC)
+	b.end(i)
+	return i
+}
+
+// Each port of a block is given once; when none is left that is counted, so that the
+// child takes more.
+func TestPortsForDevices(t *testing.T) {
+	h, b, r := leased(t)
+	h.bottom.Change(func() {
+		for n := range uint16(DevicePorts) {
+			port, was := b.devicePort(r)
+			if port != 40064+n || was != none {
+				t.Fatalf("port %d, %d", port, was)
+			}
+			occupy(b, r, port)
+		}
+		if port, _ := b.devicePort(r); port != 0 {
+			t.Errorf("port %d twice", port)
+		}
+	})
+	if first, short := h.bottom.DeviceLeases(); short != 1 || len(first) != 1 || first[0] != 40064 {
+		t.Errorf("blocks %v, %d times no port", first, short)
+	}
+	h.bottom.LeaseDevice(40128)
+	h.bottom.Change(func() {
+		if port, _ := b.devicePort(r); port != 40128 {
+			t.Errorf("port %d of the next block", port)
+		}
+	})
+	for range MaxLeases - 2 {
+		if !h.bottom.LeaseDevice(1024) {
+			t.Fatal("no lease")
+		}
+	}
+	if h.bottom.LeaseDevice(1024) {
+		t.Error("more blocks than there can be")
+	}
+}
+
+// The port of a connection in TIME-WAIT comes again after a moment; the new connection
+// has to follow that one.
+func TestAPortInTimeWait(t *testing.T) {
+	a, b := strictHosts(t, true)
+	l := b.listen(testPort)
+	ca := a.open(t)
+	if !ca.Dial(wire.Addr{}, wire.Endpoint{Addr: b.addr, Port: testPort}) {
+		t.Fatal("no way")
+	}
+	cb, err := l.Accept()
+	check(t, err)
+	flow, i := ca.Flow(), ca.Index()
+	check(t, ca.Close())
+	wantEOF(t, cb)
+	check(t, cb.Close())
+	half := &a.bottom.Half
+	wantWithin(t, 5*time.Second, "TIME-WAIT", func() (is bool) {
+		a.bottom.Change(func() { is = half.conns[i].State == tcp.TimeWait })
+		return is
+	})
+	a.bottom.LeaseDevice(flow.Local.Port)
+	a.bottom.Change(func() {
+		r := &route{local: flow.Local.Addr, remote: flow.Remote, circuit: pool.NIC, at: half.now}
+		half.now += reuseAfter / 2
+		if port, was := half.devicePort(r); port != flow.Local.Port+1 || was != none {
+			t.Errorf("port %d, %d at once, want that behind %d", port, was, flow.Local.Port)
+		}
+		half.ports.onDevices.at = 0
+		half.now += reuseAfter
+		if port, was := half.devicePort(r); port != flow.Local.Port || was != i {
+			t.Errorf("port %d, the connection before %d, want %d, %d", port, was, flow.Local.Port, i)
+		}
+	})
+}
+
+// What the connection server has said of a way by the devices holds for a second.
+func TestAWayByDevicesIsBelievedForAMoment(t *testing.T) {
+	h, b, r := leased(t)
+	h.bottom.Change(func() {
+		b.now = r.at + routeFresh
+		if port, _ := b.devicePort(r); port == 0 {
+			t.Error("not for a second")
+		}
+		b.now++
+		if port, _ := b.devicePort(r); port != 0 {
+			t.Error("for longer")
+		}
+		i := occupy(b, r, 1)
+		b.aux[i].registered, b.aux[i].mtu = uint8(RegisteredFlow), 1400
+		b.learn(i)
+		if port, _ := b.devicePort(r); port == 0 || r.mtu != 1400 {
+			t.Errorf("asked again: port %d, MTU %d", port, r.mtu)
+		}
+	})
+}
+
+// Blocks that nobody has used for a while go back, but for those of which a connection
+// has a port.
+func TestIdleBlocksGoBack(t *testing.T) {
+	h, b, r := leased(t)
+	h.bottom.LeaseDevice(40128)
+	h.bottom.LeaseDevice(40192)
+	h.bottom.Change(func() {
+		b.devicePort(r)
+		occupy(b, r, 40130)
+	})
+	if first := h.bottom.IdleDeviceLeases(); first != nil {
+		t.Errorf("%v at once", first)
+	}
+	h.bottom.Change(func() { b.ports.dialled -= deviceIdle + tcp.Second })
+	if first := h.bottom.IdleDeviceLeases(); len(first) != 2 || first[0] != 40064 || first[1] != 40192 {
+		t.Errorf("%v go back", first)
+	}
+	h.bottom.Change(func() {
+		if port, _ := b.devicePort(r); port != 40128 {
+			t.Errorf("port %d of the block that is left", port)
+		}
+	})
+}

@@ -1,0 +1,146 @@
+package nic
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/testnet"
+)
+
+// From a leased block a pool opens connections to anybody, without asking, and gets
+// what comes for them; the ports beside the block are the kernel's.
+func TestALeasedBlockNeedsNoFlows(t *testing.T) {
+	t.Parallel()
+	m, a, b := pair(t, Config{})
+	p, q := newPool(t, m, 1), newPool(t, m, 2)
+	must(t, p.Lease(40064))
+	w := raw(t, b, a, "vb", "va")
+	fd := sniff(t, b, "vb")
+	for _, row := range []struct {
+		name, local, remote string
+		ours                bool
+	}{
+		{"the first port", "10.9.0.1:40064", "10.9.0.2:80", true},
+		{"the last port", "10.9.0.1:40127", "10.9.0.2:81", true},
+		{"IPv6", "[fd09::1]:40100", "[fd09::2]:80", true},
+		{"the port before", "10.9.0.1:40063", "10.9.0.2:80", false},
+		{"the port behind", "10.9.0.1:40128", "10.9.0.2:80", false},
+		{"another's address", "10.9.0.9:40064", "10.9.0.2:80", false},
+	} {
+		for range 2 { // the second by the way that the first has found
+			out := segment{src: row.local, dst: row.remote, payload: mark}
+			send(t, p, out)
+			if n := seen(t, fd, mark, map[bool]int{true: 1}[row.ours]); (n == 1) != row.ours {
+				t.Errorf("%s: %d leave", row.name, n)
+			}
+			send(t, q, out)
+			if n := seen(t, fd, mark, 0); n != 0 {
+				t.Errorf("%s: another pool's leaves", row.name)
+			}
+			w.segment(t, segment{src: row.remote, dst: row.local, payload: mark})
+			if got := comes(t, p); got != row.ours {
+				t.Errorf("%s: comes: %v", row.name, got)
+			}
+		}
+	}
+	must(t, p.Unlease(40064))
+	send(t, p, segment{src: "10.9.0.1:40064", dst: "10.9.0.2:80", payload: mark})
+	if n := seen(t, fd, mark, 0); n != 0 {
+		t.Error("a segment from a block that was given back leaves")
+	}
+	w.segment(t, segment{src: "10.9.0.2:80", dst: "10.9.0.1:40064", payload: mark})
+	quiet(t, p)
+	must(t, q.Lease(40064))
+	must(t, q.Close())
+	must(t, p.Lease(40064))
+}
+
+// comes reports whether a segment with mark comes to a pool. There may be others: the
+// peer's kernel answers what it knows nothing of.
+func comes(t *testing.T, p *Pool) (marked bool) {
+	for r := read(t, p, 50*time.Millisecond); r != nil; r = read(t, p, 20*time.Millisecond) {
+		marked = marked || string(r.tcp().Payload) == mark
+	}
+	return marked
+}
+
+// Whom the lists deny nobody connects with from a leased port, nor the reverse; what is
+// no SYN opens nothing.
+func TestTheListsHoldForLeasedPorts(t *testing.T) {
+	t.Parallel()
+	m, a, b := pair(t, Config{Deny: rules(t, "10.9.0.2:25")})
+	p := newPool(t, m, 1)
+	must(t, p.Lease(40064))
+	w := raw(t, b, a, "vb", "va")
+	fd := sniff(t, b, "vb")
+	for _, row := range []struct {
+		name, remote string
+		syn          bool
+		want         int
+	}{
+		{"allowed", "10.9.0.2:80", true, 1},
+		{"denied", "10.9.0.2:25", true, 0},
+		{"one that there is", "10.9.0.2:25", false, 1},
+	} {
+		send(t, p, segment{src: "10.9.0.1:40064", dst: row.remote, tcp: layers.TCP{SYN: row.syn, ACK: !row.syn}, payload: mark})
+		if n := seen(t, fd, mark, row.want); n != row.want {
+			t.Errorf("%s: %d leave, want %d", row.name, n, row.want)
+		}
+		w.segment(t, segment{src: row.remote, dst: "10.9.0.1:40064", tcp: layers.TCP{SYN: row.syn, ACK: !row.syn}, payload: mark})
+		if got := comes(t, p); got != (row.want == 1) {
+			t.Errorf("%s: comes: %v", row.name, got)
+		}
+	}
+	if n := counters(t, p).Denied; n != 1 {
+		t.Errorf("%d denied, want 1", n)
+	}
+}
+
+func TestLeasesThatCannotBe(t *testing.T) {
+	t.Parallel()
+	m, _, _ := pair(t, Config{})
+	p, q := newPool(t, m, 1), newPool(t, m, 2)
+	must(t, p.Lease(40064))
+	for _, row := range []struct {
+		name      string
+		err, want error
+	}{
+		{"another's", q.Lease(40064), unix.EADDRINUSE},
+		{"twice", p.Lease(40064), unix.EADDRINUSE},
+		{"from the middle of a block", p.Lease(40065), unix.EINVAL},
+		{"from port 0", p.Lease(0), unix.EINVAL},
+		{"another's, back", q.Unlease(40064), unix.ENOENT},
+		{"its middle, back", p.Unlease(40065), unix.ENOENT},
+	} {
+		if !errors.Is(row.err, row.want) {
+			t.Errorf("%s: %v, want %v", row.name, row.err, row.want)
+		}
+	}
+}
+
+// Leases go over to the next server, which confirms what somebody has, and takes back
+// the rest.
+func TestLeasesAreTakenOver(t *testing.T) {
+	t.Parallel()
+	a, b := testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	pins := filepath.Join(t.TempDir(), "bpf")
+	tap := killed(t, a, pins, "va,lo")
+	defer tap.Close()
+	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})
+	before, after := m.Pools()[0], newPool(t, m, 8)
+	if err := after.Lease(victimLease); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("a lease of the server before is not known: %v", err)
+	}
+	must(t, before.Lease(victimLease))
+	must(t, before.Forget())
+	if err := after.Lease(victimLease); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("a lease that was confirmed is gone: %v", err)
+	}
+	must(t, after.Lease(victimLease+LeasePorts)) // nobody has confirmed it
+}
