@@ -1,5 +1,5 @@
 # The steps of .ci/run by name. `make ci` is what has to pass before a change goes in.
-.PHONY: ci lint test race fuzz bench generate sim crash kill restart nic table soak
+.PHONY: ci lint test race fuzz bench generate sim crash kill restart nic table soak hostile
 
 ci:
 	.ci/run
@@ -54,3 +54,7 @@ table:
 # A program that is stopped for a minute; `go test` stops it for 3 seconds.
 stop:
 	USERTCP_STOP=60s go test -count=1 -v -run 'TestStopped' .
+
+# An honest stream beside each hostile program, and beside a harmless one that uses as much CPU
+hostile:
+	go test -run '^$$' -bench Beside -benchtime 15x ./tests/hostile

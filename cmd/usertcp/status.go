@@ -68,7 +68,27 @@ func printStatus(cmd *cobra.Command, s *server.Snapshot) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if err := printWork(out, s); err != nil {
+		return err
+	}
 	return printSockets(out, s)
+}
+
+// printWork prints what the pools have done.
+func printWork(out io.Writer, s *server.Snapshot) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "child\tscripts\toperations\tcrossings\tcache hits\tmisses\tflushes\t")
+	for _, k := range s.Children {
+		if k.Sockets == nil {
+			continue
+		}
+		p, n := &k.Sockets.Work, uint64(0)
+		for _, m := range p.Operations {
+			n += m
+		}
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", k.PID, p.Scripts, n, p.Crossings, p.Hits, p.Misses, p.Flushes)
+	}
+	return w.Flush()
 }
 
 // levels are the names of the levels of memory.

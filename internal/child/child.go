@@ -109,10 +109,16 @@ func (c *child) makeSegment() error {
 	return nil
 }
 
-// arrange sets up who takes packets, and which lock there is.
+// arrange sets up who takes packets, where buffers come from, how often payloads are
+// copied, and which lock there is.
 func (c *child) arrange() (err error) {
-	if c.cfg.takes {
-		err = half.SetChildTakes(c.seg)
+	for _, o := range []struct {
+		on  bool
+		set func(*shm.Segment) error
+	}{{c.cfg.takes, half.SetChildTakes}, {c.cfg.cache, half.SetBufferCache}, {c.cfg.copies, half.SetCopies}} {
+		if o.on {
+			err = errors.Join(err, o.set(c.seg))
+		}
 	}
 	if c.cfg.lock == shm.LockSemaphore {
 		var e error

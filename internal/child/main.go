@@ -56,6 +56,8 @@ type config struct {
 	cpu       int  // where both halves run, for the lock that needs it
 	mtu       int  // longest packet on the ring, octets
 	takes     bool // this child takes all packets
+	cache     bool // buffers come from caches
+	copies    bool // payloads are copied once more on each side
 	tap       int  // descriptor of the pool's device, 0 if it has none
 	program   int  // descriptor of the program that this process runs, 0 if there is none
 }
@@ -70,6 +72,8 @@ func parse(args []string) (config, error) {
 	f.IntVar(&cfg.program, "program", 0, "descriptor of this program")
 	f.BoolVar(&cfg.successor, "successor", false, "take over what a child that has ended has left")
 	f.BoolVar(&cfg.takes, "takes", false, "take all packets, instead of the application")
+	f.BoolVar(&cfg.cache, "buffer-cache", false, "buffers come from caches")
+	f.BoolVar(&cfg.copies, "copies", false, "payloads are copied once more on each side")
 	f.IntVar(&cfg.mtu, "pdu", pool.MaxPDU, "longest packet on the ring")
 	f.IntVar(&cfg.cpu, "cpu", 0, "where both halves run")
 	f.Func("lock", "the segment's lock", func(s string) (err error) {

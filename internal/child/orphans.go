@@ -9,6 +9,7 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/message"
+	"usertcp/internal/pool"
 	"usertcp/internal/wire"
 )
 
@@ -63,6 +64,7 @@ func (c *child) showSockets(m *message.Message) {
 			Unread: s.Unread, Unsent: s.Unsent, Age: s.Age, Orphan: s.Orphan,
 		})
 	}
+	l.Work = work(c.bottom.Work())
 	_ = json.NewEncoder(pipe).Encode(&l) // a server that has gone does not want it
 }
 
@@ -81,4 +83,17 @@ func (c *child) endOrphans(m *message.Message) {
 	r.N = uint32(n)
 	c.tell(r)
 	c.wake()
+}
+
+// work puts what a pool's halves have done into the words of a message.
+func work(w half.Work) message.PoolWork {
+	m := message.PoolWork{
+		Scripts: w.Scripts, Crossings: w.Crossings, Copied: w.Copied,
+		Hits: w.Cache.Hits, Misses: w.Cache.Misses, Flushes: w.Cache.Flushes,
+		Operations: map[string]uint64{},
+	}
+	for k, n := range w.Operations {
+		m.Operations[pool.Kind(k).String()] = n
+	}
+	return m
 }

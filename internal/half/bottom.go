@@ -161,6 +161,7 @@ func (b *Bottom) Look(tick bool) {
 	}
 	if tick {
 		b.drives, b.pending = drives, pending
+		b.flushIdle()
 		b.heed()
 		b.bury()
 	}
@@ -169,6 +170,18 @@ func (b *Bottom) Look(tick bool) {
 	}
 	if tick {
 		b.weigh()
+	}
+}
+
+// flushIdle empties buffer caches that neither half has used since the last tick: what
+// lies there is nobody else's (paper section 4.5.1).
+func (b *Bottom) flushIdle() {
+	if b.ctl.buffered == 0 {
+		return
+	}
+	b.rx.FlushIdle()
+	if c, ok := b.drv.(pool.Cacher); ok {
+		c.FlushIdle()
 	}
 }
 

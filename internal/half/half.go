@@ -38,6 +38,7 @@ type Half struct {
 	lock      shm.Locker
 	seg       *shm.Segment
 	drv       pool.Driver
+	coming    ahead
 	bell      *shm.Bell
 	doorbells [2]shm.Doorbell
 	clock     func() tcp.Time
@@ -113,6 +114,28 @@ func SetChildTakes(s *shm.Segment) error {
 	return err
 }
 
+// SetBufferCache makes the buffers of a fresh segment come from a cache of each half's
+// (paper section 4.5.1).
+func SetBufferCache(s *shm.Segment) error {
+	c, err := shm.One[control](s, secControl)
+	if err == nil {
+		c.buffered = 1
+	}
+	return err
+}
+
+// SetCopies makes a fresh segment's payloads be copied as often as in what the paper
+// calls a normal TCP: from the program into buffers of its own and from there into the
+// packets' when they are sent, and the same way back. The default is a single copy on
+// each side.
+func SetCopies(s *shm.Segment) error {
+	c, err := shm.One[control](s, secControl)
+	if err == nil {
+		c.copiesMore = 1
+	}
+	return err
+}
+
 func (h *Half) init(cfg Config, party shm.Party) error {
 	if err := h.attach(cfg.Segment); err != nil {
 		return err
@@ -128,6 +151,12 @@ func (h *Half) init(cfg Config, party shm.Party) error {
 		h.clock = Clock()
 	}
 	h.rx = pool.NewBuffers(&h.ctl.rx, h.rxRefs, h.rxLinks, rxSize, 0)
+	if h.ctl.buffered != 0 {
+		h.rx.UseCache(int(party) - 1)
+		if c, ok := h.drv.(pool.Cacher); ok {
+			c.UseCaches(int(party) - 1)
+		}
+	}
 	h.initScripts()
 	h.mem = tcp.Memory{Chunks: h.chunks, Annexes: h.annexes}
 	return nil
@@ -209,7 +238,9 @@ func (h *Half) turn() bool {
 func (h *Half) takeWhatComes() bool {
 	did := false
 	arrived := h.receive()
+	h.lookAhead(arrived)
 	for i := range arrived {
+		h.fetchFor(i)
 		h.arrive(&arrived[i])
 		did = true
 	}
@@ -244,7 +275,7 @@ func (h *Half) hasBuffer(i uint32) bool {
 		return true
 	case h.ctl.chunks.Free == 0 || h.allowed(i) == 0:
 		return false
-	case circuit == pool.NoCircuit:
+	case circuit == pool.NoCircuit || h.ctl.copiesMore != 0:
 		return h.rx.Available() > 0
 	}
 	for _, b := range h.alloc(circuit, 1) {

@@ -18,8 +18,14 @@ import (
 	"usertcp/internal/wire"
 )
 
-// childTakes makes the hosts of a test be such whose child takes all packets.
-var childTakes atomic.Bool
+// arrangement is how the segments of a test's hosts are set up.
+var arrangement atomic.Pointer[[]func(*shm.Segment) error]
+
+// arrange sets the segments of all hosts up that the test makes from now on.
+func arrange(t testing.TB, set ...func(*shm.Segment) error) {
+	arrangement.Store(&set)
+	t.Cleanup(func() { arrangement.Store(nil) })
+}
 
 // host is an application and its child in one process: two halves, each with its
 // own mapping of one segment and its own driver.
@@ -70,8 +76,10 @@ func newHostWithLock(t testing.TB, n int, spin Spin, lock shm.LockKind) *host {
 	check(t, err)
 	check(t, Initialise(seg, 65535))
 	check(t, SetLock(seg, lock, 0))
-	if childTakes.Load() {
-		check(t, SetChildTakes(seg))
+	if all := arrangement.Load(); all != nil {
+		for _, set := range *all {
+			check(t, set(seg))
+		}
 	}
 	check(t, ring.Initialise(seg, false))
 	h.page, err = ring.NewBellPage()

@@ -67,7 +67,9 @@ type control struct {
 	programEnd uint32 // 1: the application has gone
 	annexes    shm.FreeList
 	childTakes uint32 // 1: the bottom half alone takes packets, and looks after timers
-	_          [4]uint32
+	buffered   uint32 // 1: buffers come from caches
+	copiesMore uint32 // 1: payloads are copied into buffers of the pool's own on both sides
+	_          [14]uint32
 	limits     limits
 	Counters   Counters
 }
@@ -84,7 +86,7 @@ type Counters struct {
 	ListenFull              uint64 // SYNs dropped: the backlog is full
 	ConnsFull               uint64 // SYNs dropped: no connection left
 	NoRoute                 uint64 // packets for a peer without a circuit
-	Copied                  uint64 // payload octets copied out of a peer's memory early
+	Copied                  uint64 // payload octets copied once more: out of a peer's memory early, or into a circuit's
 	Repairs                 uint64
 	CookiesSent             uint64 // SYNs answered with a SYN cookie
 	CookiesTaken            uint64 // connections made of an acknowledgement of one
@@ -101,9 +103,9 @@ type Counters struct {
 
 var (
 	_ [64]byte      = [unsafe.Offsetof(control{}.secret)]byte{}
-	_ [4 * 64]byte  = [unsafe.Offsetof(control{}.limits)]byte{}
-	_ [5 * 64]byte  = [unsafe.Offsetof(control{}.Counters)]byte{}
-	_ [10 * 64]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [6 * 64]byte  = [unsafe.Offsetof(control{}.limits)]byte{}
+	_ [7 * 64]byte  = [unsafe.Offsetof(control{}.Counters)]byte{}
+	_ [12 * 64]byte = [unsafe.Sizeof(control{})]byte{}
 	_ [64]byte      = [unsafe.Sizeof(limits{})]byte{}
 	_ [8]struct{}   = [max(pool.Kinds, 8)]struct{}{}
 )

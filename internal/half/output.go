@@ -119,6 +119,7 @@ func (h *Half) bounce(p *pool.Packet, circuit uint16) (taken bool) {
 	}
 	if left == 0 {
 		h.copyAcross(p)
+		h.ctl.Counters.Copied += uint64(p.Payload)
 		taken = h.emit(p, circuit)
 	} else {
 		h.ctl.Counters.NoRoute++

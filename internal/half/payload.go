@@ -84,7 +84,7 @@ func (h *Half) take(p *pool.Packet, s *tcp.Segment) bool {
 	case p.Payload == 0:
 		h.release(p)
 		return true
-	case p.NPieces > 0 && p.Payload >= byReference && !h.drv.Crowded(p.Circuit):
+	case p.NPieces > 0 && p.Payload >= byReference && h.ctl.copiesMore == 0 && !h.drv.Crowded(p.Circuit):
 		return h.refer(p, s)
 	case p.NPieces > 0:
 		return h.copyPieces(p, s)

@@ -19,6 +19,13 @@ func BenchmarkConns(b *testing.B) {
 		f := newFlock(b, n)
 		b.Run(fmt.Sprintf("In/%d", n), func(b *testing.B) { f.measure(b, f.in) })
 		b.Run(fmt.Sprintf("Out/%d", n), func(b *testing.B) { f.measure(b, f.out) })
+		b.Run(fmt.Sprintf("Burst/%d", n), func(b *testing.B) { f.measureBursts(b, nil) })
+		b.Run(fmt.Sprintf("BurstUnforeseen/%d", n), func(b *testing.B) {
+			f.top.ctl.live -= uint32(n)
+			f.measureBursts(b, nil)
+			f.top.ctl.live += uint32(n)
+		})
+		b.Run(fmt.Sprintf("OneBusy/%d", n), func(b *testing.B) { f.measureBursts(b, &f.conns[n/2]) })
 	}
 }
 
@@ -26,12 +33,13 @@ func BenchmarkConns(b *testing.B) {
 type flock struct {
 	*bench
 	conns []member
-	order []uint32
+	order []uint32    // in which they come
 	pkt   pool.Packet // of 100 octets
 	ip    wire.IP
 	tcp   wire.TCP
 	buf   [100]byte
 	rx    [1]pool.Packet
+	many  [turnPackets]pool.Packet
 }
 
 // member is a connection of a flock, as its peer sees it.
@@ -59,8 +67,10 @@ func newFlock(tb testing.TB, n int) *flock {
 	for k := range f.order {
 		f.order[k] = uint32(k % n)
 	}
+	// The members are shuffled, and come in turn: what is measured is how the half finds
+	// its memory, and not how the benchmark finds its own.
 	r := rand.New(rand.NewPCG(1, 1e5))
-	r.Shuffle(len(f.order), func(i, j int) { f.order[i], f.order[j] = f.order[j], f.order[i] })
+	r.Shuffle(n, func(i, j int) { f.conns[i], f.conns[j] = f.conns[j], f.conns[i] })
 	return f
 }
 
@@ -92,6 +102,46 @@ func (f *flock) measure(b *testing.B, step func(*member)) {
 		}
 		if i%len(f.conns) == 0 {
 			f.now += 10 * tcp.Microsecond
+		}
+	}
+}
+
+// measureBursts lets packets come as drivers bring them, several at a time, each for
+// another connection, or for the busy one while all others are idle.
+func (f *flock) measureBursts(b *testing.B, busy *member) {
+	for range 2000 { // what is due comes, so that the others are idle
+		f.now += tcp.Millisecond
+		f.top.Step()
+	}
+	var burst [turnPackets]*member
+	b.ReportAllocs()
+	at := 0
+	for n := 0; b.Loop(); n++ {
+		k := n % turnPackets
+		if burst[k] = busy; busy == nil {
+			burst[k] = &f.conns[f.order[at]]
+			at = (at + 1) % len(f.order)
+		}
+		if k == turnPackets-1 {
+			f.burst(burst[:])
+			if busy != nil || at < turnPackets {
+				f.now += 10 * tcp.Microsecond
+			}
+		}
+	}
+}
+
+// burst lets a packet arrive for each of some connections, and be read.
+func (f *flock) burst(to []*member) {
+	f.drv.rx = f.many[:0]
+	for _, m := range to {
+		f.drv.rx = append(f.drv.rx, f.packet(m, len(f.buf)))
+		m.at += tcpSeq(len(f.buf))
+	}
+	f.top.Step()
+	for _, m := range to {
+		if n, _ := f.top.Read(m.i, f.buf[:]); n != len(f.buf) {
+			panic("the packet has not arrived")
 		}
 	}
 }

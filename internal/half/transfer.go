@@ -77,7 +77,7 @@ func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 // a script of its own for each would be what the paper calls naive (section 4.5.1).
 func (h *Half) reserveBuffers(i uint32, want int, r *reservation) {
 	circuit := h.aux[i].circuit
-	if circuit == pool.NoCircuit {
+	if circuit == pool.NoCircuit || h.ctl.copiesMore != 0 {
 		for r.bytes < want && r.n < spansMax && h.reserveOwn(want, r) {
 		}
 		return

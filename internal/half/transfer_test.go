@@ -21,21 +21,24 @@ func runBoth(t testing.TB, spin Spin) (a, b *host) {
 // Octets arrive unaltered, whatever the sizes of writes and reads, in both
 // directions at once; then nothing is in use any more.
 func TestStreamsBothWays(t *testing.T) {
-	defer childTakes.Store(false)
+	type set []func(*shm.Segment) error
 	for _, tc := range []struct {
-		spin  Spin
-		lock  shm.LockKind
-		child bool // takes the packets
+		spin Spin
+		lock shm.LockKind
+		set  set
 	}{
-		{SpinOff, shm.LockAdaptive, false},
-		{SpinDefault, shm.LockAdaptive, false},
-		{SpinOff, shm.LockSemaphore, false},
-		{SpinOff, shm.LockPeterson, false},
-		{SpinOff, shm.LockEdwards, false},
-		{SpinOff, shm.LockAdaptive, true},
-		{SpinDefault, shm.LockSemaphore, true},
+		{SpinOff, shm.LockAdaptive, nil},
+		{SpinDefault, shm.LockAdaptive, nil},
+		{SpinOff, shm.LockSemaphore, nil},
+		{SpinOff, shm.LockPeterson, nil},
+		{SpinOff, shm.LockEdwards, nil},
+		{SpinOff, shm.LockAdaptive, set{SetChildTakes}},
+		{SpinDefault, shm.LockSemaphore, set{SetChildTakes}},
+		{SpinOff, shm.LockAdaptive, set{SetBufferCache}},
+		{SpinOff, shm.LockAdaptive, set{SetCopies}},
+		{SpinDefault, shm.LockAdaptive, set{SetChildTakes, SetBufferCache, SetCopies}},
 	} {
-		childTakes.Store(tc.child)
+		arrange(t, tc.set...)
 		a, b := newHostsWithLock(t, tc.spin, tc.lock)
 		a.run()
 		b.run()
@@ -90,7 +93,7 @@ func TestStreamsBothWays(t *testing.T) {
 		check(t, cb.Close())
 		wantIdle(t, a)
 		wantIdle(t, b)
-		if n := a.counters(); tc.child && n.BottomDrives < n.PacketsIn/turnPackets {
+		if n := a.counters(); a.top.passive && n.BottomDrives < n.PacketsIn/turnPackets {
 			t.Errorf("the child takes packets, and found something to do %d times, for %d", n.BottomDrives, n.PacketsIn)
 		}
 	}

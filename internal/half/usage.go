@@ -37,3 +37,28 @@ func (t *Top) Usage() Usage {
 	}
 	return u
 }
+
+// Work is what a pool's halves have done.
+type Work struct {
+	Scripts    uint64
+	Operations [pool.Kinds]uint64
+	Crossings  uint64 // system calls that the operations have cost
+	Copied     uint64 // octets copied once more
+	Cache      pool.CacheStats
+}
+
+// Work returns what this pool's halves have done so far.
+func (b *Bottom) Work() (w Work) {
+	b.Change(func() { w = b.done() })
+	return w
+}
+
+func (h *Half) done() Work {
+	c := &h.ctl.Counters
+	w := Work{Scripts: c.Scripts, Crossings: h.drv.Crossings(), Copied: c.Copied, Cache: h.rx.CacheStats()}
+	copy(w.Operations[:], c.Operations[:])
+	if d, ok := h.drv.(pool.Cacher); ok {
+		w.Cache = w.Cache.Plus(d.CacheStats())
+	}
+	return w
+}

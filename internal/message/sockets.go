@@ -22,6 +22,19 @@ type SocketList struct {
 	More    int    // there are beside these
 	Orphans int    // of all
 	Killed  uint64 // orphans that were ended by name
+	Work    PoolWork
+}
+
+// PoolWork is what a pool's halves have done.
+type PoolWork struct {
+	Scripts    uint64            // that the driver has executed
+	Operations map[string]uint64 // of the scripts, by what they do
+	Crossings  uint64            // system calls that they have cost
+	Copied     uint64            // octets copied once more
+
+	// The buffer caches: buffers that came from there, times that one was empty and was
+	// filled, and times that one was emptied. All are 0 without the caches.
+	Hits, Misses, Flushes uint64
 }
 
 // Limits of a SocketList: what is more is counted, and told by its number only.

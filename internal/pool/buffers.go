@@ -17,6 +17,7 @@ type Buffers struct {
 	links []uint32
 	size  uint32
 	base  uint32
+	cache *Cache // of this half; nil: there is none
 }
 
 // List is the part of a Buffers that lies in shared memory.
@@ -26,12 +27,15 @@ type List struct {
 	_     [3]uint32
 	Fails uint64 // allocations refused
 	_     uint64
+
+	Caches [2]Cache // of the halves
 }
 
 var (
-	_ [48]byte = [unsafe.Sizeof(List{})]byte{}
-	_ [16]byte = [unsafe.Offsetof(List{}.Limit)]byte{}
-	_ [32]byte = [unsafe.Offsetof(List{}.Fails)]byte{}
+	_ [128]byte = [unsafe.Sizeof(List{})]byte{}
+	_ [40]byte  = [unsafe.Sizeof(Cache{})]byte{}
+	_ [16]byte  = [unsafe.Offsetof(List{}.Limit)]byte{}
+	_ [32]byte  = [unsafe.Offsetof(List{}.Fails)]byte{}
 )
 
 // NewBuffers returns the buffers whose state is list, refs and links (as many
@@ -53,8 +57,8 @@ func (b *Buffers) Reset(limit int) {
 // Size returns the octets in a buffer.
 func (b *Buffers) Size() int { return int(b.size) }
 
-// Used returns the number of buffers in use.
-func (b *Buffers) Used() int { return len(b.refs) - int(b.list.Free.Free) }
+// Used returns the number of buffers in use; those in caches are not.
+func (b *Buffers) Used() int { return len(b.refs) - int(b.list.Free.Free) - b.cached() }
 
 // Available returns how many buffers Alloc would give.
 func (b *Buffers) Available() int { return max(0, int(b.list.Limit)-b.Used()) }
@@ -75,7 +79,12 @@ func (b *Buffers) Alloc() (buf, off uint32) {
 		b.list.Fails++
 		return None, 0
 	}
-	i := b.list.Free.Alloc(b.links)
+	i := None
+	if b.cache != nil {
+		i = b.allocCached()
+	} else {
+		i = b.list.Free.Alloc(b.links)
+	}
 	if i == None {
 		b.list.Fails++
 		return None, 0
@@ -104,7 +113,7 @@ func (b *Buffers) Unref(i uint32) bool {
 	}
 	b.refs[i]--
 	if b.refs[i] == 0 {
-		b.list.Free.Release(b.links, i)
+		b.giveBack(i)
 		return true
 	}
 	return false
@@ -116,6 +125,9 @@ func (b *Buffers) Refs(i uint32) uint32 { return b.refs[i] }
 // Rebuild makes references and free list anew; refs(i) says how many references
 // buffer i has.
 func (b *Buffers) Rebuild(refs func(i uint32) uint32) {
+	for k := range b.list.Caches {
+		b.list.Caches[k].Count = 0 // what lay there is free
+	}
 	b.list.Free.Rebuild(b.links, func(i uint32) bool {
 		b.refs[i] = refs(i)
 		return b.refs[i] > 0

@@ -126,6 +126,28 @@ func (j *Joint) Offload(circuit uint16) uint32 { return j.by(circuit).Offload(ci
 // MayRefuse implements Driver.
 func (j *Joint) MayRefuse(circuit uint16) bool { return j.by(circuit).MayRefuse(circuit) }
 
+// UseCaches implements Cacher.
+func (j *Joint) UseCaches(half int) {
+	j.cachers(func(c Cacher) { c.UseCaches(half) })
+}
+
+// FlushIdle implements Cacher.
+func (j *Joint) FlushIdle() { j.cachers(Cacher.FlushIdle) }
+
+// CacheStats implements Cacher.
+func (j *Joint) CacheStats() (sum CacheStats) {
+	j.cachers(func(c Cacher) { sum = sum.Plus(c.CacheStats()) })
+	return sum
+}
+
+func (j *Joint) cachers(f func(Cacher)) {
+	for _, d := range [2]Driver{j.ring, j.nic} {
+		if c, ok := d.(Cacher); ok {
+			f(c)
+		}
+	}
+}
+
 // Flush implements Driver.
 func (j *Joint) Flush(r *shm.Rings) {
 	j.ring.Flush(r)

@@ -114,6 +114,10 @@ func (s *Server) serveApplication(ch *message.Channel) {
 			log.Warn("garbage from the application", "err", err)
 			return
 		}
+		if !s.turn(s.messages, uid) {
+			message.CloseFiles(m.Files)
+			return
+		}
 		if m.Type == message.Status {
 			if !s.answerStatus(app, &m) {
 				return

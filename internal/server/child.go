@@ -113,7 +113,8 @@ func (c *child) end() {
 }
 
 // watch ends a process that has closed its control channel, or sent garbage: it is
-// of no use without. One that is about to exit is given the time.
+// of no use without. One that is about to exit is given the time. If it takes longer it
+// may have been killed, on a machine that is busy: it is killed once more, and replaced.
 func (c *child) watch(p *process, ended <-chan struct{}) {
 	control := c.control.Load()
 	<-control.Done()
@@ -130,7 +131,7 @@ func (c *child) watch(p *process, ended <-chan struct{}) {
 	case <-ended:
 	case <-time.After(exitTimeout):
 		c.s.log.Error("a child without control channel does not end: killed", "vci", c.vci, "child", p.pid)
-		c.kill()
+		_ = p.Signal(os.Kill)
 	}
 }
 

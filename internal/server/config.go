@@ -56,6 +56,8 @@ type Config struct {
 type PoolOptions struct {
 	Lock       string // of a segment: adaptive (default), semaphore, peterson or edwards
 	ChildTakes bool   // the child takes all packets, as in 1995, instead of whoever is there
+	Cached     bool   // buffers come from a cache of each half's (paper, 4.5.1)
+	Copies     string // of a payload on each side: single (default), or normal, which is two
 	PDU        int    // longest packet on the ring, octets; 0: 65,535
 	Realtime   int    // priority of the children under SCHED_FIFO, 1 to 99; 0: ordinary
 	CPU        int    // of the children, if Realtime is set; -1: any. With edwards their programs must be there too
@@ -66,6 +68,8 @@ func (o *PoolOptions) check() error {
 	switch {
 	case o.Lock != "" && !slices.Contains(lockNames, o.Lock):
 		return fmt.Errorf("server: no lock %q (there are: %s)", o.Lock, strings.Join(lockNames, ", "))
+	case o.Copies != "" && o.Copies != "single" && o.Copies != "normal":
+		return fmt.Errorf("server: no copies %q (there are: single, normal)", o.Copies)
 	case o.PDU != 0 && (o.PDU < minPDU || o.PDU > maxPDU):
 		return fmt.Errorf("server: PDUs of %d are not between %d and %d octets", o.PDU, minPDU, maxPDU)
 	case o.Realtime < 0 || o.Realtime > 99:
@@ -102,6 +106,12 @@ func (o *PoolOptions) args() (args []string) {
 	if o.ChildTakes {
 		args = append(args, "-takes")
 	}
+	if o.Cached {
+		args = append(args, "-buffer-cache")
+	}
+	if o.Copies == "normal" {
+		args = append(args, "-copies")
+	}
 	return args
 }
 
@@ -121,7 +131,8 @@ type SpawnArgs struct {
 }
 
 // Args returns the arguments: -vci N -addr A [-addr A ...] [-crc] [-successor]
-// [-tap DESCRIPTOR] [-lock NAME] [-cpu N] [-pdu N] [-takes]. Behind them comes, if it is
+// [-tap DESCRIPTOR] [-lock NAME] [-cpu N] [-pdu N] [-takes]
+// [-buffer-cache] [-copies]. Behind them comes, if it is
 // run by its descriptor, -program DESCRIPTOR.
 func (a *SpawnArgs) Args() []string {
 	args := []string{"-vci", strconv.Itoa(int(a.VCI))}

@@ -144,8 +144,12 @@ func (l *ledger) sums() sums {
 	}
 	l.level = l.level.next(s.all.Buffers, l.limits.Memory)
 	for uid, u := range s.users {
-		if uid != 0 {
-			l.users[uid] = l.users[uid].next(u.Buffers, l.limits.UserMemory)
+		if uid == 0 {
+			continue
+		}
+		l.users[uid] = l.users[uid].next(u.Buffers, l.limits.UserMemory)
+		if u.Memory >= l.limits.UserMemory {
+			l.users[uid] = full // what was given out once stays with a program
 		}
 	}
 	maps.DeleteFunc(l.users, func(uid int, _ level) bool { _, there := s.users[uid]; return !there })
@@ -153,8 +157,9 @@ func (l *ledger) sums() sums {
 }
 
 // mayHave returns what a child may have: of what is counted, as much as it has and what
-// nobody has. Root's programs have no limits but the host's. Of a user who has more
-// memory than he may the program ends that has most. l.mu is held.
+// nobody has. Root's programs have no limits but the host's. A user whose programs take
+// one eighth more memory than he may have has one that does not heed the level: that
+// which has most ends. l.mu is held.
 func (l *ledger) mayHave(c *child, a *account, s sums) message.PoolLimits {
 	p := message.PoolLimits{
 		Level: uint32(max(l.level, l.users[a.uid])), Orphans: share(l.limits.Orphans, s.all.Orphans, a.usage.Orphans),
@@ -166,7 +171,7 @@ func (l *ledger) mayHave(c *child, a *account, s sums) message.PoolLimits {
 	}
 	u := s.users[a.uid]
 	p.Sockets = share(l.limits.UserSockets, u.Sockets, a.usage.Sockets)
-	if u.Memory > l.limits.UserMemory && s.largest[a.uid] == c {
+	if u.Memory > l.limits.UserMemory/8*9 && s.largest[a.uid] == c {
 		p.Memory = max(1, a.usage.Memory-min(a.usage.Memory, u.Memory-l.limits.UserMemory))
 	}
 	return p

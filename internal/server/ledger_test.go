@@ -122,10 +122,15 @@ func TestTooMuchMemoryOfOneUser(t *testing.T) {
 	}
 	l.enter(c[0], 1000, message.PoolUsage{Memory: 30 << 20})
 	l.due()
-	if !l.tooMuchMemory(1000) || l.tooMuchMemory(1001) || l.tooMuchMemory(0) {
-		t.Error("70 of 64 MiB are not too much, or another's matter")
+	if told := l.accounts[c[1]].told; told.Memory != 0 || level(told.Level) != full {
+		t.Errorf("with 70 of 64 MiB, and no buffer in use: %+v", told)
 	}
-	for i, want := range []uint64{0, 34 << 20, 0} {
+	l.enter(c[0], 1000, message.PoolUsage{Memory: 35 << 20})
+	l.due()
+	if !l.tooMuchMemory(1000) || l.tooMuchMemory(1001) || l.tooMuchMemory(0) {
+		t.Error("75 of 64 MiB are not too much, or another's matter")
+	}
+	for i, want := range []uint64{0, 29 << 20, 0} {
 		if got := l.accounts[c[i]].told.Memory; got != want {
 			t.Errorf("child %d may have %d octets, want %d", i, got, want)
 		}

@@ -58,6 +58,9 @@ func (c *child) sockets() (message.SocketList, error) {
 // others their own. The errno is 0, EBUSY if what was named is no orphan, or ESRCH.
 func (s *Server) answerEnd(app application, m *message.Message) bool {
 	r := message.Message{Type: message.GeneralReply, ID: m.ID}
+	if !s.turn(s.polls, app.uid) {
+		return false
+	}
 	if n, errno := s.endOrphans(app, m); n > 0 {
 		r.N = uint32(n)
 		s.counters.killed.Add(uint64(n))

@@ -34,6 +34,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	ledger   *ledger
+	messages *turns // of applications
+	polls    *turns // … that children have to answer
 	streams  streams
 	children map[int]*child // by stream
 	meetings *meetings
@@ -77,6 +79,8 @@ func Start(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Log,
 		ports:    newPortSpace(cfg.Addrs),
 		ledger:   newLedger(cfg.Limits),
+		messages: newTurns(messagePeriod, messageBurst),
+		polls:    newTurns(pollPeriod, pollBurst),
 		stopping: make(chan struct{}),
 		joined:   make(chan struct{}),
 		children: make(map[int]*child),

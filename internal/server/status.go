@@ -39,6 +39,9 @@ func (s *Server) answerStatus(app application, m *message.Message) bool {
 	}
 	// Who asks again waits until this has been answered: all children have to say
 	// something to each.
+	if !s.turn(s.polls, app.uid) {
+		return false
+	}
 	snap := s.Snapshot()
 	snap.Children = slices.DeleteFunc(snap.Children, func(c ChildInfo) bool { return !app.mayManage(c.UID) })
 	snap.Limits.Users = slices.DeleteFunc(snap.Limits.Users, func(u UserInfo) bool { return !app.mayManage(u.UID) })

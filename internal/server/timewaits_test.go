@@ -116,7 +116,7 @@ func TestASynEndsTimeWait(t *testing.T) {
 func TestRemnantsAreCheckedAndBounded(t *testing.T) {
 	s := start(t, t.TempDir(), addr1)
 	a := spawn(t, s)
-	good := remnant(t, "10.1.0.1:80", "10.1.0.1:2000", tcp.Second)
+	good := remnant(t, "10.1.0.1:80", "10.1.0.1:2000", 50*tcp.Second)
 	for name, b := range map[string][]byte{
 		"too short":            good[:50],
 		"of another host":      remnant(t, "10.1.0.9:80", "10.1.0.1:2000", tcp.Second),
@@ -131,7 +131,7 @@ func TestRemnantsAreCheckedAndBounded(t *testing.T) {
 	for i := range maxTimeWaits {
 		r, _ := tcp.ParseRemnant(good)
 		r.Flow.Remote.Port, r.Flow.Local.Port = uint16(i), 81
-		r.End = clock() + 10*tcp.Second
+		r.End = clock() + 50*tcp.Second
 		w.byFlow[r.Flow] = &r
 	}
 	w.mu.Unlock()

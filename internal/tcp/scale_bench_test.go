@@ -8,12 +8,16 @@ import (
 
 // BenchmarkConns is what a segment costs when there are many connections, which
 // come in random order: a data segment in, read and acknowledged if that is due;
-// and a write, its segment, and the acknowledgement of it.
+// and a write, its segment, and the acknowledgement of it. OneBusy is In and Out for
+// one connection beside which all others are idle.
 func BenchmarkConns(b *testing.B) {
 	for _, n := range []int{1, 1000, 100_000} {
 		f := newFlock(b, n)
 		b.Run(fmt.Sprintf("In/%d", n), func(b *testing.B) { f.bench(b, f.in) })
 		b.Run(fmt.Sprintf("Out/%d", n), func(b *testing.B) { f.bench(b, f.send) })
+		clear(f.order)
+		b.Run(fmt.Sprintf("OneBusyIn/%d", n), func(b *testing.B) { f.bench(b, f.in) })
+		b.Run(fmt.Sprintf("OneBusyOut/%d", n), func(b *testing.B) { f.bench(b, f.send) })
 	}
 }
 

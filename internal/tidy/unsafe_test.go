@@ -11,6 +11,7 @@ import (
 var unsafeTests = map[string]string{
 	"tests/packetdrill/main.go":          "is called by C with pointers to C's memory",
 	"internal/netns/ethtool_test.go":     "asks the kernel by ioctl, the way that the code under test does not go",
+	"internal/pool/nic/uring_test.go":    "gives the kernel the addresses of what it is to write, as no code under test does",
 	"internal/pool/ring/hostile_test.go": "is a peer that writes what it likes into its half of a circuit",
 }
 

@@ -122,6 +122,9 @@ func (v *victim) scribble(from, n int) {
 	}
 }
 
+// breath is what a hostile program draws between two deeds.
+const breath = 50 * time.Microsecond
+
 func hostile(address string, way func(*victim) error) error {
 	c, err := usertcp.Dial("tcp", address)
 	if err != nil {
@@ -144,7 +147,7 @@ func hostile(address string, way func(*victim) error) error {
 		if err := way(v); err != nil {
 			return err
 		}
-		time.Sleep(50 * time.Microsecond) // to use up a CPU is no hostility of ours
+		time.Sleep(breath) // to use up a CPU is no hostility of ours
 	}
 }
 

@@ -112,6 +112,15 @@ func (d *Driver) Crossings() uint64 { return d.ctl.counters.Reads + d.ctl.counte
 // MayRefuse implements pool.Driver.
 func (d *Driver) MayRefuse(uint16) bool { return true }
 
+// UseCaches implements pool.Cacher.
+func (d *Driver) UseCaches(half int) { d.bufs.UseCache(half) }
+
+// FlushIdle implements pool.Cacher.
+func (d *Driver) FlushIdle() { d.bufs.FlushIdle() }
+
+// CacheStats implements pool.Cacher.
+func (d *Driver) CacheStats() pool.CacheStats { return d.bufs.CacheStats() }
+
 // BufferSize implements pool.Driver.
 func (d *Driver) BufferSize() int { return BufferSize }
 

@@ -92,7 +92,7 @@ func newHost(t *testing.T, mtu int, offload bool) *host {
 
 var deviceAddr = []byte{2, 0, 0, 0, 0, 1}
 
-func openTAP(t *testing.T, mtu int, offload bool) *os.File {
+func openTAP(t testing.TB, mtu int, offload bool) *os.File {
 	t.Helper()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

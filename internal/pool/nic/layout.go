@@ -37,14 +37,15 @@ type control struct {
 	_        [56]byte
 	tx       pool.List
 	rx       shm.FreeList
+	_        [48]byte
 	counters Counters
 }
 
 var (
 	_ [64]byte                 = [unsafe.Offsetof(control{}.tx)]byte{}
-	_ [112]byte                = [unsafe.Offsetof(control{}.rx)]byte{}
-	_ [128]byte                = [unsafe.Offsetof(control{}.counters)]byte{}
-	_ [128 + counterBytes]byte = [unsafe.Sizeof(control{})]byte{}
+	_ [192]byte                = [unsafe.Offsetof(control{}.rx)]byte{}
+	_ [256]byte                = [unsafe.Offsetof(control{}.counters)]byte{}
+	_ [256 + counterBytes]byte = [unsafe.Sizeof(control{})]byte{}
 )
 
 // Counters count what the driver does and what it passes over. All of it is

@@ -38,6 +38,9 @@ type Driver struct {
 	next  int // circuit that Receive looks at first
 	taken int // packets taken from it in a row
 	dirty []*circuit
+
+	half   int // whose buffer caches are used
+	caches bool
 }
 
 var _ pool.Driver = (*Driver)(nil)
@@ -97,7 +100,7 @@ func (d *Driver) newCircuit(i uint16) *circuit {
 	at, end := int(i)*Buffers, int(i+1)*Buffers
 	pat, pend := int(i)*PDUs, int(i+1)*PDUs
 	st := &d.states[i]
-	return &circuit{
+	c := &circuit{
 		index: i, gen: st.Gen, st: st,
 		bufs:      pool.NewBuffers(&st.Tx, d.refs[at:end], d.links[at:end], BufferSize, 0),
 		pdus:      d.pdus[pat:pend],
@@ -105,6 +108,10 @@ func (d *Driver) newCircuit(i uint16) *circuit {
 		holds:     d.holds[pat:pend],
 		doorbells: [2]shm.Doorbell{shm.NoDoorbell, shm.NoDoorbell},
 	}
+	if d.caches {
+		c.bufs.UseCache(d.half)
+	}
+	return c
 }
 
 // install makes c the process's circuit of its index; nil removes it.
@@ -161,6 +168,35 @@ func (d *Driver) Crossings() uint64 { return d.counters.Rings }
 // MayRefuse implements pool.Driver.
 func (d *Driver) MayRefuse(uint16) bool { return false }
 
+// UseCaches implements pool.Cacher.
+func (d *Driver) UseCaches(half int) {
+	d.half, d.caches = half, true
+	for _, c := range *d.circuits.Load() {
+		if c != nil {
+			c.bufs.UseCache(half)
+		}
+	}
+}
+
+// FlushIdle implements pool.Cacher.
+func (d *Driver) FlushIdle() {
+	for _, c := range *d.active.Load() {
+		if c.gen == c.st.Gen {
+			c.bufs.FlushIdle()
+		}
+	}
+}
+
+// CacheStats implements pool.Cacher: those of the circuits that there are.
+func (d *Driver) CacheStats() (sum pool.CacheStats) {
+	for _, c := range *d.active.Load() {
+		if c.gen == c.st.Gen {
+			sum = sum.Plus(c.bufs.CacheStats())
+		}
+	}
+	return sum
+}
+
 // BufferSize implements pool.Driver.
 func (d *Driver) BufferSize() int { return BufferSize }
 
@@ -169,6 +205,9 @@ func (d *Driver) Alloc(i uint16) (buf, off uint32) {
 	c := d.circuit(i)
 	if c == nil || c.peer == nil {
 		return pool.None, 0
+	}
+	if c.bufs.Dry() {
+		d.reclaim(c) // so that few buffers are used again and again
 	}
 	if buf, off = c.bufs.Alloc(); buf == pool.None {
 		d.reclaim(c)

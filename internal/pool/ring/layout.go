@@ -139,16 +139,16 @@ type circuitState struct {
 	Tx         pool.List
 	PacketsIn  uint64
 	PacketsOut uint64
-	_          [64]byte
+	_          [48]byte
 }
 
 var (
-	_ [192]byte = [unsafe.Sizeof(circuitState{})]byte{}
+	_ [256]byte = [unsafe.Sizeof(circuitState{})]byte{}
 	_ [12]byte  = [unsafe.Offsetof(circuitState{}.Sent)]byte{}
 	_ [28]byte  = [unsafe.Offsetof(circuitState{}.LastRing)]byte{}
 	_ [48]byte  = [unsafe.Offsetof(circuitState{}.IDs)]byte{}
 	_ [64]byte  = [unsafe.Offsetof(circuitState{}.Tx)]byte{}
-	_ [112]byte = [unsafe.Offsetof(circuitState{}.PacketsIn)]byte{}
+	_ [192]byte = [unsafe.Offsetof(circuitState{}.PacketsIn)]byte{}
 )
 
 // pdu is a packet with pieces that the peer has not released.
