@@ -22,11 +22,12 @@ type portKeeper struct {
 }
 
 // leave gives the kernel's bind points of a local end that goes to the connections
-// that outlive it, and closes them if there are none. The caller holds the mutex.
+// that outlive it, whosever they are now, and closes them if there are none. The caller
+// holds the mutex.
 func (p *portSpace) leave(b *binding) {
 	k := &portKeeper{local: b.local, points: b.points}
 	for f, fw := range p.flows {
-		if len(k.points) > 0 && fw.accepted && fw.kept == nil && fw.id.child == b.id.child &&
+		if len(k.points) > 0 && fw.accepted && fw.kept == nil &&
 			f.Local.Port == b.local.Port && b.local.Addr.Covers(&f.Local.Addr) {
 			fw.kept = k
 			p.flows[f] = fw

@@ -139,3 +139,17 @@ func TestBindPointOfIPv6Alone(t *testing.T) {
 	}
 	unix.Close(fd)
 }
+
+// A connection that another program has taken over keeps the port of the listener
+// that stayed behind.
+func TestPortIsKeptForConnectionsThatHaveMoved(t *testing.T) {
+	p, local := keepable(t)
+	f := wire.Flow{Local: local, Remote: ep("127.0.0.9:1")}
+	if _, errno := p.claimFlow(socketID{childA, 2}, socketID{childB, 1}, f); errno != 0 {
+		t.Fatal(errno)
+	}
+	p.unbind(socketID{childA, 1})
+	wantKernel(t, local, false)
+	p.close(childB, f)
+	wantKernel(t, local, true)
+}
