@@ -38,7 +38,7 @@ func listenVia(t testing.TB, s *user.Stack, address string) *Listener {
 }
 
 func dialVia(s *user.Stack, address net.Addr) (*Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	var d Dialer
 	ap := address.(*net.TCPAddr).AddrPort()
