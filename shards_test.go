@@ -15,9 +15,6 @@ import (
 	"usertcp/internal/testhost"
 )
 
-// patience bounds waits that end at once on a machine that has nothing else to do.
-const patience = 30 * time.Second
-
 // useShards gives the test's process so many shards.
 func useShards(t testing.TB, n int) {
 	t.Helper()

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"usertcp/internal/message"
 	"usertcp/internal/wire"
 )
 
@@ -45,6 +44,7 @@ type portSpace struct {
 
 	waitingAt func(first, n uint16) bool // the same of any connection from one of n ports
 	leases    map[uint16]wire.VCI        // by first port
+	keepers   map[uint16][]*portKeeper   // by port
 	blocks    map[uint16]deviceLease     // by first port
 }
 
@@ -69,6 +69,9 @@ type forward struct {
 	unbound bool
 	points  []int
 	lender  wire.VCI // the child whose lease its port is in, if that is another's; else 0
+
+	accepted bool        // it came in by a listener, and may outlive it
+	kept     *portKeeper // which has gone
 }
 
 type usage struct {
@@ -85,6 +88,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 		devices:  func() []netip.Addr { return nil },
 		ports:    func() (first, last uint16) { return firstEphemeral, lastEphemeral },
 		leases:   make(map[uint16]wire.VCI),
+		keepers:  make(map[uint16][]*portKeeper),
 		blocks:   make(map[uint16]deviceLease),
 	}
 	for _, a := range addrs {
@@ -93,14 +97,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 	return p
 }
 
-var any4 = wire.AddrFrom(netip.IPv4Unspecified())
-
-// covers reports whether a packet to address a is one for a binding to w.
-func covers(w, a *wire.Addr) bool {
-	return *w == *a || *w == wire.Addr{} || *w == any4 && a.Is4()
-}
-
-func overlap(a, b *wire.Addr) bool { return covers(a, b) || covers(b, a) }
+func overlap(a, b *wire.Addr) bool { return a.Covers(b) || b.Covers(a) }
 
 // has reports whether a is an address of this host.
 func (p *portSpace) has(a wire.Addr) bool { return p.onRing(a) || p.onDevice(a) }
@@ -180,7 +177,7 @@ func (p *portSpace) hasUnbound(local wire.Endpoint) bool {
 	}
 	for i := range addrs {
 		e := wire.Endpoint{Addr: addrs[i], Port: local.Port}
-		if covers(&local.Addr, &e.Addr) && p.unbound[e] > 0 {
+		if local.Addr.Covers(&e.Addr) && p.unbound[e] > 0 {
 			return true
 		}
 	}
@@ -244,7 +241,7 @@ func (p *portSpace) drop(b *binding) {
 		delete(p.byPort, b.local.Port)
 	}
 	p.use(b.id.child).bindings--
-	message.CloseFiles(b.points)
+	p.leave(b)
 }
 
 // listener returns the socket that listens where a flow's local end is: at the very
@@ -255,7 +252,7 @@ func (p *portSpace) listener(f wire.Flow) (id socketID, ok bool) {
 	defer p.mu.Unlock()
 	hash, nearest := flowHash(f), 0
 	for _, b := range p.byPort[f.Local.Port] {
-		if !b.hears() || !covers(&b.local.Addr, &f.Local.Addr) {
+		if !b.hears() || !b.local.Addr.Covers(&f.Local.Addr) {
 			continue // else they are shards of one: listeners don't overlap
 		}
 		if d := b.distance(hash); !ok || d < nearest {

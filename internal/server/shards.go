@@ -2,6 +2,7 @@ package server
 
 import (
 	"hash/maphash"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +37,11 @@ func (b *binding) joins(local *wire.Endpoint, s *shard) bool {
 
 // hears reports whether SYNs go to a binding.
 func (b *binding) hears() bool { return b.listening && (b.shard.of == 0 || b.shard.open) }
+
+// shared reports whether there are other shards. The caller holds the mutex.
+func (p *portSpace) shared(b *binding) bool {
+	return slices.ContainsFunc(p.byPort[b.local.Port], func(other *binding) bool { return other.joins(&b.local, &b.shard) })
+}
 
 // how returns how the end was taken, for who takes it over.
 func (b *binding) how() message.BindHow {

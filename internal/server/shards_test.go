@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"net"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -127,4 +129,47 @@ func TestShardsAtTheNextServer(t *testing.T) {
 	if errno := next.adopt(childA, 7, &m); errno != unix.EINVAL {
 		t.Errorf("a shard of none: %v", errno)
 	}
+}
+
+// Shards have one port in the kernel, which is nobody else's until the last of them has
+// gone, and their connections.
+func TestShardsHaveOnePortInTheKernel(t *testing.T) {
+	p, local := keepable(t)
+	p.unbind(socketID{childA, 1})
+	for i, c := range []wire.VCI{childA, childB} {
+		id := socketID{c, 1}
+		if _, errno := p.bindShard(id, local, true, shard{at: i, of: 2}); errno != 0 {
+			t.Fatal(errno)
+		}
+		points, errno := p.siblingPoints(id)
+		if errno != 0 || len(points) != i {
+			t.Fatalf("shard %d gets points %v, %v", i, points, errno)
+		}
+		if points == nil {
+			fd, errno := bindKernel(local.Netip(), true)
+			if errno != 0 {
+				t.Fatal(errno)
+			}
+			points = []int{fd}
+		}
+		p.holdBind(id, points)
+		p.listen(id)
+	}
+	f := wire.Flow{Local: local, Remote: ep("127.0.0.9:1")}
+	if errno := p.accepted(socketID{childA, message.NoSocket}, f.Local, f.Remote); errno != 0 {
+		t.Fatal(errno)
+	}
+	p.unbind(socketID{childA, 1})
+	if _, err := net.Listen("tcp4", local.String()); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("beside the other shard one of the kernel's: %v", err)
+	}
+	p.unbind(socketID{childB, 1})
+	wantKernel(t, local, false)
+	l, err := net.Listen("tcp4", local.String())
+	if err != nil {
+		t.Fatalf("a server can't be started again, with SO_REUSEADDR: %v", err)
+	}
+	l.Close()
+	p.close(childA, f)
+	wantKernel(t, local, true)
 }
