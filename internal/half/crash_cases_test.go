@@ -2,6 +2,9 @@ package half
 
 import (
 	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
 
 	"usertcp/internal/tcp"
 )
@@ -273,10 +276,27 @@ func (c *crashBase) lose(w *crashWorld) {
 	w.a.drop()
 }
 
+// tracedCases are steps that there are not, for the test of what traces them.
+var tracedCases = []crashCase{
+	{"call with the lock", program, nothing, withLock(func() { unix.Getppid() })},
+	{"be scheduled with the lock", program, nothing, withLock(runtime.Gosched)},
+	{"call without the lock", program, nothing, step(func(*crashHost, []uint32) { unix.Getppid() })},
+}
+
+func withLock(f func()) func(*crashHost, []uint32) func() {
+	return step(func(h *crashHost, _ []uint32) {
+		h.top.lock.Lock(-1)
+		f()
+		h.top.lock.Unlock()
+	})
+}
+
 func caseNamed(name string) (*crashCase, error) {
-	for i := range crashCases {
-		if crashCases[i].name == name {
-			return &crashCases[i], nil
+	for _, all := range [][]crashCase{crashCases, tracedCases} {
+		for i := range all {
+			if all[i].name == name {
+				return &all[i], nil
+			}
 		}
 	}
 	return nil, fmt.Errorf("no case %q", name)
