@@ -2,6 +2,7 @@ package half
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -280,7 +281,18 @@ func (c *crashBase) lose(w *crashWorld) {
 var tracedCases = []crashCase{
 	{"call with the lock", program, nothing, withLock(func() { unix.Getppid() })},
 	{"be scheduled with the lock", program, nothing, withLock(runtime.Gosched)},
+	{"have the runtime call with the lock", program, nothing, pollWithLock},
 	{"call without the lock", program, nothing, step(func(*crashHost, []uint32) { unix.Getppid() })},
+}
+
+// pollWithLock has the runtime look what descriptors are ready, as it does whenever the
+// world starts again.
+func pollWithLock(h *crashHost, at []uint32) func() {
+	if r, w, err := os.Pipe(); err == nil { // from now on there is something to look at
+		r.Close()
+		w.Close()
+	}
+	return withLock(func() { runtime.ReadMemStats(new(runtime.MemStats)) })(h, at)
 }
 
 func withLock(f func()) func(*crashHost, []uint32) func() {

@@ -100,7 +100,7 @@ func crash(t *testing.T, c *crashCase, after *crashWorld, percent int, r *rand.R
 // TestTraceKnowsWhoseCallsTheyAre: a system call of the program's with the lock held is
 // seen, and what the runtime calls when it has taken the CPU from it is none.
 func TestTraceKnowsWhoseCallsTheyAre(t *testing.T) {
-	for i, want := range []bool{true, false, false} {
+	for i, want := range []bool{true, false, false, false} {
 		c := &tracedCases[i]
 		t.Run(c.name, func(t *testing.T) {
 			w := newCrashWorld(t, false)
