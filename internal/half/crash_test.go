@@ -139,7 +139,7 @@ func (w *crashWorld) survive(c *crashCase, base *crashBase) (err error) {
 // replaceChild does what a program does whose child has died, and starts another.
 func (h *crashHost) replaceChild() {
 	if h.top.lock.Seize() {
-		h.top.repair()
+		h.top.repair(keepReserved)
 		h.top.settle()
 		h.top.flush()
 		h.top.takeRings()
