@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"golang.org/x/net/nettest"
 
@@ -54,7 +53,7 @@ func pair(t testing.TB) (c1, c2 net.Conn) {
 		}
 		ch <- c
 	}()
-	c1, err = DialTimeout("tcp", addr.String(), 5*time.Second)
+	c1, err = DialTimeout("tcp", addr.String(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,9 @@ func DialTimeout(network, address string, timeout time.Duration) (net.Conn, erro
 	return d.Dial(network, address)
 }
 
-// Dialer has the options of Dial. The zero value means none.
+// Dialer has the options of Dial. The zero value means none. Of a name with several
+// addresses each is tried, those of both families in turns, the next one while the ones
+// before it have not answered yet; the first connection is it (RFC 8305).
 type Dialer struct {
 	Timeout   time.Duration // of a whole Dial; 0: that of TCP
 	Deadline  time.Time     // the same as a moment
@@ -38,13 +40,18 @@ type Dialer struct {
 	// and between two probes: 0 for 15 s, as in package net; negative for none.
 	KeepAlive time.Duration
 
+	// FallbackDelay is how long an attempt has before the next address is tried beside
+	// it: 0 for 250 ms; negative: one is tried after the other.
+	FallbackDelay time.Duration
+
 	// Options are set before the connection opens.
 	Options []Option
 
 	// FirstData is written before Dial returns. It goes with the SYN (TCP Fast Open,
 	// RFC 7413) if the server allows that and has given us a cookie at an earlier
 	// Dial, which saves a round trip; else it follows the handshake. It may reach the
-	// server twice: it must do no harm if it does, as a request to read something.
+	// server twice, or to several addresses of its name: it must do no harm if it does, as a
+	// request to read something.
 	FirstData []byte
 }
 
@@ -61,35 +68,39 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	fail := func(to net.Addr, err error) error {
-		return &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: to, Err: dialError(err)}
-	}
-	local, err := d.local()
-	if err != nil {
-		return nil, fail(nil, err)
-	}
 	ends, err := resolve(ctx, network, address)
 	if err != nil {
-		return nil, fail(nil, err)
+		return nil, d.fail(network, nil, err)
+	}
+	return d.dialAny(ctx, network, ends)
+}
+
+// dialAny connects to one of the ends.
+func (d *Dialer) dialAny(ctx context.Context, network string, ends []wire.Endpoint) (net.Conn, error) {
+	local, err := d.local()
+	if err != nil {
+		return nil, d.fail(network, nil, err)
 	}
 	s, err := stack(ctx)
 	if err != nil {
-		return nil, fail(nil, err)
+		return nil, d.fail(network, nil, err)
 	}
-	var first error
-	for _, e := range ends {
+	delay := d.FallbackDelay
+	if delay == 0 {
+		delay = attemptDelay
+	}
+	return race(ctx, interleave(ends), delay, func(ctx context.Context, e wire.Endpoint) (net.Conn, error) {
 		c, err := d.dial(ctx, s, local, e)
-		if err == nil {
-			return c, nil
+		if err != nil {
+			return nil, d.fail(network, tcpAddr(e), err)
 		}
-		if first == nil {
-			first = fail(tcpAddr(e), err)
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, first
+		return c, nil
+	})
+}
+
+// fail gives an error the form that package net has for it.
+func (d *Dialer) fail(network string, to net.Addr, err error) error {
+	return &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Addr: to, Err: dialError(err)}
 }
 
 func (d *Dialer) bound(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -67,13 +67,15 @@ func TestListenerAtAllAddresses(t *testing.T) {
 	useHost(t)
 	for _, c := range []struct {
 		network, address, at string
-		v6                   error
+		v4, v6               error
 	}{
-		{"tcp", ":0", "::", nil},
-		{"tcp", "0.0.0.0:0", "::", nil},
-		{"tcp", "[::]:0", "::", nil},
-		{"tcp4", ":0", "0.0.0.0", syscall.ECONNREFUSED},
-		{"tcp4", "0.0.0.0:0", "0.0.0.0", syscall.ECONNREFUSED},
+		{"tcp", ":0", "::", nil, nil},
+		{"tcp", "0.0.0.0:0", "::", nil, nil},
+		{"tcp", "[::]:0", "::", nil, nil},
+		{"tcp4", ":0", "0.0.0.0", nil, syscall.ECONNREFUSED},
+		{"tcp4", "0.0.0.0:0", "0.0.0.0", nil, syscall.ECONNREFUSED},
+		{"tcp6", ":0", "::", syscall.ECONNREFUSED, nil},
+		{"tcp6", "[::]:0", "::", syscall.ECONNREFUSED, nil},
 	} {
 		l, err := Listen(c.network, c.address)
 		if err != nil {
@@ -83,8 +85,8 @@ func TestListenerAtAllAddresses(t *testing.T) {
 		if at.IP.String() != c.at {
 			t.Errorf("%s %s is at %v, want %s", c.network, c.address, at, c.at)
 		}
-		for host, want := range map[string]error{"10.1.0.1": nil, "fd00::1": c.v6} {
-			conn, err := DialTimeout("tcp", fmt.Sprintf("[%s]:%d", host, at.Port), 5*time.Second)
+		for host, want := range map[string]error{"10.1.0.1": c.v4, "fd00::1": c.v6} {
+			conn, err := DialTimeout("tcp", fmt.Sprintf("[%s]:%d", host, at.Port), patience)
 			if !errors.Is(err, want) {
 				t.Errorf("%s %s, from %s: %v, want %v", c.network, c.address, host, err, want)
 			}
@@ -94,6 +96,38 @@ func TestListenerAtAllAddresses(t *testing.T) {
 		}
 		l.Close()
 	}
+}
+
+// As with package net, where "tcp6" is IPV6_V6ONLY.
+func TestSamePortForBothFamilies(t *testing.T) {
+	useHost(t)
+	four, err := Listen("tcp4", ":7000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer four.Close()
+	six, err := Listen("tcp6", ":7000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer six.Close()
+	for host, l := range map[string]net.Listener{"10.1.0.1": four, "fd00::1": six} {
+		c, err := Dial("tcp", net.JoinHostPort(host, "7000"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		s, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.LocalAddr().(*net.TCPAddr).IP.String(); got != host {
+			t.Errorf("the listener for %s has accepted a connection to %s", host, got)
+		}
+		s.Close()
+	}
+	_, err = Listen("tcp", ":7000")
+	wantError(t, err, "listen", syscall.EADDRINUSE)
 }
 
 func TestSamePortOnDifferentAddressesAndFamilies(t *testing.T) {
@@ -146,7 +180,7 @@ func TestLocalAddressAndPortOfTheProgramsChoice(t *testing.T) {
 		{IP: net.IPv4(10, 1, 0, 1)},
 		{IP: net.IPv4zero, Port: 4003},
 	} {
-		d := Dialer{LocalAddr: local, Timeout: 3 * time.Second}
+		d := Dialer{LocalAddr: local, Timeout: patience}
 		c, err := d.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Errorf("from %v: %v", local, err)
@@ -206,7 +240,7 @@ func TestPortsAreSharedWithTheKernel(t *testing.T) {
 
 func kernelListenAgain(t *testing.T, address string) net.Listener {
 	t.Helper()
-	for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		l, err := net.Listen("tcp", address)
 		if err == nil {
 			return l
@@ -224,7 +258,7 @@ func TestConnectionsKeepTheirPortFromTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c, err := DialTimeout("tcp", l.Addr().String(), 3*time.Second)
+	c, err := DialTimeout("tcp", l.Addr().String(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}

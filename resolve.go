@@ -46,11 +46,12 @@ func unspecified(network string) netip.Addr {
 	return netip.IPv6Unspecified() // all of IPv4, too
 }
 
-// listenAt returns where a listener is for an address: for "tcp", as in package net, any
-// unspecified address means those of both families.
+// listenAt returns where a listener is for an address: as in package net any
+// unspecified address means those of both families for "tcp", and those of one family
+// for "tcp4" and "tcp6".
 func listenAt(network string, e wire.Endpoint) wire.Endpoint {
-	if a := e.Addr.Netip(); network == "tcp" && a.IsUnspecified() {
-		e.Addr = wire.AddrFrom(unspecified(network))
+	if e.Addr.IsZero() {
+		e.Addr = map[string]wire.Addr{"tcp": wire.Any, "tcp4": wire.Any4, "tcp6": wire.Any6}[network]
 	}
 	return e
 }

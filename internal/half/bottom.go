@@ -289,7 +289,7 @@ func (b *Bottom) CameIn(local wire.Endpoint) (flows []wire.Flow) {
 			if a.hashed == 0 || a.circuit != pool.NIC || a.registered != 0 || f.Remote.Port == 0 {
 				continue
 			}
-			if f.Local.Port == local.Port && (local.Addr.IsZero() || f.Local.Addr == local.Addr) {
+			if f.Local.Port == local.Port && local.Addr.Covers(&f.Local.Addr) {
 				flows = append(flows, *f)
 			}
 		}

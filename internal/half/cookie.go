@@ -20,7 +20,7 @@ const cookieGrace = 4 * tcp.Second
 // sendCookie answers the SYN in h.arr for listener l, whose backlog is full of
 // half open connections, and remembers nothing of it.
 func (h *Half) sendCookie(l uint32, k *packet, circuit uint16) {
-	opt := h.options(l, &k.flow, circuit)
+	opt := h.options(l, k, circuit)
 	h.aux[l].cookieAt = uint32(h.now/tcp.Second) + 1
 	h.ctl.Counters.CookiesSent++
 	tcp.CookieSynAck(h.now, &k.flow, &h.ctl.secret, &opt, &h.arr, &h.out)
@@ -38,7 +38,7 @@ func (h *Half) takeCookie(l uint32, k *packet, circuit uint16) (i uint32, drop b
 	if la.cookieAt == 0 || h.now-tcp.Time(la.cookieAt)*tcp.Second > cookieTime || h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.ACK {
 		return none, false
 	}
-	opt := h.options(l, &k.flow, circuit)
+	opt := h.options(l, k, circuit)
 	var c tcp.Conn
 	if !c.OpenCookie(&h.mem, h.now, k.flow, &h.ctl.secret, &opt, &h.arr) {
 		return none, h.now-tcp.Time(la.cookieAt)*tcp.Second < cookieGrace

@@ -16,6 +16,8 @@ type packet struct {
 	ip   wire.IP
 	tcp  wire.TCP
 	flow wire.Flow
+
+	pathMTU uint16 // pool.Packet's, 0 if it is not known
 }
 
 // arrive takes a packet from the pool.
@@ -27,7 +29,7 @@ func (h *Half) arrive(p *pool.Packet) {
 		return
 	}
 	if p.Circuit == pool.NIC {
-		h.arr.SegSize = uint32(p.SegSize) // of no other circuit does the packet say
+		h.arr.SegSize, k.pathMTU = uint32(p.SegSize), p.PathMTU // of no other circuit does the packet say
 	}
 	i := h.owner(&k, p.Circuit, true)
 	if i == none || !h.mayTake(i, p) {
@@ -238,7 +240,7 @@ func (h *Half) passiveOpen(l uint32, k *packet, circuit uint16) uint32 {
 	if i == none {
 		return none
 	}
-	opt := h.options(l, &k.flow, circuit)
+	opt := h.options(l, k, circuit)
 	c := h.begin(i)
 	c.OpenPassive(&h.mem, h.now, k.flow, tcp.ISN(h.now, &k.flow, &h.ctl.secret), &opt, &h.arr)
 	fast := h.fastPassive(l, i)
@@ -250,10 +252,16 @@ func (h *Half) passiveOpen(l uint32, k *packet, circuit uint16) uint32 {
 	return none
 }
 
-// options returns those of a connection that listener l is asked for by circuit.
-func (h *Half) options(l uint32, f *wire.Flow, circuit uint16) tcp.ConnOptions {
+// options returns those of a connection that listener l is asked for by circuit. What
+// the way back to the sender of a SYN carries goes before what the listener knows of
+// all devices, which may have changed.
+func (h *Half) options(l uint32, k *packet, circuit uint16) tcp.ConnOptions {
 	o := h.conns[l].Opt
-	o.MSS = h.mss(f, h.mtu(l, circuit))
+	mtu := h.mtu(l, circuit)
+	if k.pathMTU != 0 {
+		mtu = max(uint32(k.pathMTU), leastMTU)
+	}
+	o.MSS = h.mss(&k.flow, mtu)
 	h.tune(&o, circuit)
 	return o
 }

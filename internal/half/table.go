@@ -123,13 +123,14 @@ func (h *Half) listener(e wire.Endpoint) uint32 {
 	if i := h.lookup(&f); i != none {
 		return i
 	}
+	f.Local.Addr = wire.Any6
 	if e.Addr.Is4() {
-		f.Local.Addr = wire.Addr{10: 0xff, 11: 0xff}
-		if i := h.lookup(&f); i != none {
-			return i
-		}
+		f.Local.Addr = wire.Any4
 	}
-	f.Local.Addr = wire.Addr{}
+	if i := h.lookup(&f); i != none {
+		return i
+	}
+	f.Local.Addr = wire.Any
 	return h.lookup(&f)
 }
 

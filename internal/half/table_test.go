@@ -207,12 +207,17 @@ func TestListenerIsTheMostExact(t *testing.T) {
 	}
 	exact, any4, any6 := add("10.1.0.1:80"), add("0.0.0.0:80"), add("[::]:80")
 	only6 := add("[::]:81")
+	four, six := add("0.0.0.0:83"), add("[::]:84")
+	h.unhash(six)
+	h.conns[six].Flow.Local = wire.Endpoint{Addr: wire.Any6, Port: 83}
+	h.insert(six)
 	for _, c := range []struct {
 		to   string
 		want uint32
 	}{
 		{"10.1.0.1:80", exact}, {"10.1.0.2:80", any4}, {"[fd00::1]:80", any6},
 		{"10.1.0.1:81", only6}, {"[fd00::1]:81", only6}, {"10.1.0.1:82", none},
+		{"10.1.0.1:83", four}, {"[fd00::1]:83", six},
 	} {
 		if got := h.listener(endpoint(c.to)); got != c.want {
 			t.Errorf("for %s listens %d, want %d", c.to, int32(got), int32(c.want))

@@ -5,6 +5,7 @@ import (
 
 	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
 )
 
 // Connections over devices have larger buffers than those on the ring, which may
@@ -40,6 +41,22 @@ func TestMTUOfCircuits(t *testing.T) {
 		h.bottom.SetMTU(i, row.set)
 		if got := half.mtu(i, row.circuit); got != row.want {
 			t.Errorf("circuit %d, %d said: %d, want %d", row.circuit, row.set, got, row.want)
+		}
+	}
+}
+
+// What the way back to a SYN's sender carries goes before what the listener knows.
+func TestMTUOfTheWayBack(t *testing.T) {
+	h := newHost(t, 1, SpinOff)
+	half := &h.bottom.Half
+	var l uint32
+	h.bottom.Change(func() { l = half.open() })
+	h.bottom.SetMTU(l, 1280)
+	k := packet{flow: wire.Flow{Local: endpoint("10.1.0.1:80"), Remote: endpoint("10.1.0.2:2")}}
+	for said, want := range map[uint16]uint16{0: 1240, 9000: 8960, 1000: 960, 1: 536, 65535: 65495} {
+		k.pathMTU = said
+		if got := half.options(l, &k, pool.NIC).MSS; got != want {
+			t.Errorf("the way back carries %d: MSS %d, want %d", said, got, want)
 		}
 	}
 }

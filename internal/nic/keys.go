@@ -2,7 +2,6 @@ package nic
 
 import (
 	"encoding/binary"
-	"net/netip"
 
 	"usertcp/internal/wire"
 )
@@ -44,13 +43,15 @@ func keyListener(e wire.Endpoint) kernelListener {
 	return kernelListener{Local: keyAddress(e.Addr), Port: keyPort(e.Port)}
 }
 
-var unspecified4 = wire.AddrFrom(netip.IPv4Unspecified())
-
-// listenerKeys returns the entries for a local end: two if it is the unspecified
-// address of IPv6, which stands for both families.
+// listenerKeys returns the entries for a local end: one for each family of which it
+// is the unspecified address.
 func listenerKeys(e wire.Endpoint) []kernelListener {
-	if e.Addr == (wire.Addr{}) {
-		return []kernelListener{keyListener(e), keyListener(wire.Endpoint{Addr: unspecified4, Port: e.Port})}
+	at := func(a wire.Addr) kernelListener { return keyListener(wire.Endpoint{Addr: a, Port: e.Port}) }
+	switch e.Addr {
+	case wire.Any:
+		return []kernelListener{at(wire.Any), at(wire.Any4)}
+	case wire.Any6:
+		return []kernelListener{at(wire.Any)}
 	}
 	return []kernelListener{keyListener(e)}
 }

@@ -116,7 +116,7 @@ func (p *Pool) File() *os.File { return p.file }
 
 // Listen gives the pool what comes for a local end and belongs to no connection, and
 // lets it send from there. The address may be unspecified: 0.0.0.0 is all of
-// IPv4, :: all of both families. Of a pool that was taken over it confirms what is
+// IPv4, wire.Any6 all of IPv6, :: all of both. Of a pool that was taken over it confirms what is
 // there. Errors: EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
 func (p *Pool) Listen(local wire.Endpoint) error {
 	p.m.mu.Lock()

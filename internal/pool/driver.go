@@ -57,6 +57,10 @@ type Packet struct {
 	// has been received it is not 0 if the device has put it together of such segments.
 	SegSize uint16
 
+	// PathMTU of a received SYN is what a packet to its sender may have, in octets, 0 if
+	// the driver does not know.
+	PathMTU uint16
+
 	Header  uint16 // octets of Data that are headers
 	Inline  uint16 // octets of Data behind them that are payload
 	Payload uint32 // octets of payload, inline or in pieces

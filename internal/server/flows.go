@@ -87,7 +87,7 @@ func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint, accepted 
 	if !bound {
 		p.unbound[local]++
 	}
-	p.flows[f] = forward{id: id, unbound: !bound}
+	p.flows[f] = forward{id: id, unbound: !bound, accepted: accepted}
 	p.use(id.child).flows++
 	return 0
 }
@@ -97,7 +97,7 @@ func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint, accepted 
 func (p *portSpace) boundBy(child wire.VCI, local wire.Endpoint) (bool, unix.Errno) {
 	errno := unix.Errno(0)
 	for _, b := range p.byPort[local.Port] {
-		if !covers(&b.local.Addr, &local.Addr) {
+		if !b.local.Addr.Covers(&local.Addr) {
 			continue
 		}
 		if b.id.child == child {
@@ -123,6 +123,9 @@ func (p *portSpace) close(child wire.VCI, f wire.Flow) unix.Errno {
 func (p *portSpace) dropFlow(f wire.Flow, fw forward) {
 	delete(p.flows, f)
 	message.CloseFiles(fw.points)
+	if fw.kept != nil {
+		p.unkeep(fw.kept)
+	}
 	p.use(fw.id.child).flows--
 	if fw.lender != 0 && p.over != nil {
 		p.over(fw.lender, f)

@@ -99,7 +99,11 @@ func (p *portSpace) adopt(child wire.VCI, m *message.Message) unix.Errno {
 		if m.Local.Port == 0 {
 			errno = unix.EINVAL
 		} else if errno = p.reopen(id, m); errno == 0 {
-			p.holdFlow(wire.Flow{Local: m.Local, Remote: m.Remote}, m.Files)
+			f := wire.Flow{Local: m.Local, Remote: m.Remote}
+			p.holdFlow(f, m.Files)
+			if m.Socket == message.NoSocket && p.onDevice(f.Local.Addr) {
+				p.keepAgain(child, f)
+			}
 			return 0
 		}
 	}

@@ -147,7 +147,7 @@ func (p *portSpace) give(fw *forward, known bool, was, is socketID, f wire.Flow)
 		p.use(was.child).flows--
 	}
 	if !known || fw.id.socket == message.NoSocket {
-		is.socket = message.NoSocket
+		is.socket, fw.accepted = message.NoSocket, true
 	}
 	fw.id = is
 	if p.leases[blockOf(f.Local.Port)] == was.child || p.blocks[deviceBlock(f.Local.Port)].child == was.child {

@@ -29,10 +29,10 @@ func (s *Server) bindPoints(local wire.Endpoint, app *application, reuse bool) (
 		if len(fds) == message.MaxFiles {
 			break // what a message carries
 		}
-		if !covers(&local.Addr, new(wire.AddrFrom(a))) {
+		if !local.Addr.Covers(new(wire.AddrFrom(a))) {
 			continue
 		}
-		fd, errno := bindKernel(netip.AddrPortFrom(a, local.Port), reuse)
+		fd, errno := bindFamily(netip.AddrPortFrom(a, local.Port), reuse, local.Addr == wire.Any6)
 		if errno == unix.EADDRNOTAVAIL {
 			continue // the ring's alone
 		}
@@ -62,6 +62,11 @@ var unprivileged = sync.OnceValue(func() int {
 // With SO_REUSEADDR a bound socket that does not listen keeps nobody out, so it
 // is set only while binding (to get past the kernel's TIME-WAIT).
 func bindKernel(ap netip.AddrPort, reuse bool) (int, unix.Errno) {
+	return bindFamily(ap, reuse, false)
+}
+
+// bindFamily is bindKernel; at :: it binds IPv6 alone if that is asked for.
+func bindFamily(ap netip.AddrPort, reuse, only6 bool) (int, unix.Errno) {
 	family := unix.AF_INET6
 	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
 	if ap.Addr().Is4() {
@@ -69,14 +74,14 @@ func bindKernel(ap netip.AddrPort, reuse bool) (int, unix.Errno) {
 		sa = &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err == unix.EAFNOSUPPORT && ap.Addr() == netip.IPv6Unspecified() {
+	if err == unix.EAFNOSUPPORT && ap.Addr() == netip.IPv6Unspecified() && !only6 {
 		return bindKernel(netip.AddrPortFrom(netip.IPv4Unspecified(), ap.Port()), reuse)
 	}
 	if err != nil {
 		return -1, errnoOf(err)
 	}
-	if ap.Addr() == netip.IPv6Unspecified() { // all of IPv4, too
-		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+	if ap.Addr() == netip.IPv6Unspecified() { // all of IPv4, too, or not
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, map[bool]int{true: 1}[only6])
 	}
 	if reuse {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"usertcp/internal/message"
 	"usertcp/internal/wire"
 )
 
@@ -44,6 +43,7 @@ type portSpace struct {
 
 	waitingAt func(first, n uint16) bool // the same of any connection from one of n ports
 	leases    map[uint16]wire.VCI        // by first port
+	keepers   map[uint16][]*portKeeper   // by port
 	blocks    map[uint16]deviceLease     // by first port
 }
 
@@ -67,6 +67,9 @@ type forward struct {
 	unbound bool
 	points  []int
 	lender  wire.VCI // the child whose lease its port is in, if that is another's; else 0
+
+	accepted bool        // it came in by a listener, and may outlive it
+	kept     *portKeeper // which has gone
 }
 
 type usage struct {
@@ -83,6 +86,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 		devices:  func() []netip.Addr { return nil },
 		ports:    func() (first, last uint16) { return firstEphemeral, lastEphemeral },
 		leases:   make(map[uint16]wire.VCI),
+		keepers:  make(map[uint16][]*portKeeper),
 		blocks:   make(map[uint16]deviceLease),
 	}
 	for _, a := range addrs {
@@ -91,14 +95,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 	return p
 }
 
-var any4 = wire.AddrFrom(netip.IPv4Unspecified())
-
-// covers reports whether a packet to address a is one for a binding to w.
-func covers(w, a *wire.Addr) bool {
-	return *w == *a || *w == wire.Addr{} || *w == any4 && a.Is4()
-}
-
-func overlap(a, b *wire.Addr) bool { return covers(a, b) || covers(b, a) }
+func overlap(a, b *wire.Addr) bool { return a.Covers(b) || b.Covers(a) }
 
 // has reports whether a is an address of this host.
 func (p *portSpace) has(a wire.Addr) bool { return p.onRing(a) || p.onDevice(a) }
@@ -173,7 +170,7 @@ func (p *portSpace) hasUnbound(local wire.Endpoint) bool {
 	}
 	for i := range addrs {
 		e := wire.Endpoint{Addr: addrs[i], Port: local.Port}
-		if covers(&local.Addr, &e.Addr) && p.unbound[e] > 0 {
+		if local.Addr.Covers(&e.Addr) && p.unbound[e] > 0 {
 			return true
 		}
 	}
@@ -235,7 +232,7 @@ func (p *portSpace) drop(b *binding) {
 		delete(p.byPort, b.local.Port)
 	}
 	p.use(b.id.child).bindings--
-	message.CloseFiles(b.points)
+	p.leave(b)
 }
 
 // listener returns the socket that listens where local is: at the very address,
@@ -244,7 +241,7 @@ func (p *portSpace) listener(local wire.Endpoint) (id socketID, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range p.byPort[local.Port] {
-		if b.listening && covers(&b.local.Addr, &local.Addr) {
+		if b.listening && b.local.Addr.Covers(&local.Addr) {
 			return b.id, true // the only one: listeners don't overlap
 		}
 	}

@@ -102,6 +102,13 @@ func bindCases() []portCase {
 		{"an address of IPv6 conflicts with ::, not with 0.0.0.0", []step{
 			{childA, "bind", 1, six, "", 0}, {childB, "bind", 1, all, "", unix.EADDRINUSE}, {childB, "bind", 1, all4, "", 0},
 		}},
+		{":: of IPv6 alone conflicts with that family", []step{
+			{childA, "bind", 1, "[ff00::]:80", "", 0}, {childB, "bind", 1, six, "", unix.EADDRINUSE}, {childB, "bind", 1, all, "", unix.EADDRINUSE},
+			{childB, "bind", 1, one, "", 0}, {childA, "bind", 2, all4, "", unix.EADDRINUSE}, {childB, "unbind", 1, "", "", 0}, {childA, "bind", 2, all4, "", 0},
+		}},
+		{"an address of IPv6 conflicts with :: of IPv6 alone", []step{
+			{childA, "bind", 1, six, "", 0}, {childB, "bind", 1, "[ff00::]:80", "", unix.EADDRINUSE},
+		}},
 		{"an address that is not the host's", []step{{childA, "bind", 1, "10.1.0.3:80", "", unix.EADDRNOTAVAIL}}},
 		{"a socket is bound once", []step{{childA, "bind", 1, one, "", 0}, {childA, "bind", 1, two, "", unix.EINVAL}}},
 		{"SO_REUSEADDR on one side is not enough", []step{

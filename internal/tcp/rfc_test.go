@@ -126,7 +126,7 @@ func TestRequirementsOfRFC9293(t *testing.T) {
 
 // others are the RFCs that docs/rfcs.md is to have a row of.
 const others = "1122 1191 1337 2018 2883 3042 3168 3522 4015 4821 4987 5461 5482 5681 5682 5961 6191 6298 6528 6675 6928 " +
-	"7323 7413 8201 8899 8985 9406 9438 9768 9937"
+	"7323 7413 8201 8305 8899 8985 9406 9438 9768 9937"
 
 // TestTheOtherRFCs holds docs/rfcs.md to the same.
 func TestTheOtherRFCs(t *testing.T) {

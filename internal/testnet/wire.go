@@ -107,13 +107,14 @@ type Route struct {
 	Via  string // gateway; empty: none
 	Dev  string // may be empty if there is a gateway
 	MTU  int    // 0: the device's
+	Lock bool   // MTU holds for what is forwarded, too
 	Type int    // unix.RTN_UNREACHABLE and the like; 0: unicast
 }
 
 // SetRoute adds a route, or puts it in the place of the one to the same prefix.
 func (n *Namespace) SetRoute(r Route) {
 	n.t.Helper()
-	route := &netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix(r.To)), MTU: r.MTU, Type: r.Type}
+	route := &netlink.Route{Dst: netns.IPNet(netip.MustParsePrefix(r.To)), MTU: r.MTU, MTULock: r.Lock, Type: r.Type}
 	if r.Via != "" {
 		route.Gw = netip.MustParseAddr(r.Via).AsSlice()
 	}

@@ -21,8 +21,27 @@ func AddrFrom(a netip.Addr) Addr {
 	return a.As16()
 }
 
+// Unspecified addresses, at which a listener takes what comes for any address of the
+// host: of both families, of IPv4, of IPv6. The third looks like the first; here it is
+// a group that does not exist (RFC 4291 section 2.7), so that no packet has it.
+var (
+	Any  = Addr{}
+	Any4 = Addr{10: 0xff, 11: 0xff}
+	Any6 = Addr{0: 0xff}
+)
+
+// Covers reports whether what comes for a is one for who is bound to w.
+func (w *Addr) Covers(a *Addr) bool {
+	return *w == *a || *w == Any || *w == Any4 && a.Is4() || *w == Any6 && !a.Is4()
+}
+
 // Netip returns the address as the net packages know it.
-func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
+func (a Addr) Netip() netip.Addr {
+	if a == Any6 {
+		return netip.IPv6Unspecified()
+	}
+	return netip.AddrFrom16(a).Unmap()
+}
 
 // Is4 reports whether the address is an IPv4 address.
 func (a *Addr) Is4() bool {
@@ -30,9 +49,7 @@ func (a *Addr) Is4() bool {
 }
 
 // IsZero reports whether the address is absent or unspecified (0.0.0.0, ::).
-func (a *Addr) IsZero() bool {
-	return *a == Addr{} || *a == Addr{10: 0xff, 11: 0xff}
-}
+func (a *Addr) IsZero() bool { return *a == Any || *a == Any4 || *a == Any6 }
 
 func (a Addr) String() string { return a.Netip().String() }
 

@@ -44,6 +44,24 @@ func TestEndpointAndFlow(t *testing.T) {
 	}
 }
 
+func TestCovers(t *testing.T) {
+	addr := func(s string) Addr { return AddrFrom(netip.MustParseAddr(s)) }
+	four, six := addr("10.1.0.1"), addr("fd00::1")
+	for _, x := range []struct {
+		w      Addr
+		v4, v6 bool
+	}{{Any, true, true}, {Any4, true, false}, {Any6, false, true}, {four, true, false}, {six, false, true}, {addr("10.1.0.2"), false, false}} {
+		if x.w.Covers(&four) != x.v4 || x.w.Covers(&six) != x.v6 {
+			t.Errorf("%v covers %v: %v, %v: %v", x.w, four, x.w.Covers(&four), six, x.w.Covers(&six))
+		}
+	}
+	for _, a := range []Addr{Any, Any4, Any6} {
+		if !a.IsZero() || !a.Netip().IsUnspecified() {
+			t.Errorf("%v is not unspecified", a)
+		}
+	}
+}
+
 func TestAddrComesBack(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		a := drawAddr(r, rapid.Bool().Draw(r, "v4"), "addr")

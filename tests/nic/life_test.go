@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"usertcp/internal/testnet"
 	"usertcp/internal/wire"
 )
@@ -118,6 +120,14 @@ func TestAConnectionOutlivesItsListener(t *testing.T) {
 			again.Close()
 		}
 		return err == nil
+	})
+	b.Do(func() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		check(t, err)
+		defer unix.Close(fd)
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: 80}); err != unix.EADDRINUSE {
+			t.Errorf("the kernel binds a port at which a connection of ours goes on: %v", err)
+		}
 	})
 	exchange(t, k, s, 1<<20)
 }

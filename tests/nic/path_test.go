@@ -124,3 +124,32 @@ func TestBadWire(t *testing.T) {
 			fate.Duplicated.Load(), fate.Reordered.Load(), fate.Passed.Load())
 	}
 }
+
+// What a listener offers is what the route back to the peer carries at the moment, not
+// what the devices had in common when it was bound.
+func TestListenerOffersWhatTheRouteCarries(t *testing.T) {
+	a, b := pair(t, 9000)
+	ub := b.attach()
+	l, _ := listen(t, ub, end(testnet.PairB4, 80))
+	offers := func(want uint32) {
+		t.Helper()
+		k, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
+		check(t, err)
+		defer k.Close()
+		s, err := l.Accept()
+		check(t, err)
+		defer s.Close()
+		info, err := s.Info()
+		check(t, err)
+		if info.AdvMSS != want {
+			t.Errorf("offered %d, want %d", info.AdvMSS, want)
+		}
+	}
+	offers(9000 - 40)
+	b.SetRoute(testnet.Route{To: testnet.PairA4 + "/32", Dev: "vb", MTU: 2000, Lock: true})
+	offers(2000 - 40)
+	b.RemoveRoute(testnet.PairA4 + "/32")
+	offers(9000 - 40)
+	b.MTU("vb", 1400)
+	offers(1400 - 40)
+}

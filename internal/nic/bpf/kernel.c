@@ -95,6 +95,40 @@ static __always_inline _Bool possible(const struct __sk_buff *skb, const struct 
 	return !is_loopback(&p->src, p->v6) && !is_loopback(&p->dst, p->v6);
 }
 
+// The Ethernet source address of a SYN for a listener, as the pool gets it: what the
+// way back carries. The address itself means nothing there.
+struct back {
+	__u8 dst[6];
+	__u8 mark[4];
+	__be16 mtu; // octets; 0: it is not known
+};
+
+// say_way_back puts into a SYN's Ethernet header the MTU of the route to its sender, as
+// the kernel would have it for a packet that it forwards there: the route's own counts if
+// it is locked, else the device's.
+static __always_inline void say_way_back(struct __sk_buff *skb, const struct packet *p, __u32 tap)
+{
+	struct bpf_fib_lookup fib = {.ifindex = tap, .l4_protocol = PROTO_TCP, .sport = p->dport, .dport = p->sport};
+	struct back back = {.mark = {2, 'w', 'a', 'y'}};
+	struct tcp_header tcp;
+
+	if (bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)) || (tcp.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return;
+	fib.tot_len = 1; // any: so that we are told the MTU
+	if (p->v6) {
+		fib.family = 10; // AF_INET6
+		__builtin_memcpy(fib.ipv6_src, &p->dst, 16);
+		__builtin_memcpy(fib.ipv6_dst, &p->src, 16);
+	} else {
+		fib.family = 2; // AF_INET
+		fib.ipv4_src = p->dst.word[3];
+		fib.ipv4_dst = p->src.word[3];
+	}
+	if (bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH) == BPF_FIB_LKUP_RET_SUCCESS)
+		back.mtu = bpf_htons(fib.mtu_result);
+	bpf_skb_store_bytes(skb, sizeof(back.dst), back.mark, sizeof(back) - sizeof(back.dst), 0);
+}
+
 // A segment for a leased port or a listener, or for nobody.
 static __always_inline int to_port(struct __sk_buff *skb, struct packet *p, struct device_counters *c)
 {
@@ -116,6 +150,8 @@ static __always_inline int to_port(struct __sk_buff *skb, struct packet *p, stru
 		c->denied++;
 		return DROP;
 	}
+	if (!leased)
+		say_way_back(skb, p, owner->tap);
 	return deliver(skb, owner->tap, c);
 }
 

@@ -34,6 +34,8 @@ struct tcp_header {
 	__be16 window, checksum, urgent;
 };
 
+enum { TCP_SYN = 2, TCP_ACK = 16 };
+
 static __always_inline __u32 tcp_length(const struct tcp_header *tcp)
 {
 	return (tcp->length >> 4) * 4;

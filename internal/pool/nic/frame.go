@@ -14,6 +14,9 @@ import (
 //	12  Ethernet: two addresses, zero on the way out, and the EtherType
 //	26  IP packet
 //
+// A SYN for a listener has 2 'w' 'a' 'y' and the MTU of the route to its sender for a
+// source address.
+//
 // Segmentation offload: a packet with gso_size is several segments, of so many
 // octets of payload each but the last, under one header.
 const (
@@ -30,6 +33,7 @@ const (
 	atGSOSize    = 4
 	atCsumStart  = 6
 	atCsumOffset = 8
+	atWayBack    = virtioLen + 6
 	atEtherType  = virtioLen + 12
 )
 
@@ -103,6 +107,14 @@ func inspect(head *[headLen]byte, b []byte, l *layout) reason {
 		return badHeader
 	}
 	return fine
+}
+
+// wayBack returns the MTU of the route to the sender, 0 if the head does not say.
+func wayBack(head *[headLen]byte) uint16 {
+	if [4]byte(head[atWayBack:]) != [4]byte{2, 'w', 'a', 'y'} {
+		return 0
+	}
+	return binary.BigEndian.Uint16(head[atWayBack+4:])
 }
 
 // inspectIP finds the end of the IP header, and of the packet.

@@ -175,3 +175,28 @@ func FuzzInspect(f *testing.F) {
 		}
 	})
 }
+
+func TestWayBack(t *testing.T) {
+	d, device := newDriver(t)
+	for _, x := range []struct {
+		source string
+		want   uint16
+	}{
+		{"\x02way\x05\xdc", 1500},
+		{"\x02way\xff\xff", 65535},
+		{"\x02way\x00\x00", 0},
+		{"\x02wax\x05\xdc", 0},
+		{"\x00\x00\x00\x00\x05\xdc", 0},
+	} {
+		f := good(from4, to4, 0)
+		copy(f.head[atWayBack:], x.source)
+		inject(t, device, f)
+		var p pool.Packet
+		if !d.Receive(&p) {
+			t.Fatal("not received")
+		}
+		if p.PathMTU != x.want {
+			t.Errorf("%x: MTU %d, want %d", x.source, p.PathMTU, x.want)
+		}
+	}
+}

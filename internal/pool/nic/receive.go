@@ -104,6 +104,7 @@ func (d *Driver) fill(p *pool.Packet, slot uint32, b []byte, l *layout) {
 	p.Circuit, p.Region, p.Partial = pool.NIC, pool.RxRegion(pool.NIC), !l.verify
 	p.Header, p.Inline, p.NPieces = uint16(l.header), 0, 0
 	p.Payload, p.ID, p.SegSize = uint32(l.total-l.header), pool.None, uint16(l.segSize)
+	p.PathMTU = wayBack(&d.inHead)
 	if l.total <= pool.MaxData {
 		copy(p.Data[:], b[:l.total])
 		p.Inline = uint16(p.Payload)
