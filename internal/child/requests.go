@@ -14,8 +14,10 @@ import (
 // socketLocks is how many requests, of different sockets, may go on at once.
 const socketLocks = 64
 
-// serverTimeout is how long the child waits for an answer of its server.
-const serverTimeout = 4 * time.Second
+// serverTimeout is how long the child waits for an answer of its server: long enough
+// for one on a loaded machine to which hundreds of connections are asked for at once,
+// shorter than a program's usual patience with one that is stopped.
+const serverTimeout = 20 * time.Second
 
 // request does what the application's process p asks for, and answers.
 func (c *child) request(p *program, m *message.Message) {
