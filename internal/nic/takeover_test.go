@@ -300,7 +300,7 @@ func state(t *testing.T, in *testnet.Namespace) string {
 		for _, args := range [][]string{
 			{"ip", "-d", "link"}, {"ip", "-d", "addr"}, {"ip", "-4", "route", "show", "table", "all"},
 			{"ip", "-6", "route", "show", "table", "all"}, {"ip", "rule"}, {"ip", "-6", "rule"}, {"ip", "neigh"}, {"tc", "qdisc"},
-			{"tc", "filter", "show", "dev", "va", "ingress"},
+			{"tc", "filter", "show", "dev", "va", "ingress"}, {"nft", "list", "ruleset"},
 			{"sh", "-c", "cd /proc/sys/net && grep -r . ipv4/conf ipv6/conf ipv4/ip_forward core/bpf_jit_enable | sort"},
 		} {
 			cmd := exec.Command(args[0], args[1:]...)
