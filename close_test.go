@@ -160,7 +160,7 @@ func TestOwnCloseUnblocksEveryCall(t *testing.T) {
 			select {
 			case err := <-ch:
 				wantError(t, err, op, net.ErrClosed)
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("%s still waits", op)
 			}
 		}
@@ -184,7 +184,7 @@ func TestListenerCloseResetsWhatWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer waiting.Close()
-		waiting.SetDeadline(time.Now().Add(5 * time.Second))
+		waiting.SetDeadline(time.Now().Add(patience))
 		write(t, waiting, "anybody there?")
 		l.Close()
 		_, err = waiting.Read(make([]byte, 1))
@@ -220,7 +220,7 @@ func TestDeadlinesPassAndCanBeTakenBack(t *testing.T) {
 		a.SetWriteDeadline(soon())
 		sent, err := fillUp(a)
 		wantTimeout(t, err, "write")
-		a.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		a.SetWriteDeadline(time.Now().Add(patience))
 		go a.CloseWrite()
 		if got, err := io.Copy(io.Discard, b); err != nil || got != sent {
 			t.Errorf("got %d octets, %v; Write said %d", got, err, sent)

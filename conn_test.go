@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"golang.org/x/net/nettest"
 
@@ -29,10 +28,12 @@ func useServer(t testing.TB, socket string) {
 	t.Cleanup(func() {
 		process.Lock()
 		defer process.Unlock()
-		if process.stack != nil {
-			process.stack.Close()
-			process.stack = nil
+		for _, s := range process.shards {
+			if s != nil {
+				s.Close()
+			}
 		}
+		process.shards, process.want = nil, 0
 	})
 }
 
@@ -54,7 +55,7 @@ func pair(t testing.TB) (c1, c2 net.Conn) {
 		}
 		ch <- c
 	}()
-	c1, err = DialTimeout("tcp", addr.String(), 5*time.Second)
+	c1, err = DialTimeout("tcp", addr.String(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,14 +30,14 @@ func TestSynCookies(t *testing.T) {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(10 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		all = append(all, c)
 	}
 	u := n.b.Usage()
 	if u.Counters.CookiesSent < conns-3 {
 		t.Errorf("%d cookies for %d connections: %+v", u.Counters.CookiesSent, conns, u)
 	}
-	l.SetDeadline(time.Now().Add(10 * time.Second))
+	l.SetDeadline(time.Now().Add(patience))
 	for i, c := range all {
 		write(t, c, fmt.Sprintf("hello %d", i))
 		got, err := l.Accept()

@@ -29,14 +29,14 @@ func fastListener(t *testing.T, n *network, options ...Option) *Listener {
 // fastDial dials from a with data that goes first, and returns both ends.
 func fastDial(t *testing.T, n *network, l *Listener, d Dialer) (a, b *Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ap := l.addr.AddrPort()
 	c, err := d.dial(ctx, n.a, wire.Endpoint{}, wire.Endpoint{Addr: wire.AddrFrom(ap.Addr()), Port: ap.Port()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.SetDeadline(time.Now().Add(10 * time.Second))
+	l.SetDeadline(time.Now().Add(patience))
 	other, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func fastDial(t *testing.T, n *network, l *Listener, d Dialer) (a, b *Conn) {
 	a, b = c.(*Conn), other.(*Conn)
 	t.Cleanup(func() { a.Close(); b.Close() })
 	for _, x := range []*Conn{a, b} {
-		x.SetDeadline(time.Now().Add(10 * time.Second))
+		x.SetDeadline(time.Now().Add(patience))
 	}
 	return a, b
 }
@@ -148,7 +148,7 @@ func TestDialThatLeavesTheSynToWrite(t *testing.T) {
 		t.Error("the SYN has left")
 	}
 	write(t, a, "hello")
-	l.SetDeadline(time.Now().Add(10 * time.Second))
+	l.SetDeadline(time.Now().Add(patience))
 	b, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -27,7 +26,7 @@ func echoed(t *testing.T, p *testhost.Process, c net.Conn) (block []byte) {
 		t.Fatal(err)
 	}
 	all, line := strconv.Itoa(len("before")+len(block)), ""
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		p.Say("echoed")
 		if line = p.Line(); line == all {
 			return block
@@ -49,9 +48,7 @@ func wantBlock(t *testing.T, c net.Conn, block []byte) {
 // A program is killed at random moments while it hands over some sockets: all that its
 // Write has accepted comes, and then either its end or what the next process says.
 func TestKilledWhileItHandsOverSome(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 3))
+	rng := seeded(t)
 	l, socket := peers(t)
 	l.Close()
 	offered := 0
@@ -65,7 +62,7 @@ func TestKilledWhileItHandsOverSome(t *testing.T) {
 		name := fmt.Sprint("some", n)
 		p.Say(fmt.Sprintf("kill%dsome %s", rng.IntN(25_000), name))
 		p.Wait()
-		next := testhost.Run(t, socket, "relay", "take", name)
+		next := testhost.Run(t, socket, "relay", "try", name)
 		if n := next.Line(); strings.HasPrefix(n, "failed") {
 			wantBlock(t, c, block)
 			wantEOF(t, c)
@@ -93,9 +90,7 @@ func TestChildrenKilledWhileSomeMove(t *testing.T) {
 	}
 	for _, which := range []string{"old", "new"} {
 		t.Run(which, func(t *testing.T) {
-			seed := uint64(time.Now().UnixNano())
-			t.Logf("seed %d", seed)
-			rng := rand.New(rand.NewPCG(seed, 4))
+			rng := seeded(t)
 			_, socket := peers(t)
 			handed := 0
 			for n := range rounds {
@@ -136,7 +131,7 @@ func youngest(t *testing.T, child int, before []int) int {
 	for _, p := range before {
 		known[p] = true
 	}
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
 		for _, p := range testhost.Children(testhost.Parent(child)) {
 			if !known[p] && testhost.Running(p) {
 				children = append(children, p)
@@ -144,6 +139,6 @@ func youngest(t *testing.T, child int, before []int) int {
 			}
 		}
 	}
-	t.Fatal("no other child after 5 s")
+	t.Fatal("no other child")
 	return 0
 }

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -38,7 +36,7 @@ func TestHandOverOneConnection(t *testing.T) {
 		t.Fatalf("took %d: %v", len(hs), err)
 	}
 	n := hs[0].Conn
-	n.SetDeadline(time.Now().Add(5 * time.Second))
+	n.SetDeadline(time.Now().Add(patience))
 	want(t, a, "sent before")
 	want(t, n, "unreadin between")
 	write(t, n, "there")
@@ -78,7 +76,7 @@ func (m *mobile) move(t *testing.T, name string) {
 	if err != nil || len(hs) != 1 {
 		t.Fatalf("took %d: %v", len(hs), err)
 	}
-	hs[0].Conn.SetDeadline(time.Now().Add(30 * time.Second))
+	hs[0].Conn.SetDeadline(time.Now().Add(patience))
 	m.L.Lock()
 	m.c = hs[0].Conn
 	m.L.Unlock()
@@ -142,7 +140,7 @@ func TestBothEndsMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	ends := [2]*mobile{newMobile(c.(*Conn)), newMobile(accept(t, l))}
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	block := make([]byte, 1_000_003)
 	fill(block, 20)
 	stop := make(chan struct{})
@@ -154,9 +152,9 @@ func TestBothEndsMove(t *testing.T) {
 	}
 	for n := range 24 {
 		time.Sleep(5 * time.Millisecond)
-		before := process.stack
+		before := process.shards[0]
 		ends[n%2].move(t, fmt.Sprint("both", n))
-		if process.stack != before {
+		if process.shards[0] != before {
 			t.Fatal("the program's own pool has gone")
 		}
 	}
@@ -179,25 +177,7 @@ func TestBothEndsMove(t *testing.T) {
 func TestListenerMovesUnderLoad(t *testing.T) {
 	_, socket := peers(t)
 	p, address, _ := listening(t, socket, "greeter")
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	var done atomic.Int64
-	for range 4 {
-		all.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if err := greet(address); err != nil {
-					t.Errorf("after %d connections: %v", done.Load(), err)
-					return
-				}
-				done.Add(1)
-			}
-		})
-	}
+	end := load(t, 4, func() error { return greet(address) })
 	for n := range 6 {
 		time.Sleep(20 * time.Millisecond)
 		name := fmt.Sprint("greeter", n)
@@ -210,20 +190,18 @@ func TestListenerMovesUnderLoad(t *testing.T) {
 		p = next
 	}
 	time.Sleep(20 * time.Millisecond)
-	close(stop)
-	all.Wait()
-	t.Logf("%d connections", done.Load())
+	t.Logf("%d connections", end())
 	p.Kill(syscall.SIGKILL)
 }
 
 // greet connects, and wants to be greeted.
 func greet(address string) error {
-	c, err := DialTimeout("tcp", address, 10*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	b, err := io.ReadAll(c)
 	if err == nil && string(b) != "hello" {
 		err = fmt.Errorf("it says %q", b)
@@ -271,13 +249,7 @@ func programGreeter(args []string) error {
 }
 
 func init() {
-	testhost.Programs["greeter"] = func(args []string) int {
-		if err := programGreeter(args); err != nil {
-			fmt.Fprintln(os.Stderr, "greeter:", err)
-			return 1
-		}
-		return 0
-	}
+	testhost.Register(map[string]func(args []string) error{"greeter": programGreeter})
 }
 
 // Connections that wait for Accept go with their listener, and those that were
@@ -308,7 +280,7 @@ func TestPendingGoWithTheirListener(t *testing.T) {
 	if err != nil || len(hs) != 1 || hs[0].Listener == nil {
 		t.Fatalf("took %+v: %v", hs, err)
 	}
-	hs[0].Listener.SetDeadline(time.Now().Add(5 * time.Second))
+	hs[0].Listener.SetDeadline(time.Now().Add(patience))
 	for i, c := range waiting {
 		a := accept(t, hs[0].Listener)
 		if a.RemoteAddr().String() != c.LocalAddr().String() {
@@ -360,7 +332,7 @@ func TestTooMuchToHandOver(t *testing.T) {
 	}
 	for i, h := range hs[1:] {
 		ends[i] = h.Conn
-		ends[i].SetDeadline(time.Now().Add(10 * time.Second))
+		ends[i].SetDeadline(time.Now().Add(patience))
 	}
 	for _, c := range ends {
 		wantBlock(t, c, block)
@@ -387,11 +359,11 @@ func TestPortsOfThoseThatHaveGone(t *testing.T) {
 	}()
 	l.SetDeadline(time.Time{})
 	dial := func() *Conn {
-		c, err := DialTimeout("tcp", l.Addr().String(), 5*time.Second)
+		c, err := DialTimeout("tcp", l.Addr().String(), patience)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		return c.(*Conn)
 	}
 	for range 2000 { // until ports are leased, and all of a lease have been used
@@ -416,7 +388,7 @@ func TestPortsOfThoseThatHaveGone(t *testing.T) {
 	write(t, hs[0].Conn, "still here")
 	want(t, hs[0].Conn, "still here")
 	finish(t, hs[0].Conn)
-	for end := time.Now().Add(15 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		d := dial()
 		same := d.LocalAddr().String() == at
 		finish(t, d)
@@ -471,11 +443,11 @@ func TestNobodyTakesOne(t *testing.T) {
 	if err := a.HandOver(t.Context(), "nobody", 200*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	want(t, c, "accepted")
 	wantEOF(t, c)
 	c.Close()
-	for end := time.Now().Add(10 * time.Second); len(testhost.Children(testhost.Parent(ourChild()))) > before; time.Sleep(pause) {
+	for end := time.Now().Add(patience); len(testhost.Children(testhost.Parent(ourChild()))) > before; time.Sleep(pause) {
 		if time.Now().After(end) {
 			t.Fatal("the pool of its own has not ended")
 		}

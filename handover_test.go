@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,16 +22,11 @@ import (
 )
 
 func init() {
-	testhost.Programs["relay"] = func(args []string) int {
-		if err := programRelay(args); err != nil {
-			fmt.Fprintln(os.Stderr, "relay:", err)
-			return 1
-		}
-		return 0
-	}
+	testhost.Register(map[string]func(args []string) error{"relay": programRelay})
 }
 
-// programRelay ADDRESS, or programRelay take NAME, echoes on one connection. It hands
+// programRelay ADDRESS, or programRelay take NAME, or programRelay try NAME, which waits
+// for the offer only briefly, echoes on one connection. It hands
 // that and its listener over when the test says so.
 func programRelay(args []string) error {
 	l, c, pending, err := relayBegin(args)
@@ -89,27 +83,39 @@ func relayCommands(c *Conn) <-chan <-chan string {
 	return all
 }
 
-func relayBegin(args []string) (l *Listener, c *Conn, pending []byte, err error) {
-	if args[0] == "take" {
-		if len(args) > 2 { // as another user
-			n, _ := strconv.Atoi(args[2])
-			if err := errors.Join(syscall.Setgid(n), syscall.Setuid(n)); err != nil {
-				return nil, nil, nil, err
-			}
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		hs, err := TakeOver(ctx, args[1])
-		if err != nil {
-			say("failed %v", err)
+// briefly is how long a relay that tries to take over waits. It is of no consequence for
+// the tests that do so whether that was long enough.
+const briefly = 3 * time.Second
+
+// relayTake takes what is on offer by the name args[0], as user args[1] if that is there.
+func relayTake(wait time.Duration, args []string) (l *Listener, c *Conn, pending []byte, err error) {
+	if len(args) > 1 {
+		n, _ := strconv.Atoi(args[1])
+		if err := errors.Join(syscall.Setgid(n), syscall.Setuid(n)); err != nil {
 			return nil, nil, nil, err
 		}
-		if len(hs) != 2 || hs[0].Listener == nil || hs[1].Conn == nil {
-			return nil, nil, nil, fmt.Errorf("took %+v", hs)
-		}
-		sayPids()
-		say("taken")
-		return hs[0].Listener, hs[1].Conn, hs[1].State, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	hs, err := TakeOver(ctx, args[0])
+	if err != nil {
+		say("failed %v", err)
+		return nil, nil, nil, err
+	}
+	if len(hs) != 2 || hs[0].Listener == nil || hs[1].Conn == nil {
+		return nil, nil, nil, fmt.Errorf("took %+v", hs)
+	}
+	sayPids()
+	say("taken")
+	return hs[0].Listener, hs[1].Conn, hs[1].State, nil
+}
+
+func relayBegin(args []string) (l *Listener, c *Conn, pending []byte, err error) {
+	switch args[0] {
+	case "take":
+		return relayTake(patience, args[1:])
+	case "try":
+		return relayTake(briefly, args[1:])
 	}
 	nl, err := Listen("tcp", args[0])
 	if err == nil {
@@ -176,12 +182,12 @@ func relayHand(how, name string, l *Listener, c *Conn, pending []byte) error {
 func relayed(t *testing.T, socket string) (p *testhost.Process, address string, done func()) {
 	t.Helper()
 	p, address, _ = listening(t, socket, "relay")
-	c, err := DialTimeout("tcp", address, 5*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(40 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	p.Want("accepted")
 	var all sync.WaitGroup
 	stop := make(chan struct{})
@@ -239,16 +245,25 @@ func sink(t *testing.T, c net.Conn, block []byte) (got int) {
 func quiet(t *testing.T, socket string) (p *testhost.Process, c net.Conn, child int) {
 	t.Helper()
 	p, address, child := listening(t, socket, "relay")
-	c, err := DialTimeout("tcp", address, 5*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	p.Want("accepted")
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	write(t, c, "before")
 	want(t, c, "before")
 	return p, c, child
+}
+
+// wantGoesOn uses and ends a connection to relay p.
+func wantGoesOn(t *testing.T, c net.Conn, p *testhost.Process) {
+	t.Helper()
+	write(t, c, "goes on")
+	want(t, c, "goes on")
+	finish(t, c)
+	p.Want("end")
 }
 
 func take(t *testing.T, socket, name string) *testhost.Process {
@@ -311,10 +326,7 @@ func TestTakerDies(t *testing.T) {
 		}
 	}
 	next := take(t, socket, "once")
-	write(t, c, "goes on")
-	want(t, c, "goes on")
-	finish(t, c)
-	next.Want("end")
+	wantGoesOn(t, c, next)
 }
 
 // asTaker asks for what is on offer, as a taker does that goes no further, and returns
@@ -334,7 +346,7 @@ func asTaker(t *testing.T, socket, name string) (m message.Message) {
 	ask := message.Message{Type: message.TakeOver, N: message.Version, Files: []int{int(theirs.Fd())}}
 	ask.SetName(user.NameOf(name))
 	err = errors.Join(server.SendMessage(&ask), theirs.Close(), server.RecvMessage(&ask, message.Server, message.User))
-	mine.SetDeadline(time.Now().Add(5 * time.Second))
+	mine.SetDeadline(time.Now().Add(patience))
 	if err == nil {
 		err = mine.RecvMessage(&m, message.Child, message.User)
 	}
@@ -357,15 +369,12 @@ func TestAnotherUserTakesNothing(t *testing.T) {
 	p, c, _ := quiet(t, socket)
 	p.Say("stay mine")
 	p.Want("handed")
-	other := testhost.Run(t, socket, "relay", "take", "mine", "65534")
+	other := testhost.Run(t, socket, "relay", "try", "mine", "65534")
 	if why := other.Want("failed"); !strings.Contains(why, syscall.EPERM.Error()) {
 		t.Errorf("another user is told %q", why)
 	}
 	next := take(t, socket, "mine")
-	write(t, c, "goes on")
-	want(t, c, "goes on")
-	finish(t, c)
-	next.Want("end")
+	wantGoesOn(t, c, next)
 }
 
 // Nobody is there for a while: the child does the old process's work, and the SYNs of
@@ -378,7 +387,7 @@ func TestNoSYNIsLostInAHandOver(t *testing.T) {
 	p.Wait()
 	var waiting []net.Conn
 	for range 20 {
-		c, err := DialTimeout("tcp", address, 2*time.Second)
+		c, err := DialTimeout("tcp", address, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -413,9 +422,7 @@ func TestChildKilledDuringAHandOver(t *testing.T) {
 // The child is killed at random moments of a hand-over: before the offer, between it
 // and the process's word that it has left, and after.
 func TestChildKilledAtAnyMomentOfAHandOver(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 2))
+	rng := seeded(t)
 	_, socket := peers(t)
 	for n := range 12 {
 		p, c, child := quiet(t, socket)
@@ -444,10 +451,7 @@ func TestNameTakenTwice(t *testing.T) {
 	if why := b.Want("failed"); !strings.Contains(why, syscall.EADDRINUSE.Error()) {
 		t.Errorf("the second says %q", why)
 	}
-	write(t, cb, "goes on")
-	want(t, cb, "goes on")
-	finish(t, cb)
-	b.Want("end")
+	wantGoesOn(t, cb, b)
 	c := take(t, socket, "same")
 	// It is gone now.
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -456,10 +460,7 @@ func TestNameTakenTwice(t *testing.T) {
 	if _, err := TakeOver(ctx, "same"); !errors.Is(err, syscall.ENOENT) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("taken again: %v", err)
 	}
-	write(t, ca, "goes on")
-	want(t, ca, "goes on")
-	finish(t, ca)
-	c.Want("end")
+	wantGoesOn(t, ca, c)
 }
 
 // Nobody comes in time: it is as if the program had ended.
@@ -474,15 +475,13 @@ func TestNobodyTakesOver(t *testing.T) {
 		t.Errorf("it ended after %v", d)
 	}
 	c.Close()
-	testhost.WantGone(t, 5*time.Second, child)
+	testhost.WantGone(t, child)
 }
 
 // The old process is killed at random moments of its hand-over: either it has not
 // offered anything yet, and it is its end, or all goes on.
 func TestKilledWhileItHandsOver(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
+	rng := seeded(t)
 	l, socket := peers(t)
 	l.Close()
 	offered := 0
@@ -492,7 +491,7 @@ func TestKilledWhileItHandsOver(t *testing.T) {
 		p.Say(fmt.Sprintf("kill%d %s", rng.IntN(1500), name))
 		p.Wait()
 		write(t, c, "in between") // which its end may have made vain
-		next := testhost.Run(t, socket, "relay", "take", name)
+		next := testhost.Run(t, socket, "relay", "try", name)
 		if n := next.Line(); strings.HasPrefix(n, "failed") {
 			c.Close()
 			next.Wait()
@@ -581,8 +580,8 @@ func TestAfterAHandOver(t *testing.T) {
 	if got := hs[0].Listener.Addr().String(); got != l.Addr().String() {
 		t.Errorf("the listener is at %s, want %s", got, l.Addr())
 	}
-	hs[1].Conn.SetDeadline(time.Now().Add(5 * time.Second))
-	hs[2].Conn.SetDeadline(time.Now().Add(5 * time.Second))
+	hs[1].Conn.SetDeadline(time.Now().Add(patience))
+	hs[2].Conn.SetDeadline(time.Now().Add(patience))
 	write(t, hs[1].Conn, "there")
 	want(t, hs[2].Conn, "there")
 	write(t, hs[2].Conn, "back")

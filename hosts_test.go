@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +18,9 @@ import (
 
 // A test's process has one stack for the library, and may have others, each an
 // application of its own with a child of its own: listenVia and dialVia use those.
+
+// patience bounds every wait for what must happen. It costs nothing if that does.
+const patience = testhost.Patience
 
 func endpoint(t testing.TB, address string) wire.Endpoint {
 	t.Helper()
@@ -38,7 +43,7 @@ func listenVia(t testing.TB, s *user.Stack, address string) *Listener {
 }
 
 func dialVia(s *user.Stack, address net.Addr) (*Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var d Dialer
 	ap := address.(*net.TCPAddr).AddrPort()
@@ -70,17 +75,46 @@ func (n *network) pairAt(t testing.TB, l *Listener) (a, b *Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.SetDeadline(time.Now().Add(5 * time.Second))
+	l.SetDeadline(time.Now().Add(patience))
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	b = c.(*Conn)
 	t.Cleanup(func() { a.Close(); b.Close() })
-	deadline := time.Now().Add(10 * time.Second) // nothing hangs
+	deadline := time.Now().Add(patience) // nothing hangs
 	a.SetDeadline(deadline)
 	b.SetDeadline(deadline)
 	return a, b
+}
+
+// load has n goroutines call f again and again, until one fails or end is called, which
+// says how often they did.
+func load(t *testing.T, n int, f func() error) (end func() int64) {
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	var done atomic.Int64
+	for range n {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := f(); err != nil {
+					t.Errorf("after %d connections: %v", done.Load(), err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	return func() int64 {
+		close(stop)
+		all.Wait()
+		return done.Load()
+	}
 }
 
 // scaled is a test's amount of work, less of it under the race detector.

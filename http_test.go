@@ -12,7 +12,6 @@ import (
 	"net/http/httptrace"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // serveHTTP answers with the hash of what is posted.
@@ -27,7 +26,7 @@ func serveHTTP(t *testing.T, l net.Listener) {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := srv.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -53,7 +52,7 @@ func TestHTTPOverSixtyFourConnectionsKeptAlive(t *testing.T) {
 			MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns,
 		}
 		t.Cleanup(tr.CloseIdleConnections) // before the server shuts down
-		client := &http.Client{Transport: tr, Timeout: 20 * time.Second}
+		client := &http.Client{Transport: tr, Timeout: patience}
 		trace := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 			GotConn: func(i httptrace.GotConnInfo) {
 				if i.Reused {

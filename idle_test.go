@@ -16,15 +16,7 @@ import (
 )
 
 func init() {
-	for name, f := range map[string]func(args []string) error{"idle": programIdle, "pump": programPump} {
-		testhost.Programs[name] = func(args []string) int {
-			if err := f(args); err != nil {
-				fmt.Fprintln(os.Stderr, name+":", err)
-				return 1
-			}
-			return 0
-		}
-	}
+	testhost.Register(map[string]func(args []string) error{"idle": programIdle, "pump": programPump})
 }
 
 // programIdle ADDRESS N opens N connections and keeps them.

@@ -17,7 +17,7 @@ func dialOnce(t *testing.T, s *user.Stack, l *Listener) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	l.SetDeadline(time.Now().Add(5 * time.Second))
+	l.SetDeadline(time.Now().Add(patience))
 	d, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func learnTheWay(t *testing.T, hosts []*testhost.Host, s *user.Stack, l *Listene
 		}
 		return n
 	}
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		before := syns()
 		dialOnce(t, s, l)
 		if syns() == before {
@@ -61,7 +61,7 @@ func TestDialWithoutTheServers(t *testing.T) {
 		p.Kill(syscall.SIGSTOP)
 		defer p.Kill(syscall.SIGCONT)
 	}
-	within(t, 5*time.Second, func() {
+	within(t, func() {
 		for range 300 { // more than there are ports in a lease
 			dialOnce(t, a, l)
 		}

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,7 +77,7 @@ func TestRealTimeChild(t *testing.T) {
 	if unix.SchedGetaffinity(0, &set) == nil && set.Count() < 2 {
 		t.Skip("there is one CPU only")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := user.Attach(ctx, h.Socket); err == nil || !strings.Contains(err.Error(), "taskset -c 0") {
 		t.Errorf("on any CPU: %v", err)

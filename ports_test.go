@@ -86,7 +86,7 @@ func TestListenerAtAllAddresses(t *testing.T) {
 			t.Errorf("%s %s is at %v, want %s", c.network, c.address, at, c.at)
 		}
 		for host, want := range map[string]error{"10.1.0.1": c.v4, "fd00::1": c.v6} {
-			conn, err := DialTimeout("tcp", fmt.Sprintf("[%s]:%d", host, at.Port), 5*time.Second)
+			conn, err := DialTimeout("tcp", fmt.Sprintf("[%s]:%d", host, at.Port), patience)
 			if !errors.Is(err, want) {
 				t.Errorf("%s %s, from %s: %v, want %v", c.network, c.address, host, err, want)
 			}
@@ -180,7 +180,7 @@ func TestLocalAddressAndPortOfTheProgramsChoice(t *testing.T) {
 		{IP: net.IPv4(10, 1, 0, 1)},
 		{IP: net.IPv4zero, Port: 4003},
 	} {
-		d := Dialer{LocalAddr: local, Timeout: 3 * time.Second}
+		d := Dialer{LocalAddr: local, Timeout: patience}
 		c, err := d.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Errorf("from %v: %v", local, err)
@@ -240,7 +240,7 @@ func TestPortsAreSharedWithTheKernel(t *testing.T) {
 
 func kernelListenAgain(t *testing.T, address string) net.Listener {
 	t.Helper()
-	for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		l, err := net.Listen("tcp", address)
 		if err == nil {
 			return l
@@ -258,7 +258,7 @@ func TestConnectionsKeepTheirPortFromTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c, err := DialTimeout("tcp", l.Addr().String(), 3*time.Second)
+	c, err := DialTimeout("tcp", l.Addr().String(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}

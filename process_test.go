@@ -22,17 +22,9 @@ import (
 // The programs of these tests are the test binary again. Each says in lines what
 // it does; the test sends it signals.
 func init() {
-	for name, f := range map[string]func(args []string) error{
+	testhost.Register(map[string]func(args []string) error{
 		"send": programSend, "hold": programHold, "listen": programListen, "echo": programEcho,
-	} {
-		testhost.Programs[name] = func(args []string) int {
-			if err := f(args); err != nil {
-				fmt.Fprintln(os.Stderr, name+":", err)
-				return 1
-			}
-			return 0
-		}
-	}
+	})
 }
 
 // say tells the test.
@@ -49,7 +41,7 @@ func hear() string {
 }
 
 func programDial(address string) (net.Conn, error) {
-	c, err := DialTimeout("tcp", address, 10*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err == nil {
 		err = sayPids()
 	}
@@ -170,7 +162,7 @@ func peers(t *testing.T) (listener *Listener, program string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	l.(*Listener).SetDeadline(time.Now().Add(20 * time.Second))
+	l.(*Listener).SetDeadline(time.Now().Add(patience))
 	return l.(*Listener), h[1].Socket
 }
 
@@ -178,7 +170,7 @@ func wantNoChildren(t *testing.T) {
 	t.Helper()
 	pids := children
 	children = nil
-	testhost.WantGone(t, 5*time.Second, pids...)
+	testhost.WantGone(t, pids...)
 }
 
 func accept(t *testing.T, l *Listener) *Conn {
@@ -187,7 +179,7 @@ func accept(t *testing.T, l *Listener) *Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	t.Cleanup(func() { c.Close() })
 	return c.(*Conn)
 }
@@ -253,7 +245,7 @@ func TestProgramKilledWithUnreadDataResets(t *testing.T) {
 	p.Kill(syscall.SIGKILL)
 	_, err := c.Read(make([]byte, 1))
 	wantError(t, err, "read", syscall.ECONNRESET)
-	testhost.WantGone(t, 5*time.Second, child)
+	testhost.WantGone(t, child)
 }
 
 func TestProgramKilledWithoutUnreadDataCloses(t *testing.T) {
@@ -277,7 +269,7 @@ func listening(t *testing.T, socket, name string) (p *testhost.Process, address 
 func TestStoppedProgramLosesNothing(t *testing.T) {
 	_, socket := peers(t)
 	p, address, _ := listening(t, socket, "listen")
-	c, err := DialTimeout("tcp", address, 5*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,12 +282,12 @@ func TestStoppedProgramLosesNothing(t *testing.T) {
 	n, err := c.Write(data)
 	wantTimeout(t, err, "write")
 	// More than what this end can hold was taken: the child acknowledges.
-	if sent := process.stack.Usage(); n < 64<<10 {
+	if sent := process.shards[0].Usage(); n < 64<<10 {
 		t.Errorf("%d octets were written to a stopped program; %+v", n, sent)
 	}
 	t.Logf("%d KiB written while the program was stopped", n>>10)
 	p.Kill(syscall.SIGCONT)
-	c.SetWriteDeadline(time.Now().Add(15 * time.Second))
+	c.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := c.Write(data[n:]); err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +302,7 @@ func TestStoppedProgramLosesNothing(t *testing.T) {
 func TestChildAcknowledgesForAStoppedProgram(t *testing.T) {
 	_, socket := peers(t)
 	p, address, _ := listening(t, socket, "listen")
-	c, err := DialTimeout("tcp", address, 5*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,13 +310,13 @@ func TestChildAcknowledgesForAStoppedProgram(t *testing.T) {
 	p.Want("accepted")
 	p.Kill(syscall.SIGSTOP)
 	write(t, c, strings.Repeat("x", 1000))
-	for end := time.Now().Add(2 * time.Second); process.stack.Usage().Chunks > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); process.shards[0].Usage().Chunks > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not acknowledged: %+v", process.stack.Usage())
+			t.Fatalf("not acknowledged: %+v", process.shards[0].Usage())
 		}
 	}
 	// And it completes handshakes.
-	c2, err := DialTimeout("tcp", address, 2*time.Second)
+	c2, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,9 +329,9 @@ func TestKilledListenerRefuses(t *testing.T) {
 	_, socket := peers(t)
 	p, address, child := listening(t, socket, "listen")
 	p.Kill(syscall.SIGKILL)
-	testhost.WantGone(t, 5*time.Second, child)
-	within(t, 2*time.Second, func() {
-		_, err := DialTimeout("tcp", address, 5*time.Second)
+	testhost.WantGone(t, child)
+	within(t, func() {
+		_, err := DialTimeout("tcp", address, patience)
 		wantError(t, err, "dial", syscall.ECONNREFUSED)
 	})
 	// The port is free for the next one.
@@ -357,7 +349,7 @@ func TestTimeWaitKeepsNoChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.(*Listener).SetDeadline(time.Now().Add(20 * time.Second))
+	l.(*Listener).SetDeadline(time.Now().Add(patience))
 	p := testhost.Run(t, h[1].Socket, "send", l.Addr().String(), "100000", "exit")
 	child := childOf(t, p)
 	c := accept(t, l.(*Listener))
@@ -366,14 +358,14 @@ func TestTimeWaitKeepsNoChild(t *testing.T) {
 	}
 	remote := c.RemoteAddr()
 	c.Close() // the program's end has closed first, and is in TIME-WAIT
-	testhost.WantGone(t, 5*time.Second, child)
+	testhost.WantGone(t, child)
 	if n := h[1].Server.Snapshot().TimeWaits; n != 1 {
 		t.Errorf("%d connections in TIME-WAIT at the server, want 1", n)
 	}
 	// Its four numbers are taken for as long.
 	l.Close()
-	process.stack.Close()
-	process.stack = nil
+	process.shards[0].Close()
+	process.shards[0] = nil
 	useServer(t, h[1].Socket)
 	if _, err := Dial("tcp", l.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("another connection: %v", err)

@@ -39,18 +39,18 @@ func TestDialTimesOutWhenThePeersServerIsStopped(t *testing.T) {
 	server.Kill(syscall.SIGSTOP)
 	defer server.Kill(syscall.SIGCONT)
 	for range 2 {
-		within(t, 3*time.Second, func() {
+		within(t, func() {
 			_, err := DialTimeout("tcp", address, 500*time.Millisecond)
 			wantTimeout(t, err, "dial")
 		})
 	}
 	// It is only late.
 	time.AfterFunc(100*time.Millisecond, func() { server.Kill(syscall.SIGCONT) })
-	c, err := DialTimeout("tcp", address, 10*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	write(t, c, "late")
 	want(t, c, "late")
 	finish(t, c)
@@ -65,7 +65,7 @@ func TestOwnServerStopped(t *testing.T) {
 	defer b.Close()
 	server.Kill(syscall.SIGSTOP)
 	defer server.Kill(syscall.SIGCONT)
-	within(t, 2*time.Second, func() {
+	within(t, func() {
 		_, err := DialTimeout("tcp", "10.1.0.1:80", 300*time.Millisecond)
 		wantTimeout(t, err, "dial")
 	})
@@ -75,7 +75,7 @@ func TestOwnServerStopped(t *testing.T) {
 
 func TestPeersServerKilled(t *testing.T) {
 	server, _, address := distant(t, "echo")
-	c, err := DialTimeout("tcp", address, 5*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,14 +83,14 @@ func TestPeersServerKilled(t *testing.T) {
 	want(t, c, "before")
 	server.Kill(syscall.SIGKILL)
 	server.Wait()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	for range 3 {
 		write(t, c, "after")
 		want(t, c, "after")
 		time.Sleep(pause)
 	}
-	within(t, 3*time.Second, func() {
-		_, err := DialTimeout("tcp", address, 5*time.Second)
+	within(t, func() {
+		_, err := DialTimeout("tcp", address, patience)
 		wantError(t, err, "dial", syscall.EHOSTUNREACH)
 	})
 	finish(t, c)
@@ -103,16 +103,16 @@ func TestOwnServerKilled(t *testing.T) {
 	a, b := pair(t)
 	server.Kill(syscall.SIGKILL)
 	server.Wait()
-	child := process.stack.Pids()[1]
-	a.SetDeadline(time.Now().Add(10 * time.Second))
-	b.SetDeadline(time.Now().Add(10 * time.Second))
+	child := process.shards[0].Pids()[1]
+	a.SetDeadline(time.Now().Add(patience))
+	b.SetDeadline(time.Now().Add(patience))
 	for range 3 {
 		write(t, a, "established connections go on")
 		want(t, b, "established connections go on")
 		time.Sleep(pause)
 	}
-	within(t, 3*time.Second, func() {
-		_, err := DialTimeout("tcp", "10.1.0.1:80", 5*time.Second)
+	within(t, func() {
+		_, err := DialTimeout("tcp", "10.1.0.1:80", patience)
 		wantError(t, err, "dial", nil)
 		_, lerr := Listen("tcp", "10.1.0.1:80")
 		wantError(t, lerr, "listen", nil)
@@ -126,8 +126,8 @@ func TestOwnServerKilled(t *testing.T) {
 	a.(*Conn).SetLinger(0) // no TIME-WAIT
 	a.Close()
 	b.Close()
-	process.stack.Close()
-	testhost.WantGone(t, 5*time.Second, child)
+	process.shards[0].Close()
+	testhost.WantGone(t, child)
 }
 
 // With USERTCP_WAIT calls wait until there is a server again, those of programs
@@ -136,7 +136,7 @@ func TestDialWaitsForTheServer(t *testing.T) {
 	dir := testhost.Dir(t)
 	h, server := testhost.StartProcess(t, dir, testhost.Addrs(1)...)
 	useServer(t, h.Socket)
-	t.Setenv("USERTCP_WAIT", "15s")
+	t.Setenv("USERTCP_WAIT", patience.String())
 	a, b := pair(t)
 	defer a.Close()
 	defer b.Close()
@@ -161,11 +161,11 @@ func TestDialWaitsForTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	childOf(t, e)
-	c, err := DialTimeout("tcp", e.Want("listening"), 5*time.Second)
+	c, err := DialTimeout("tcp", e.Want("listening"), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	write(t, c, "patience")
 	want(t, c, "patience")
 	finish(t, c)
@@ -181,7 +181,7 @@ func TestServerComesBack(t *testing.T) {
 
 func comesBack(t *testing.T, end syscall.Signal) {
 	server, host, address := distant(t, "echo")
-	c, err := DialTimeout("tcp", address, 5*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,11 +193,11 @@ func comesBack(t *testing.T, end syscall.Signal) {
 	write(t, c, "after")
 	want(t, c, "after")
 	finish(t, c)
-	c, err = DialTimeout("tcp", address, 5*time.Second)
+	c, err = DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	write(t, c, "new server, old listener")
 	want(t, c, "new server, old listener")
 	finish(t, c)

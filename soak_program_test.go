@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -33,17 +32,9 @@ const (
 )
 
 func init() {
-	for name, f := range map[string]func(args []string) error{
+	testhost.Register(map[string]func(args []string) error{
 		"soak-serve": programSoakServe, "soak-load": programSoakLoad, "soak-victim": programSoakVictim,
-	} {
-		testhost.Programs[name] = func(args []string) int {
-			if err := f(args); err != nil {
-				fmt.Fprintln(os.Stderr, name+":", err)
-				return 1
-			}
-			return 0
-		}
-	}
+	})
 }
 
 // soakPattern is what all streams and bodies begin with, again and again.
@@ -66,9 +57,9 @@ type soakReport struct {
 // be on their way for a moment.
 func (r soakReport) say() {
 	process.Lock()
-	s := process.stack
+	s := process.shards[0]
 	process.Unlock()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if r.Usage = s.Usage(); r.Usage.Idle() || time.Now().After(end) {
 			break
 		}
@@ -195,7 +186,7 @@ func (s *soaker) report() {
 
 // dial connects, for a minute at most.
 func (s *soaker) dial(port int) (net.Conn, error) {
-	c, err := DialTimeout("tcp", soakAddr(s.host, port), 20*time.Second)
+	c, err := DialTimeout("tcp", soakAddr(s.host, port), patience)
 	if err == nil {
 		err = c.SetDeadline(time.Now().Add(time.Minute))
 	}
@@ -301,7 +292,7 @@ func (s *soaker) http(r *rand.Rand) error {
 
 // programSoakVictim HOST sends until it is killed.
 func programSoakVictim(args []string) error {
-	c, err := DialTimeout("tcp", soakAddr(args[0], soakSink), 20*time.Second)
+	c, err := DialTimeout("tcp", soakAddr(args[0], soakSink), patience)
 	if err != nil {
 		return err
 	}

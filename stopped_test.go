@@ -33,7 +33,7 @@ func TestStoppedForLong(t *testing.T) {
 	_, socket := peers(t)
 	p, address, _ := listening(t, socket, "listen")
 	dial := func() *Conn {
-		d := Dialer{Timeout: 5 * time.Second}
+		d := Dialer{Timeout: patience}
 		c, err := d.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestStoppedForLong(t *testing.T) {
 func TestStoppedWithItsChild(t *testing.T) {
 	_, socket := peers(t)
 	p, address, child := listening(t, socket, "listen")
-	d := Dialer{Timeout: 5 * time.Second}
+	d := Dialer{Timeout: patience}
 	c, err := d.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestStoppedWithItsChild(t *testing.T) {
 	p.Want("accepted")
 	p.Kill(syscall.SIGSTOP)
 	testhost.Stop(t, child)
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	_, err = c.Read(make([]byte, 1))
 	wantError(t, err, "read", syscall.ETIMEDOUT)
 }

@@ -3,11 +3,9 @@ package usertcp
 import (
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,15 +18,15 @@ import (
 func killChild(t *testing.T, pid int) {
 	t.Helper()
 	syscall.Kill(pid, syscall.SIGKILL)
-	testhost.WantGone(t, 5*time.Second, pid)
+	testhost.WantGone(t, pid)
 }
 
-func ourChild() int { return process.stack.Pids()[1] }
+func ourChild() int { return process.shards[0].Pids()[1] }
 
 // wantSuccessor waits until this process has another child than pid.
 func wantSuccessor(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ourChild() == pid; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ourChild() == pid; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("no other child after 5 s")
 		}
@@ -42,11 +40,11 @@ func wantSuccessor(t *testing.T, pid int) {
 func TestKilledChildHasASuccessor(t *testing.T) {
 	_, socket := peers(t)
 	_, address, theirs := listening(t, socket, "echo")
-	c, err := DialTimeout("tcp", address, 5*time.Second)
+	c, err := DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	write(t, c, "before")
 	want(t, c, "before")
 	first := ourChild()
@@ -57,11 +55,11 @@ func TestKilledChildHasASuccessor(t *testing.T) {
 	wantSuccessor(t, first)
 	// The listener listens, and new connections use the circuit that is there.
 	for range 3 {
-		c, err := DialTimeout("tcp", address, 5*time.Second)
+		c, err := DialTimeout("tcp", address, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		write(t, c, "after")
 		want(t, c, "after")
 		finish(t, c)
@@ -89,38 +87,23 @@ func echoes(t *testing.T, c net.Conn, data []byte) {
 // Both children are killed again and again at random moments, while octets flow
 // both ways over old and new connections.
 func TestChildrenKilledUnderLoad(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	rng := rand.New(rand.NewPCG(seed, 1))
-	t.Logf("seed %d", seed)
+	rng := seeded(t)
 	l, socket := peers(t)
 	l.Close()
 	_, address, theirs := listening(t, socket, "echo")
 	data := make([]byte, 4<<20)
 	fill(data, 20)
-	stop := make(chan struct{})
-	var load sync.WaitGroup
-	var connections atomic.Int32
-	for range 3 {
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				c, err := DialTimeout("tcp", address, 10*time.Second)
-				if err != nil {
-					t.Errorf("dial: %v", err)
-					return
-				}
-				c.SetDeadline(time.Now().Add(20 * time.Second))
-				echoes(t, c, data)
-				c.Close()
-				connections.Add(1)
-			}
-		})
-	}
-	repairs := process.stack.Usage().Counters.Repairs
+	end := load(t, 3, func() error {
+		c, err := DialTimeout("tcp", address, patience)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		echoes(t, c, data)
+		return nil
+	})
+	repairs := process.shards[0].Usage().Counters.Repairs
 	for n := range 16 {
 		time.Sleep(time.Duration(20+rng.IntN(130)) * time.Millisecond)
 		if n%2 == 0 {
@@ -131,17 +114,15 @@ func TestChildrenKilledUnderLoad(t *testing.T) {
 			theirs = killTheirs(t, theirs)
 		}
 	}
-	close(stop)
-	load.Wait()
-	t.Logf("%d connections; our lock was held at death %d times", connections.Load(), process.stack.Usage().Counters.Repairs-repairs)
+	t.Logf("%d connections; our lock was held at death %d times", end(), process.shards[0].Usage().Counters.Repairs-repairs)
 	testIdle(t)
 }
 
 // testIdle waits until no octet of a payload is left in our segment.
 func testIdle(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		u := process.stack.Usage()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		u := process.shards[0].Usage()
 		if u.Idle() {
 			return
 		}
@@ -158,7 +139,7 @@ func killTheirs(t *testing.T, pid int) (next int) {
 	parent := testhost.Parent(pid)
 	before := testhost.Children(parent)
 	killChild(t, pid)
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for _, p := range testhost.Children(parent) {
 			if !slices.Contains(before, p) && testhost.Running(p) {
 				children = append(children, p)

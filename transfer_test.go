@@ -63,7 +63,7 @@ func seeded(t *testing.T) *rand.Rand {
 func wantIdle(t *testing.T, stacks ...*user.Stack) {
 	t.Helper()
 	for _, s := range stacks {
-		for end := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 			u := s.Usage()
 			if u.Idle() {
 				break
@@ -181,7 +181,7 @@ func TestFiveHundredConnectionsAtOnce(t *testing.T) {
 	conns := scaled(500)
 	everywhere(t, func(t *testing.T, n *network) {
 		l := listenVia(t, n.b, n.address)
-		l.SetDeadline(time.Now().Add(30 * time.Second))
+		l.SetDeadline(time.Now().Add(60 * time.Second))
 		var g group
 		byPort := make(chan map[int]*Conn, 1)
 		g.Go(func() error {
@@ -212,7 +212,7 @@ func TestFiveHundredConnectionsAtOnce(t *testing.T) {
 			if b == nil {
 				t.Fatalf("no connection was accepted from %v", a.local)
 			}
-			deadline := time.Now().Add(30 * time.Second)
+			deadline := time.Now().Add(60 * time.Second)
 			a.SetDeadline(deadline)
 			b.SetDeadline(deadline)
 			g.Go(func() error {

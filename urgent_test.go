@@ -104,7 +104,7 @@ func TestReadUrgentEnds(t *testing.T) {
 				if !errors.Is(err, x.want) {
 					t.Errorf("%v, want %v", err, x.want)
 				}
-			case <-time.After(3 * time.Second):
+			case <-time.After(patience):
 				t.Error("still waits")
 			}
 		})

@@ -171,7 +171,7 @@ func TestChildEndsWithItsApplication(t *testing.T) {
 	wantChildren(t, h, 1)
 	pid := h.Server.Snapshot().Children[0].PID
 	a.child.Close()
-	testhost.WantGone(t, 5*time.Second, pid)
+	testhost.WantGone(t, pid)
 	wantChildren(t, h, 0)
 }
 

@@ -34,34 +34,11 @@ import (
 // maxOffer bounds how long sockets may be on offer.
 const maxOffer = 24 * time.Hour
 
-// offer is sockets that wait for somebody to take them.
-type offer struct {
-	name   message.Name
-	list   int // descriptor of what the old process says of them
-	until  time.Time
-	vacant bool // nobody uses the segment
-	coming bool // the sockets are not there yet
-}
-
-// keep is the offer as a Keep message.
-func (o *offer) keep() message.Message {
-	m := message.Message{Type: message.Keep, N: message.KeepOffer, Files: []int{o.list}}
-	m.SetName(o.name)
-	m.Socket = uint32(max(0, time.Until(o.until)/time.Millisecond))
-	switch {
-	case o.vacant:
-		m.VCI = 1
-	case o.coming:
-		m.VCI = 2
-	}
-	return m
-}
-
 // handing is what the child knows of a hand-over.
 type handing struct {
 	order  sync.Mutex // an offer is made when the one before has been withdrawn, at the server too
 	mu     sync.Mutex
-	offer  *offer
+	offer  *message.Offer
 	takers chan *program // has room for one
 }
 
@@ -72,16 +49,16 @@ func (h *handing) keep() (m message.Message, ok bool) {
 	if h.offer == nil {
 		return m, false
 	}
-	return h.offer.keep(), true
+	return h.offer.Keep(), true
 }
 
 // set makes o the present offer; nil ends it. Who waits for the one before waits in
 // vain.
-func (h *handing) set(o *offer) {
+func (h *handing) set(o *message.Offer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.offer != nil {
-		unix.Close(h.offer.list)
+		unix.Close(h.offer.List)
 	}
 	h.offer = o
 	select {
@@ -104,11 +81,11 @@ func (c *child) offer(m *message.Message) unix.Errno {
 		return unix.EINVAL
 	}
 	wait := min(time.Duration(m.N)*time.Millisecond, maxOffer)
-	o := &offer{name: m.Name(), list: m.Files[0], until: time.Now().Add(wait), coming: m.Socket == 1}
+	o := &message.Offer{Name: m.Name(), List: m.Files[0], Until: time.Now().Add(wait), Coming: m.Socket == 1}
 	c.handing.order.Lock()
 	defer c.handing.order.Unlock()
 	ask := message.Message{Type: message.HandOver, N: uint32(wait / time.Millisecond), Socket: m.Socket, Files: m.Files}
-	ask.SetName(o.name)
+	ask.SetName(o.Name)
 	_, errno := c.agree(&ask, func(*message.Message) { c.handing.set(o) })
 	if errno != 0 {
 		message.CloseFiles(m.Files)
@@ -126,13 +103,12 @@ func (c *child) withdraw() {
 
 // inheritOffer takes the offer that was made when there was another child.
 func (c *child) inheritOffer(m *message.Message) {
-	if len(m.Files) != 1 {
-		message.CloseFiles(m.Files)
+	o, ok := message.KeptOffer(m)
+	if !ok {
 		return
 	}
-	until := time.Now().Add(time.Duration(m.Socket) * time.Millisecond)
-	c.handing.set(&offer{name: m.Name(), list: m.Files[0], until: until, vacant: m.VCI == 1, coming: m.VCI == 2})
-	if m.VCI == 1 {
+	c.handing.set(&o)
+	if o.Vacant {
 		c.program.Load().taken = false // whoever is at the other end has not begun, or has left
 	}
 }
@@ -147,7 +123,7 @@ func (c *child) taker(m *message.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.offer == nil || h.offer.name != m.Name():
+	case h.offer == nil || h.offer.Name != m.Name():
 		refuse(p, unix.ENOENT)
 	case p.uid != c.program.Load().uid:
 		refuse(p, unix.EPERM)
@@ -190,7 +166,7 @@ func (c *child) await(p *program) *program {
 	if o == nil {
 		return nil
 	}
-	if o.coming && !p.left || !p.out() {
+	if o.Coming && !p.left || !p.out() {
 		c.withdraw()
 		return nil
 	}
@@ -202,7 +178,7 @@ func (c *child) await(p *program) *program {
 	select {
 	case next := <-h.takers:
 		return next
-	case <-time.After(time.Until(o.until)):
+	case <-time.After(time.Until(o.Until)):
 	}
 	c.withdraw()
 	return nil
@@ -224,15 +200,15 @@ func (c *child) left(p *program, m *message.Message) {
 }
 
 // vacant lets the server know that nobody uses the segment, for a successor.
-func (c *child) vacant(o *offer) {
+func (c *child) vacant(o *message.Offer) {
 	c.agreed.RLock()
 	defer c.agreed.RUnlock()
 	h := &c.handing
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.offer == o && !o.vacant {
-		o.vacant = true
-		c.tell(o.keep())
+	if h.offer == o && !o.Vacant {
+		o.Vacant = true
+		c.tell(o.Keep())
 	}
 }
 
@@ -244,9 +220,9 @@ func (c *child) handOut(p *program, m *message.Message) {
 	defer h.order.Unlock()
 	r := message.Message{Type: message.GeneralReply, ID: m.ID, Errno: uint32(unix.ENOENT)}
 	h.mu.Lock()
-	if h.offer != nil && h.offer.name == m.Name() && !p.taken {
+	if h.offer != nil && h.offer.Name == m.Name() && !p.taken {
 		p.taken = true
-		r.Errno, r.Files = 0, []int{h.offer.list}
+		r.Errno, r.Files = 0, []int{h.offer.List}
 	}
 	err := p.ch.SendMessage(&r)
 	h.mu.Unlock()

@@ -14,8 +14,10 @@ import (
 // socketLocks is how many requests, of different sockets, may go on at once.
 const socketLocks = 64
 
-// serverTimeout is how long the child waits for an answer of its server.
-const serverTimeout = 4 * time.Second
+// serverTimeout is how long the child waits for an answer of its server: long enough
+// for one on a loaded machine to which hundreds of connections are asked for at once,
+// shorter than a program's usual patience with one that is stopped.
+const serverTimeout = 20 * time.Second
 
 // request does what the application's process p asks for, and answers.
 func (c *child) request(p *program, m *message.Message) {
@@ -77,9 +79,13 @@ func (c *child) bind(m *message.Message) (wire.Endpoint, unix.Errno) {
 	if local, ok := c.record.bound(m.Socket); ok { // the child before this one has taken it
 		return local, 0
 	}
+	how, ok := message.BindHowOf(m.N)
+	if !ok {
+		return m.Local, unix.EINVAL
+	}
 	c.awaitClosed(m.Local.Port)
 	r, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpBind, Socket: m.Socket, Local: m.Local, N: m.N}, func(r *message.Message) {
-		c.record.bind(m.Socket, r.Local, m.N != 0, r.Files)
+		c.record.bind(m.Socket, r.Local, how, r.Files)
 	})
 	if errno != 0 {
 		return m.Local, errno

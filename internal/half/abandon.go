@@ -46,7 +46,7 @@ func (t *Top) seize() {
 			continue
 		}
 		t.abandoned = true
-		t.repair()
+		t.repair(dropReserved)
 		t.lock.Unlock()
 		return
 	}

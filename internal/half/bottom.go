@@ -370,7 +370,7 @@ func (b *Bottom) ProgramEnded(dead func() bool) (held bool) {
 func (b *Bottom) bury() {
 	if b.dead != nil && !b.swept && b.dead() {
 		b.swept = true
-		b.sweep()
+		b.sweep(dropReserved)
 	}
 }
 

@@ -2,6 +2,10 @@ package half
 
 import (
 	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
 
 	"usertcp/internal/tcp"
 )
@@ -273,10 +277,38 @@ func (c *crashBase) lose(w *crashWorld) {
 	w.a.drop()
 }
 
+// tracedCases are steps that there are not, for the test of what traces them.
+var tracedCases = []crashCase{
+	{"call with the lock", program, nothing, withLock(func() { unix.Getppid() })},
+	{"be scheduled with the lock", program, nothing, withLock(runtime.Gosched)},
+	{"have the runtime call with the lock", program, nothing, pollWithLock},
+	{"call without the lock", program, nothing, step(func(*crashHost, []uint32) { unix.Getppid() })},
+}
+
+// pollWithLock has the runtime look what descriptors are ready, as it does whenever the
+// world starts again.
+func pollWithLock(h *crashHost, at []uint32) func() {
+	if r, w, err := os.Pipe(); err == nil { // from now on there is something to look at
+		r.Close()
+		w.Close()
+	}
+	return withLock(func() { runtime.ReadMemStats(new(runtime.MemStats)) })(h, at)
+}
+
+func withLock(f func()) func(*crashHost, []uint32) func() {
+	return step(func(h *crashHost, _ []uint32) {
+		h.top.lock.Lock(-1)
+		f()
+		h.top.lock.Unlock()
+	})
+}
+
 func caseNamed(name string) (*crashCase, error) {
-	for i := range crashCases {
-		if crashCases[i].name == name {
-			return &crashCases[i], nil
+	for _, all := range [][]crashCase{crashCases, tracedCases} {
+		for i := range all {
+			if all[i].name == name {
+				return &all[i], nil
+			}
 		}
 	}
 	return nil, fmt.Errorf("no case %q", name)

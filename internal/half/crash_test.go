@@ -67,7 +67,7 @@ func crash(t *testing.T, c *crashCase, after *crashWorld, percent int, r *rand.R
 	way := w.flight()
 	tried, held := 0, 0
 	began := time.Now()
-	moments, instructions := w.cuts(t, c, at, func(n int) {
+	seen := w.cuts(t, c, at, func(n int) {
 		way.look()
 		if t.Failed() || r.IntN(100) >= percent {
 			return
@@ -88,9 +88,27 @@ func crash(t *testing.T, c *crashCase, after *crashWorld, percent int, r *rand.R
 			t.Errorf("death at moment %d: %v", n, err)
 		}
 	})
-	t.Logf("%d instructions, %d moments, %d deaths, %d of them with the lock, %v", instructions, moments, tried, held, time.Since(began).Round(time.Millisecond))
-	if moments < 2 {
+	t.Logf("%d instructions, %d moments, %d deaths, %d of them with the lock, %v", seen.instructions, seen.moments, tried, held, time.Since(began).Round(time.Millisecond))
+	if seen.moments < 2 {
 		t.Error("the step changed nothing")
+	}
+	for _, call := range seen.calls {
+		t.Error("a system call with the lock held,", call)
+	}
+}
+
+// TestTraceKnowsWhoseCallsTheyAre: a system call of the program's with the lock held is
+// seen, and what the runtime calls when it has taken the CPU from it is none.
+func TestTraceKnowsWhoseCallsTheyAre(t *testing.T) {
+	for i, want := range []bool{true, false, false, false} {
+		c := &tracedCases[i]
+		t.Run(c.name, func(t *testing.T) {
+			w := newCrashWorld(t, false)
+			seen := w.cuts(t, c, nil, func(int) {})
+			if got := len(seen.calls) > 0; got != want {
+				t.Errorf("of %d instructions there are calls with the lock held: %q; want some: %v", seen.instructions, seen.calls, want)
+			}
+		})
 	}
 }
 
@@ -121,7 +139,7 @@ func (w *crashWorld) survive(c *crashCase, base *crashBase) (err error) {
 // replaceChild does what a program does whose child has died, and starts another.
 func (h *crashHost) replaceChild() {
 	if h.top.lock.Seize() {
-		h.top.repair()
+		h.top.repair(keepReserved)
 		h.top.settle()
 		h.top.flush()
 		h.top.takeRings()

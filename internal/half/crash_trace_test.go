@@ -27,6 +27,7 @@ type trace struct {
 	cmd     *exec.Cmd
 	tid     int
 	monitor int                    // a thread that is stopped, or 0
+	system  uint64                 // where the thread's own stack ends: the scheduler's
 	code    map[uint64]instruction // by address
 }
 
@@ -78,16 +79,18 @@ func startVictim(t testing.TB, c *crashCase, w *crashWorld, at []uint32) *trace 
 		v.end()
 		t.Skipf("a process may not be traced here: %v", err)
 	}
+	v.freeze()
+	v.system = v.systemStack()
 	in.Write([]byte{1})
 	if sig := v.wait(); sig != unix.SIGUSR1 {
 		t.Fatalf("the victim stopped by %v", sig)
 	}
-	v.freeze()
 	return v
 }
 
 // freeze stops the runtime's monitor, the second thread of a Go program: it would
-// think that the goroutine takes too long and have it scheduled.
+// think that the goroutine takes too long and have it scheduled. That must be before
+// the step begins, and while it sleeps: then it has none of the runtime's locks.
 func (v *trace) freeze() {
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", v.cmd.Process.Pid))
 	check(v.t, err)
@@ -99,14 +102,46 @@ func (v *trace) freeze() {
 		return
 	}
 	v.monitor = tid
-	check(v.t, unix.PtraceInterrupt(tid))
-	var ws unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(tid, &ws, unix.WALL, nil); err != unix.EINTR {
+	for range 1000 {
+		check(v.t, unix.PtraceInterrupt(tid))
+		var ws unix.WaitStatus
+		for {
+			if _, err := unix.Wait4(tid, &ws, unix.WALL, nil); err != unix.EINTR {
+				break
+			}
+		}
+		var r unix.PtraceRegs
+		check(v.t, unix.PtraceGetRegs(tid, &r))
+		if r.Orig_rax == unix.SYS_NANOSLEEP || r.Orig_rax == unix.SYS_FUTEX {
 			return
 		}
+		check(v.t, unix.PtraceCont(tid, 0))
+		time.Sleep(time.Millisecond)
 	}
+	v.t.Fatal("the runtime's monitor does not sleep")
 }
+
+// systemStack returns the end of the stack that the kernel has given the victim. The
+// first thread's scheduler runs on it, goroutines do not.
+func (v *trace) systemStack() uint64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", v.cmd.Process.Pid))
+	check(v.t, err)
+	for line := range strings.Lines(string(b)) {
+		if strings.HasSuffix(line, "[stack]\n") {
+			_, after, _ := strings.Cut(line, "-")
+			end, _, _ := strings.Cut(after, " ")
+			n, err := strconv.ParseUint(end, 16, 64)
+			check(v.t, err)
+			return n
+		}
+	}
+	v.t.Fatal("the victim has no stack")
+	return 0
+}
+
+// scheduling reports whether the runtime is at work for itself: it may take the CPU
+// from a goroutine, and starts a thread then, for which a C library maps memory.
+func (v *trace) scheduling(sp uint64) bool { return sp < v.system && v.system-sp < 8<<20 }
 
 // wait waits until the traced thread stops, and returns by what.
 func (v *trace) wait() unix.Signal {
@@ -164,12 +199,12 @@ func (v *trace) next() instruction {
 		_, err := unix.PtracePeekText(v.tid, uintptr(r.Rip), b[:])
 		check(v.t, err)
 		i.writes = mayWrite(b[:])
-		// The runtime may take the CPU from a goroutine anywhere, and does so here since
-		// everything takes so long. It is the same program, loaded to the same address.
+		// It is the same program, loaded to the same address.
 		name := runtime.FuncForPC(uintptr(r.Rip)).Name()
 		i.calls = b[0] == 0x0f && b[1] == 0x05 && !strings.HasPrefix(name, "runtime.")
 		v.code[r.Rip] = i
 	}
+	i.calls = i.calls && !v.scheduling(r.Rsp)
 	return i
 }
 
@@ -252,10 +287,16 @@ func (s *shadow) changed() bool {
 	return did
 }
 
+// course is what was seen of a step.
+type course struct {
+	moments, instructions int
+	calls                 []string // that were made with the lock held, and may not be
+}
+
 // cuts runs case c, and calls die for each moment at which the memory of host a
 // has changed, or a system call was made: with what there is at that moment a process
-// that dies leaves the world. It returns how many moments and instructions there were.
-func (w *crashWorld) cuts(t testing.TB, c *crashCase, at []uint32, die func(n int)) (moments, instructions int) {
+// that dies leaves the world.
+func (w *crashWorld) cuts(t testing.TB, c *crashCase, at []uint32, die func(n int)) (seen course) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	v := startVictim(t, c, w, at)
@@ -264,9 +305,9 @@ func (w *crashWorld) cuts(t testing.TB, c *crashCase, at []uint32, die func(n in
 	shadows := w.shadows()
 	lock := &uint32Word{w.a.mem[0].octets[w.a.seg.Offset(secLock):]}
 	for i := v.next(); v.step(); i = v.next() {
-		instructions++
+		seen.instructions++
 		if i.calls && lock.load() != 0 && (!w.devices || w.a.top.journal.active != 0) {
-			t.Errorf("a system call with the lock held, after %d instructions; half changed: %v", instructions, w.a.top.journal.active != 0)
+			seen.calls = append(seen.calls, fmt.Sprintf("after %d instructions; half changed: %v", seen.instructions, w.a.top.journal.active != 0))
 		}
 		if !i.writes && !i.calls {
 			continue
@@ -276,11 +317,11 @@ func (w *crashWorld) cuts(t testing.TB, c *crashCase, at []uint32, die func(n in
 			did = s.changed() || did
 		}
 		if did {
-			die(moments)
-			moments++
+			die(seen.moments)
+			seen.moments++
 		}
 	}
-	return moments, instructions
+	return seen
 }
 
 // Sections of payloads over devices, as internal/pool/nic numbers them.

@@ -17,6 +17,10 @@ func TestDeathBetweenReserveAndSend(t *testing.T) {
 		t.Fatal("nothing was reserved")
 	}
 	dead := false
+	b.bottom.TakeOver(nil, func() bool { return dead })
+	if b.audit.Check(b.now) == nil {
+		t.Error("a child's successor has taken what a living program has reserved")
+	}
 	b.bottom.ProgramEnded(func() bool { return dead })
 	if b.audit.Check(b.now) == nil {
 		t.Error("what a living program has reserved was taken from it")
@@ -29,8 +33,8 @@ func TestDeathBetweenReserveAndSend(t *testing.T) {
 		b.bottom.Look(true)
 	}
 	check(t, b.audit.Nothing())
-	if n := b.top.Counters().Repairs; n != 0 {
-		t.Errorf("%d repairs: nobody died with the lock", n)
+	if n := b.top.Counters().Repairs; n != 1 {
+		t.Errorf("%d repairs, want the successor's: nobody died with the lock", n)
 	}
 }
 

@@ -86,7 +86,7 @@ func TestDataOfASynIsAcceptedAtOnce(t *testing.T) {
 		t.Errorf("%d octets of an answer", n)
 	}
 	check(t, b.audit.Check(b.now))
-	b.top.repair() // and nothing of it is lost by a death
+	b.top.repair(dropReserved) // and nothing of it is lost by a death
 	b.drv.deaf = true
 	b.run()
 	check(t, b.audit.Check(b.now))

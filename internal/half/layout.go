@@ -13,7 +13,7 @@ import (
 
 // Version is the version of the segment's layout: whatever changes a shared
 // struct changes it.
-var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, fastState{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, ports{}, circuitPorts{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{})
+var Version = shm.Fingerprint(control{}, journal{}, aux{}, wheel{}, fastState{}, tcp.Chunk{}, tcp.Annex{}, shm.LockWord{}, ports{}, circuitPorts{}, [MaxConns]struct{}{}, [maxChunks]struct{}{}, [maxAnnexes]struct{}{}, [chunkReserved]struct{}{})
 
 // Limits of a segment. They cost address space, not memory.
 const (

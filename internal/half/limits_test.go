@@ -94,7 +94,7 @@ func TestRepairCountsOrphans(t *testing.T) {
 	if b.audit.Check(b.now) == nil {
 		t.Error("a wrong count passes the audit")
 	}
-	b.bottom.Change(b.bottom.repair)
+	b.bottom.Change(func() { b.bottom.repair(dropReserved) })
 	check(t, b.audit.Check(b.now))
 	if n := b.load().Orphans; n != 1 {
 		t.Errorf("%d orphans, want 1", n)

@@ -12,6 +12,10 @@ import (
 // packets.
 const byReference = 2048
 
+// chunkReserved is the flag of a chunk whose octets a call of the program's copies in,
+// perhaps without the lock: no queue has it yet.
+const chunkReserved = 1
+
 // allocChunk takes a free chunk, or none.
 func (h *Half) allocChunk() uint32 {
 	f := &h.ctl.chunks
@@ -71,6 +75,7 @@ func (h *Half) link(q *tcp.Queue, i uint32) {
 	} else {
 		h.chunks[q.Tail].Next = i
 	}
+	h.chunks[i].Flags &^= chunkReserved
 	q.Tail = i
 	q.Count++
 	q.Bytes += h.chunks[i].Len

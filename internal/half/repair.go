@@ -30,16 +30,24 @@ type users struct {
 
 func userKey(region uint16, id uint32) uint64 { return uint64(region)<<32 | uint64(id) }
 
+// What becomes of what the program's calls have reserved, and copy to without the lock.
+type reservations bool
+
+const (
+	keepReserved reservations = true  // the program lives: it stays theirs
+	dropReserved reservations = false // nobody is in a call
+)
+
 // repair is called by whoever has taken the lock from a dead holder.
-func (h *Half) repair() {
+func (h *Half) repair(r reservations) {
 	h.ctl.Counters.Repairs++
-	h.sweep()
+	h.sweep(r)
 }
 
 // sweep is called by whoever has the lock when the other party is dead. If that
 // had not got the lock there is no step to undo, but it may have reserved chunks
 // and buffers that nobody knows of.
-func (h *Half) sweep() {
+func (h *Half) sweep(r reservations) {
 	h.initScripts() // what was asked for and not done is counted anew
 	if j := h.journal; j.active != 0 {
 		h.conns[j.index] = j.before
@@ -68,6 +76,9 @@ func (h *Half) sweep() {
 				u.circuits[c-1]++ // of none: NoCircuit
 			}
 		}
+	}
+	if r == keepReserved {
+		h.countReserved(u)
 	}
 	h.ctl.live = live
 	h.ctl.conns.Limit = MaxConns
@@ -119,6 +130,29 @@ func (h *Half) count(c *tcp.Conn, u *users) {
 	}
 }
 
+// countReserved notes what the calls of a living program have reserved. If another call
+// got one of these buffers now, both would copy their octets there.
+func (h *Half) countReserved(u *users) {
+	for at := range u.chunk {
+		x := &h.chunks[at]
+		if x.Flags&chunkReserved == 0 {
+			continue
+		}
+		if u.chunk[at] {
+			panic("BUG: a chunk in a queue is reserved")
+		}
+		u.chunk[at] = true
+		switch {
+		case x.Region == pool.OwnRegion:
+			u.rx[x.Buf]++
+		case pool.IsTx(x.Region):
+			u.tx[userKey(x.Region, x.Buf)]++
+		default:
+			panic("BUG: a peer's octets are reserved")
+		}
+	}
+}
+
 func (h *Half) rebuildMemory(u *users) {
 	h.ctl.annexes.Rebuild(h.annexLinks, func(i uint32) bool { return u.annex[i] })
 	f := &h.ctl.chunks
@@ -126,7 +160,7 @@ func (h *Half) rebuildMemory(u *users) {
 	f.Head, f.Free = none, f.Limit-f.Fresh
 	for i := f.Fresh; i > 0; i-- {
 		if !u.chunk[i-1] {
-			h.chunks[i-1].Next = f.Head
+			h.chunks[i-1].Next, h.chunks[i-1].Flags = f.Head, 0
 			f.Head = i - 1
 			f.Free++
 		}

@@ -315,10 +315,10 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 			return 0, err
 		}
 	}
-	valid := t.fill(&r, p)
-	if err := t.deserted(); err != nil || !valid {
+	t.fill(&r, p)
+	if err := t.deserted(); err != nil {
 		t.leave()
-		return 0, err // what was reserved is no more: it is written again
+		return 0, err
 	}
 	ok := s.queue(&r, len(p), how)
 	t.settle()
@@ -329,12 +329,10 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 	return r.bytes, nil
 }
 
-// fill copies p into what was reserved, if it is long without the lock, and reports
-// whether what was reserved is still there.
-func (t *Top) fill(r *reservation, p []byte) bool {
+// fill copies p into what was reserved, if it is long without the lock.
+func (t *Top) fill(r *reservation, p []byte) {
 	script := t.copies()
 	r.fill(script, p)
-	repairs := t.ctl.Counters.Repairs
 	if r.bytes > small {
 		t.leave()
 	}
@@ -343,7 +341,6 @@ func (t *Top) fill(r *reservation, p []byte) bool {
 		t.enter()
 	}
 	t.copied(script, pool.OpCopyIn)
-	return t.ctl.Counters.Repairs == repairs
 }
 
 // lacksSpace lets the engine know that the program waits for room.
@@ -412,6 +409,17 @@ func (s *Socket) CloseWrite() error {
 func (s *Socket) CloseRead() error {
 	t := s.t
 	t.enter()
+	if s.closing {
+		t.leave()
+		return os.ErrClosed
+	}
+	s.deaf = true
+	t.signal(&s.rd)
+	t.leave()
+	// Whoever waits to read comes out, and whoever copies has what he copies until then.
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	t.enter()
 	defer t.leave()
 	if s.closing {
 		return os.ErrClosed
@@ -420,8 +428,6 @@ func (s *Socket) CloseRead() error {
 	c.CloseRead(&t.mem, t.clock())
 	t.commit(s.i)
 	t.settle()
-	s.deaf = true
-	t.signal(&s.rd)
 	return nil
 }
 

@@ -14,9 +14,8 @@ type Known struct {
 }
 
 // TakeOver begins the work of a bottom half whose predecessor on the same segment
-// has died. What that was at is undone, wherever it was: whatever the program has
-// reserved outside the lock is void then, and it finds that out. known is all that
-// the server knows of this segment; what of it belongs to no socket is returned, to
+// has died. What that was at is undone, wherever it was; what the program has reserved
+// and copies to without the lock stays its own. known is all that the server knows of this segment; what of it belongs to no socket is returned, to
 // be given back. dead reports whether the application is no more.
 func (b *Bottom) TakeOver(known []Known, dead func() bool) (lost []Known) {
 	b.mu.Lock()
@@ -39,7 +38,11 @@ func (b *Bottom) TakeOver(known []Known, dead func() bool) (lost []Known) {
 			lost = append(lost, k)
 		}
 	}
-	b.repair() // also puts those into the list that were on their way to the server
+	r := keepReserved
+	if dead() {
+		r = dropReserved
+	}
+	b.repair(r) // also puts those into the list that were on their way to the server
 	return lost
 }
 

@@ -66,7 +66,7 @@ func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 			return
 		}
 		h.drv.Ref(t.Region, t.Buf)
-		h.chunks[fresh] = tcp.Chunk{Off: end, Len: n, Buf: t.Buf, Region: t.Region, Next: none}
+		h.chunks[fresh] = tcp.Chunk{Off: end, Len: n, Buf: t.Buf, Region: t.Region, Next: none, Flags: chunkReserved}
 	}
 	r.tail, r.end = c.SndQ.Tail, end
 	r.spans[0] = span{b: octets[end : end+n], chunk: fresh}
@@ -109,7 +109,7 @@ func (h *Half) reserveOwn(want int, r *reservation) bool {
 func (h *Half) addSpan(c tcp.Chunk, want, size int, r *reservation) {
 	at := h.allocChunk()
 	n := min(want-r.bytes, size)
-	c.Len, c.Next = uint32(n), none
+	c.Len, c.Next, c.Flags = uint32(n), none, chunkReserved
 	h.chunks[at] = c
 	r.spans[r.n] = span{b: h.octets(&c, 0, c.Len), chunk: at}
 	r.n++

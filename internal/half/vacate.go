@@ -19,7 +19,7 @@ func (b *Bottom) Vacate(dead func() bool) (held bool) {
 	}
 	b.entered()
 	defer b.leave()
-	b.repair()
+	b.repair(dropReserved)
 	b.ctl.leader.Store(0)
 	b.drives, b.absent = b.ctl.drives.Load(), true
 	b.stand()

@@ -44,7 +44,7 @@ func victim(pins string, devices []string) int {
 	}
 	p, err := m.NewPool(7)
 	if err == nil {
-		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease), p.Lease(victimLease+LeasePorts))
+		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.ListenShard(endpoint("10.9.0.1:81"), 0, 2), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease), p.Lease(victimLease+LeasePorts))
 	}
 	if err == nil {
 		var rc interface{ Control(func(uintptr)) error }

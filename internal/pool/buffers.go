@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"iter"
 	"unsafe"
 
 	"usertcp/internal/shm"
@@ -132,4 +133,15 @@ func (b *Buffers) Rebuild(refs func(i uint32) uint32) {
 		b.refs[i] = refs(i)
 		return b.refs[i] > 0
 	})
+}
+
+// All returns the buffers in use with their references.
+func (b *Buffers) All() iter.Seq2[int, uint32] {
+	return func(yield func(int, uint32) bool) {
+		for i, n := range b.refs {
+			if n != 0 && !yield(i, n) {
+				return
+			}
+		}
+	}
 }

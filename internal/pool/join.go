@@ -1,6 +1,10 @@
 package pool
 
-import "usertcp/internal/shm"
+import (
+	"io"
+
+	"usertcp/internal/shm"
+)
 
 // Joint is two drivers that serve one pool: the circuits of a ring, and the one
 // that leads to the host's network devices. The circuit's number says whose a call
@@ -237,4 +241,13 @@ func (j *Joint) Memory() (octets uint64) {
 func (j *Joint) Spare(circuit uint16) bool {
 	s, ok := j.by(circuit).(interface{ Spare(circuit uint16) bool })
 	return !ok || s.Spare(circuit)
+}
+
+// Dump writes the state of all drivers that can tell it.
+func (j *Joint) Dump(w io.Writer) {
+	for _, d := range [2]Driver{j.ring, j.nic} {
+		if u, ok := d.(interface{ Dump(w io.Writer) }); ok {
+			u.Dump(w)
+		}
+	}
 }

@@ -72,7 +72,8 @@ func (s *Script) add(k Kind) *Op {
 	return op
 }
 
-// Alloc asks for n buffers for sending on circuit.
+// Alloc asks for n buffers for sending on circuit. If there are fewer, the first ones
+// are done.
 func (s *Script) Alloc(circuit uint16, n int) {
 	for range n {
 		op := s.add(OpAlloc)
@@ -165,7 +166,9 @@ func Perform(d Operations, ops []Op) {
 		switch op.Kind {
 		case OpAlloc:
 			op.Buf, op.Off = d.Alloc(op.Circuit)
-			op.Done = op.Buf != None
+			if op.Done = op.Buf != None; !op.Done {
+				i += short(ops[i+1:], op.Circuit)
+			}
 		case OpFree:
 			if IsTx(op.Region) {
 				d.Unref(op.Region, op.Buf)
@@ -196,6 +199,18 @@ func (s *Script) Copy() {
 // and returns how many they are.
 func dry(ops []Op) (n int) {
 	for n < len(ops) && ops[n].Kind == OpReceive {
+		ops[n].Done = false
+		n++
+	}
+	return n
+}
+
+// short says of allocations behind one that has found no buffer that they have not
+// either, and returns how many they are. The peer may give buffers back at any moment:
+// one that was found behind a gap would be nobody's, since who asks for some takes
+// those up to the first that is missing.
+func short(ops []Op, circuit uint16) (n int) {
+	for n < len(ops) && ops[n].Kind == OpAlloc && ops[n].Circuit == circuit {
 		ops[n].Done = false
 		n++
 	}

@@ -68,14 +68,18 @@ func TestScriptIsItsOperationsInOrder(t *testing.T) {
 		var s Script
 		var want []Op
 		sent := uint32(0)
-		dry := false
+		dry, short := false, false
 		for s.Room() > 0 && rapid.IntRange(0, 30).Draw(t, "more") > 0 {
 			k := Kind(rapid.IntRange(0, Kinds-1).Draw(t, "operation"))
-			dry = dry && k == OpReceive
+			dry, short = dry && k == OpReceive, short && k == OpAlloc
 			switch k {
 			case OpAlloc:
 				s.Alloc(4, 1)
-				buf, off := one.Alloc(4)
+				buf, off := None, uint32(0)
+				if !short {
+					buf, off = one.Alloc(4)
+				}
+				short = buf == None
 				want = append(want, Op{Kind: OpAlloc, Circuit: 4, Buf: buf, Off: off, Done: buf != None})
 			case OpFree:
 				s.Free(RxRegion(7), 100+sent)
@@ -109,7 +113,7 @@ func TestScriptIsItsOperationsInOrder(t *testing.T) {
 		}
 		for i, op := range s.Ops() {
 			w := want[i]
-			if op.Kind != w.Kind || op.Done != w.Done || op.Kind == OpAlloc && (op.Buf != w.Buf || op.Off != w.Off) || op.Kind == OpReceive && op.Packet.Payload != w.Off {
+			if op.Kind != w.Kind || op.Done != w.Done || op.Kind == OpAlloc && op.Done && (op.Buf != w.Buf || op.Off != w.Off) || op.Kind == OpReceive && op.Packet.Payload != w.Off {
 				t.Fatalf("operation %d: %+v, want %+v", i, op, w)
 			}
 		}
@@ -266,5 +270,47 @@ func TestKindsHaveNames(t *testing.T) {
 			t.Errorf("two operations are called %q", k)
 		}
 		seen[k.String()] = true
+	}
+}
+
+// flaky is a pool without a buffer, to which the peer gives one back just after it was
+// asked for one in vain.
+type flaky struct {
+	*deck
+	asked int
+}
+
+func (f *flaky) Alloc(c uint16) (buf, off uint32) {
+	f.asked++
+	if f.asked == 1 {
+		return None, 0
+	}
+	return f.deck.Alloc(c)
+}
+
+// Who asks for several buffers takes those up to the first that is missing. Once, with
+// 500 connections that had all buffers of a circuit, the peer gave one back between two
+// allocations of a script: the second one had it, nobody took it, and it was lost until
+// the circuit ended (seen as one buffer left in the segment in about 1 of 60 runs).
+func TestNoBufferBehindAGap(t *testing.T) {
+	f := &flaky{deck: newDeck(4)}
+	var s Script
+	s.Alloc(1, 3)
+	Perform(f, s.Ops())
+	taken := 0
+	for i := range s.Ops() {
+		if !s.Ops()[i].Done {
+			break
+		}
+		taken++
+	}
+	if used := f.bufs.Used(); used != taken {
+		t.Fatalf("%d buffers are in use, and the script's owner took %d", used, taken)
+	}
+	s.Reset()
+	s.Alloc(1, 3)
+	Perform(f, s.Ops())
+	if f.bufs.Used() != 3 {
+		t.Fatalf("%d buffers of 3 when there are some", f.bufs.Used())
 	}
 }

@@ -108,7 +108,7 @@ func (c *child) list() []message.Message {
 		list = append(list, message.Message{Type: message.Keep, N: message.KeepCircuit, Socket: i, VCI: kc.peer, Files: kc.files})
 	}
 	if k.offer != nil {
-		list = append(list, k.offer.message())
+		list = append(list, k.offer.Keep())
 	}
 	return append(list, message.Message{Type: message.Keep, N: message.KeepEnd})
 }

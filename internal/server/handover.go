@@ -64,25 +64,11 @@ func (o *offers) find(k offerKey) (*child, unix.Errno) {
 
 // keptOffer is a child's offer, for its successor.
 type keptOffer struct {
-	key    offerKey
-	list   int // descriptor
-	until  time.Time
-	vacant bool
-	coming bool // the sockets are not there yet
+	message.Offer
+	uid int
 }
 
-func (o *keptOffer) message() message.Message {
-	m := message.Message{Type: message.Keep, N: message.KeepOffer, Files: []int{o.list}}
-	m.SetName(o.key.name)
-	m.Socket = uint32(max(0, time.Until(o.until)/time.Millisecond))
-	switch {
-	case o.vacant:
-		m.VCI = 1
-	case o.coming:
-		m.VCI = 2
-	}
-	return m
-}
+func (o *keptOffer) key() offerKey { return offerKey{o.uid, o.Name} }
 
 // offer takes a child's offer: EADDRINUSE if another child of this user offers by the
 // same name.
@@ -94,33 +80,32 @@ func (c *child) offer(m *message.Message) (grant, unix.Errno) {
 		return grant{}, unix.EINVAL
 	}
 	wait := time.Duration(m.N) * time.Millisecond
-	return grant{}, c.setOffer(&keptOffer{key: offerKey{c.app.uid, m.Name()}, list: m.Files[0], until: time.Now().Add(wait), coming: m.Socket == 1})
+	o := message.Offer{Name: m.Name(), List: m.Files[0], Until: time.Now().Add(wait), Coming: m.Socket == 1}
+	return grant{}, c.setOffer(&keptOffer{o, c.app.uid})
 }
 
 // keepOffer takes what a child says of its offer. c.mu is held.
 func (c *child) keepOffer(m *message.Message) {
-	if len(m.Files) != 1 {
-		message.CloseFiles(m.Files)
+	o, ok := message.KeptOffer(m)
+	if !ok {
 		c.dropOffer()
 		return
 	}
-	o := &keptOffer{key: offerKey{c.app.uid, m.Name()}, list: m.Files[0], vacant: m.VCI == 1, coming: m.VCI == 2}
-	o.until = time.Now().Add(time.Duration(m.Socket) * time.Millisecond)
-	if errno := c.setOffer(o); errno != 0 {
+	if errno := c.setOffer(&keptOffer{o, c.app.uid}); errno != 0 {
 		c.s.log.Error("a child's offer has another's name", "vci", c.vci, "err", errno)
 	}
 }
 
 // setOffer makes o the child's offer, and takes its descriptor over. c.mu is held.
 func (c *child) setOffer(o *keptOffer) unix.Errno {
-	if !c.s.offers.put(o.key, c) {
-		unix.Close(o.list)
+	if !c.s.offers.put(o.key(), c) {
+		unix.Close(o.List)
 		return unix.EADDRINUSE
 	}
 	if old := c.kept.offer; old != nil {
-		unix.Close(old.list)
-		if old.key != o.key {
-			c.s.offers.remove(old.key, c)
+		unix.Close(old.List)
+		if old.key() != o.key() {
+			c.s.offers.remove(old.key(), c)
 		}
 	}
 	c.kept.offer = o
@@ -130,8 +115,8 @@ func (c *child) setOffer(o *keptOffer) unix.Errno {
 // dropOffer ends the child's offer. c.mu is held.
 func (c *child) dropOffer() {
 	if o := c.kept.offer; o != nil {
-		unix.Close(o.list)
-		c.s.offers.remove(o.key, c)
+		unix.Close(o.List)
+		c.s.offers.remove(o.key(), c)
 		c.kept.offer = nil
 	}
 }

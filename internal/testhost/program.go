@@ -26,6 +26,22 @@ const programArg = "usertcp-test-program"
 // A program gets its arguments and returns its exit status.
 var Programs = map[string]func(args []string) int{"server": serve}
 
+// Register adds programs that end with status 1 if they fail, and say why.
+func Register(programs map[string]func(args []string) error) {
+	for name, f := range programs {
+		Programs[name] = func(args []string) int { return status(name, f(args)) }
+	}
+}
+
+// status is a program's exit status.
+func status(name string, err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		return 1
+	}
+	return 0
+}
+
 func runProgram(name string, args []string) int {
 	p, ok := Programs[name]
 	if !ok {
@@ -44,8 +60,9 @@ type Process struct {
 	done  chan struct{} // closed when it has been waited for
 }
 
-// lineTimeout bounds the wait for a program's next line, and for its end.
-const lineTimeout = 20 * time.Second
+// Patience is how long a test waits for what must happen: so long that no machine is
+// too slow, as it costs nothing where the thing happens.
+const Patience = time.Minute
 
 // Run starts a program of this package's tests that uses the connection server
 // at socket. It is killed when the test ends.
@@ -102,8 +119,8 @@ func (p *Process) Line() string {
 			p.t.Fatalf("%s: ended without the line that was waited for", p.cmd)
 		}
 		return l
-	case <-time.After(lineTimeout):
-		p.t.Fatalf("%s: no line after %v", p.cmd, lineTimeout)
+	case <-time.After(Patience):
+		p.t.Fatalf("%s: no line after %v", p.cmd, Patience)
 		return ""
 	}
 }
@@ -152,7 +169,7 @@ func Stop(t testing.TB, pid int) {
 // another CPU runs on for a moment.
 func wantStopped(t testing.TB, pid int) {
 	t.Helper()
-	for range 2000 {
+	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		running := 0
 		for _, f := range stats {
@@ -164,7 +181,6 @@ func wantStopped(t testing.TB, pid int) {
 		if running == 0 {
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
 	t.Errorf("process %d: SIGSTOP has not stopped it", pid)
 }
@@ -174,8 +190,8 @@ func (p *Process) Wait() {
 	p.t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(lineTimeout):
-		p.t.Fatalf("%s: has not ended after %v", p.cmd, lineTimeout)
+	case <-time.After(Patience):
+		p.t.Fatalf("%s: has not ended after %v", p.cmd, Patience)
 	}
 }
 
@@ -242,9 +258,9 @@ func Running(pid int) bool {
 }
 
 // WantGone waits until none of the processes runs any more.
-func WantGone(t testing.TB, within time.Duration, pids ...int) {
+func WantGone(t testing.TB, pids ...int) {
 	t.Helper()
-	for end := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(Patience); ; time.Sleep(5 * time.Millisecond) {
 		left := pids[:0:0]
 		for _, pid := range pids {
 			if Running(pid) {
@@ -255,7 +271,7 @@ func WantGone(t testing.TB, within time.Duration, pids ...int) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("processes %v still run after %v", left, within)
+			t.Fatalf("processes %v still run after %v", left, Patience)
 		}
 	}
 }

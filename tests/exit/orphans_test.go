@@ -55,7 +55,7 @@ func wantKilled(t *testing.T, h *testhost.Host, peer net.Conn, child, written in
 	if !errors.Is(err, syscall.ECONNRESET) || n >= int64(written) {
 		t.Errorf("the peer has read %d of %d octets, and then %v; want ECONNRESET", n, written, err)
 	}
-	testhost.WantGone(t, 5*time.Second, child)
+	testhost.WantGone(t, child)
 	if n := h.Server.Snapshot().Counters.Killed; n != 1 {
 		t.Errorf("%d orphans were killed, the server says; want 1", n)
 	}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { testhost.Main(m) }
 
 const (
 	patience    = time.Minute // for anything that must happen
-	maxLife     = 8 * time.Millisecond
+	maxLife     = 5 * time.Millisecond
 	workers     = 6
 	batch       = 250 // programs that a worker kills in one test
 	diedHolding = "died with the lock"
@@ -58,18 +58,18 @@ type field struct {
 }
 
 func kill(t *testing.T, l *link, r *report) {
-	seed := uint64(time.Now().UnixNano())
 	f := newField(t, l, r.begin(l))
 	t.Run("all", func(t *testing.T) {
 		for w := range workers {
 			t.Run(strconv.Itoa(w), func(t *testing.T) {
 				t.Parallel()
-				random := rand.New(rand.NewPCG(seed, uint64(w)))
+				random := rand.New(rand.NewPCG(f.report.seed, uint64(w)))
+				page := filepath.Join(t.TempDir(), "accepted") // one after the other uses it
 				for n := uint64(0); f.report.more() && !t.Failed(); n += batch {
 					// What a test has to clean up it keeps until its end.
 					t.Run("batch", func(t *testing.T) {
 						for k := uint64(0); k < batch && f.report.another(); k++ {
-							f.one(t, random, uint64(w)<<32|n+k)
+							f.one(t, random, page, uint64(w)<<32|n+k)
 						}
 					})
 				}
@@ -78,9 +78,6 @@ func kill(t *testing.T, l *link, r *report) {
 	})
 	f.wantNothing(t)
 	f.report.end(t)
-	if t.Failed() {
-		t.Logf("seed %d", seed)
-	}
 }
 
 func newField(t *testing.T, l *link, c *count) *field {
@@ -155,8 +152,9 @@ func readFull(s *half.Socket, p []byte) error {
 	return nil
 }
 
-// one starts a program, kills it, and looks what its peer gets to hear.
-func (f *field) one(t *testing.T, r *rand.Rand, number uint64) {
+// one starts a program, kills it, and looks what its peer gets to hear. Page is the file
+// in which the program leaves what was accepted.
+func (f *field) one(t *testing.T, r *rand.Rand, page string, number uint64) {
 	came := make(chan *half.Socket, 1)
 	f.mu.Lock()
 	f.came[number] = came
@@ -166,7 +164,6 @@ func (f *field) one(t *testing.T, r *rand.Rand, number uint64) {
 		delete(f.came, number)
 		f.mu.Unlock()
 	}()
-	page := filepath.Join(t.TempDir(), "accepted")
 	if err := os.WriteFile(page, make([]byte, 8), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -178,6 +175,8 @@ func (f *field) one(t *testing.T, r *rand.Rand, number uint64) {
 	case s = <-came:
 	case <-time.After(patience):
 		f.report.absent(t, number)
+		p.Kill(syscall.SIGKILL)
+		p.Wait() // the next one uses its page
 		return
 	}
 	defer s.Close()
@@ -257,14 +256,14 @@ func (f *field) wantNothing(t *testing.T) {
 // that no buffer in the wrong place looks like the right one.
 const period = 65537
 
-var octets = func() string {
+var octets = sync.OnceValue(func() string {
 	r := rand.New(rand.NewPCG(1, 2))
 	b := make([]byte, period)
 	for i := range b {
 		b[i] = byte(r.Uint32())
 	}
 	return strings.Repeat(string(b), 8)
-}()
+})
 
 // pattern returns n octets of a stream from octet at on.
-func pattern(at, n int) string { return octets[at%period : at%period+n] }
+func pattern(at, n int) string { return octets()[at%period : at%period+n] }

@@ -47,7 +47,7 @@ func run(args []string, do func(c net.Conn, page []byte, size int) error) int {
 
 // send writes for ever, and leaves in the page how many octets were accepted.
 func send(c net.Conn, page []byte, size int) error {
-	all := []byte(octets)
+	all := []byte(octets())
 	for at := 0; ; {
 		n, err := c.Write(all[at%period:][:size])
 		at += n

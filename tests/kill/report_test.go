@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The environment says how many programs are killed over all links, how long that may
@@ -59,7 +61,9 @@ func newReport(t *testing.T) *report {
 type count struct {
 	*report
 	link  *link
+	seed  uint64
 	began time.Time
+	cpu   time.Duration // that this process had used before
 	want  int64
 
 	begun, done, held   atomic.Int64
@@ -68,7 +72,20 @@ type count struct {
 }
 
 func (r *report) begin(l *link) *count {
-	return &count{report: r, link: l, began: time.Now(), want: int64(r.kills * l.share / 100)}
+	now := time.Now()
+	return &count{report: r, link: l, seed: uint64(now.UnixNano()), began: now, cpu: cpuTime(), want: int64(r.kills * l.share / 100)}
+}
+
+// cpuTime returns what this process and those that it has waited for have used: whether
+// the work or some wait bounds the rate is seen from it.
+func cpuTime() (d time.Duration) {
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if unix.Getrusage(who, &u) == nil {
+			d += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return d
 }
 
 // more reports whether more programs are to be killed, and another takes one of them.
@@ -103,8 +120,8 @@ func (c *count) absent(t *testing.T, number uint64) {
 }
 
 func (c *count) String() string {
-	return fmt.Sprintf("%s: %d programs killed in %v, %d of them with the lock; %d octets accepted of those that sent, %d delivered; %d could not connect",
-		c.link.name, c.done.Load(), time.Since(c.began).Round(time.Millisecond), c.held.Load(), c.accepted.Load(), c.delivered.Load(), c.late.Load())
+	return fmt.Sprintf("%s, seed %d: %d programs killed in %v (%v of CPU time), %d of them with the lock; %d octets accepted of those that sent, %d delivered; %d could not connect",
+		c.link.name, c.seed, c.done.Load(), time.Since(c.began).Round(time.Millisecond), (cpuTime() - c.cpu).Round(time.Millisecond), c.held.Load(), c.accepted.Load(), c.delivered.Load(), c.late.Load())
 }
 
 // say writes to the file what was counted so far.
