@@ -106,7 +106,7 @@ func (c *Conn) Info() (*Info, error) {
 // SetOption sets a socket option of the listener. Connections that come from now
 // on have it too.
 func (l *Listener) SetOption(level, name, value int) error {
-	return l.fail("set", l.sock.SetOption(level, name, value))
+	return l.fail("set", l.each(func(s *half.Socket) error { return s.SetOption(level, name, value) }))
 }
 
 // Option returns a socket option of the listener.

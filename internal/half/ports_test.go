@@ -3,8 +3,8 @@ package half
 import (
 	"syscall"
 	"testing"
-	"time"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/wire"
 )
 
@@ -66,7 +66,7 @@ func TestDialByARoute(t *testing.T) {
 		wantEOF(t, ca)
 		check(t, ca.Close())
 	}
-	wantWithin(t, 5*time.Second, "a's connections to be gone", func() bool { return a.live() == 0 })
+	wantWithin(t, "a's connections to be gone", func() bool { return a.live() == 0 })
 	if n := a.gone.Load() + b.gone.Load(); n != 0 {
 		t.Errorf("the server was told of %d", n)
 	}
@@ -105,7 +105,7 @@ func TestSYNsThatPassForAnothers(t *testing.T) {
 			if !ca.Dial(wire.Addr{}, wire.Endpoint{Addr: b.addr, Port: testPort}) {
 				t.Fatal("no way")
 			}
-			wantWithin(t, 5*time.Second, "the SYN to be counted", func() bool {
+			wantWithin(t, "the SYN to be counted", func() bool {
 				return b.counters().WrongCircuit > 0
 			})
 			if n := b.live(); n != 1 {
@@ -169,4 +169,43 @@ func TestDialsThatNeedTheServer(t *testing.T) {
 	if _, err := a.bottom.Lease(1024); err == nil {
 		t.Error("more leases than there can be")
 	}
+}
+
+// An end that was reached by several circuits, since its listener has shards, is dialled
+// by one after the other, and now and then the server is asked, which may know more.
+func TestWaysToShards(t *testing.T) {
+	a, b := strictHosts(t, true)
+	h := &a.bottom.Half
+	remote := wire.Endpoint{Addr: b.addr, Port: testPort}
+	a.bottom.Change(func() {
+		i := h.open()
+		h.conns[i].Flow = wire.Flow{Local: wire.Endpoint{Addr: a.addr}, Remote: remote}
+		h.aux[i].parent, h.aux[i].registered = none, uint8(RegisteredFlow)
+		h.ports.oldest = 1 // way 0 is known
+		for _, circuit := range []uint16{1, 2, 1} {
+			h.aux[i].circuit = circuit
+			h.learn(i)
+		}
+		by, asked := map[uint16]int{}, 0
+		const rounds = 3
+		for range rounds * askAgain {
+			if r := h.route(wire.Addr{}, &remote); r != nil {
+				by[r.circuit]++
+			} else {
+				asked++
+			}
+		}
+		if asked != rounds || min(by[0], by[1], by[2]) < rounds*askAgain/3-rounds {
+			t.Errorf("of %d dials %d ask, and the circuits get %v", rounds*askAgain, asked, by)
+		}
+		h.aux[i].circuit = pool.NIC // by which it is reached now
+		h.learn(i)
+		for range 3 {
+			if r := h.route(wire.Addr{}, &remote); r == nil || r.circuit != pool.NIC {
+				t.Errorf("way %+v, want that by the devices alone", r)
+			}
+		}
+		h.aux[i].parent, h.aux[i].registered = none, 0
+		h.freeConn(i)
+	})
 }

@@ -95,7 +95,7 @@ func (m *Manager) adoptEntries() error {
 	for all.Next(&l, &o) {
 		if p := m.pools[int(o.Tap)]; p != nil {
 			p.listeners[l] = false
-		} else {
+		} else if o.Shards == 0 {
 			listeners = append(listeners, l)
 		}
 	}
@@ -107,6 +107,7 @@ func (m *Manager) adoptEntries() error {
 	}
 	for _, l := range listeners {
 		m.kernel.Listeners.Delete(l)
+		m.closeShards(l)
 	}
 	return nil
 }

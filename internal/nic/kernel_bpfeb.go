@@ -39,16 +39,17 @@ type kernelFlow struct {
 }
 
 type kernelListener struct {
-	_      structs.HostLayout
-	Local  kernelAddress
-	Port   uint16
-	Unused uint16
+	_     structs.HostLayout
+	Local kernelAddress
+	Port  uint16
+	Shard uint16
 }
 
 type kernelOwner struct {
 	_      structs.HostLayout
 	Tap    uint32
-	Inside uint32
+	Inside uint16
+	Shards uint16
 	Device uint32
 	Mtu    uint32
 	Until  uint64

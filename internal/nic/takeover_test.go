@@ -44,7 +44,7 @@ func victim(pins string, devices []string) int {
 	}
 	p, err := m.NewPool(7)
 	if err == nil {
-		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease), p.Lease(victimLease+LeasePorts))
+		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.ListenShard(endpoint("10.9.0.1:81"), 0, 2), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease), p.Lease(victimLease+LeasePorts))
 	}
 	if err == nil {
 		var rc interface{ Control(func(uintptr)) error }
@@ -109,7 +109,7 @@ func TestTheNextServerTakesOver(t *testing.T) {
 	works := func(when string) {
 		p := &Pool{file: tap}
 		done := make(chan error, 1)
-		go func() { done <- dialed(b, "10.9.0.1:80", 3*time.Second) }()
+		go func() { done <- dialed(b, "10.9.0.1:80") }()
 		answer(t, p, want(t, p, "SYN "+when, syn))
 		if err := <-done; err != nil {
 			t.Errorf("%s: %v", when, err)
@@ -158,7 +158,7 @@ func TestWhatIsDeadIsCleaned(t *testing.T) {
 	testnet.Pair(a, b, 0)
 	pins := filepath.Join(t.TempDir(), "bpf")
 	killed(t, a, pins, "va").Close()
-	if err := dialed(b, "10.9.0.1:80", 3*time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+	if err := dialed(b, "10.9.0.1:80"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("port of a dead pool: %v, want the kernel's refusal", err)
 	}
 	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})
@@ -309,7 +309,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	t.Parallel()
 	a, b := testnet.New(t), testnet.New(t)
 	testnet.Pair(a, b, 0)
-	must(t, dialed(b, net.JoinHostPort("10.9.0.1", strconv.Itoa(a.Listen("tcp", "10.9.0.1:0").Addr().(*net.TCPAddr).Port)), time.Second))
+	must(t, dialed(b, net.JoinHostPort("10.9.0.1", strconv.Itoa(a.Listen("tcp", "10.9.0.1:0").Addr().(*net.TCPAddr).Port))))
 	pins := filepath.Join(t.TempDir(), "made", "bpf")
 	before, mounted := state(t, a), mounts(t)
 	m := open(t, a, Config{Devices: []string{"va", "lo"}, Pins: pins})

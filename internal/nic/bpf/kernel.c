@@ -71,7 +71,7 @@ static __always_inline void deliver_error(struct __sk_buff *skb, __u32 at, _Bool
 	if (!owner && is_local(&quoted.src, v6)) {
 		owner = lease_owner(quoted.sport);
 		if (!owner)
-			owner = listener_owner(&quoted.src, quoted.sport, v6);
+			owner = listener_owner(&quoted.src, quoted.sport, &quoted.dst, quoted.dport, v6);
 	}
 	if (!owner)
 		return;
@@ -133,7 +133,7 @@ static __always_inline void say_way_back(struct __sk_buff *skb, const struct pac
 static __always_inline int to_port(struct __sk_buff *skb, struct packet *p, struct device_counters *c)
 {
 	struct owner *leased = lease_owner(p->dport);
-	struct owner *owner = leased ? leased : listener_owner(&p->dst, p->dport, p->v6);
+	struct owner *owner = leased ? leased : listener_owner(&p->dst, p->dport, &p->src, p->sport, p->v6);
 	struct settings *s;
 	__u32 zero = 0;
 
@@ -252,7 +252,7 @@ static __always_inline struct owner *owned(struct __sk_buff *skb, const struct p
 	}
 	if (!owner) {
 		*by = LISTENER;
-		owner = listener_owner(&p->src, p->sport, p->v6);
+		owner = listener_owner(&p->src, p->sport, &p->dst, p->dport, p->v6);
 	}
 	return owner && owner->tap == skb->ifindex ? owner : 0;
 }
@@ -268,7 +268,7 @@ static __always_inline int to_pool(struct __sk_buff *skb, const struct packet *p
 		if (owner) {
 			allowed = opens_permitted(s, p->flags, &p->src, p->sport);
 		} else {
-			owner = listener_owner(&p->dst, p->dport, p->v6);
+			owner = listener_owner(&p->dst, p->dport, &p->src, p->sport, p->v6);
 			allowed = !owner || permitted(s, &p->src, p->dport);
 		}
 	}
