@@ -28,6 +28,9 @@ const (
 	pause  = 60 * time.Millisecond
 )
 
+// otherUser is whose the hostile programs are.
+const otherUser = "65534"
+
 // BenchmarkBeside measures an honest stream beside each hostile program: each turn beside
 // it, beside a harmless program that uses as much of the CPUs as it and its child did,
 // and alone. The hostile program's CPU time is its right, as it is anybody's; what it
@@ -90,6 +93,9 @@ func beside(b *testing.B, way string) {
 
 func newStage(b *testing.B, way string) *stage {
 	dir := testhost.Dir(b)
+	if err := os.Chmod(dir, 0o755); err != nil { // for programs of other users
+		b.Fatal(err)
+	}
 	s := &stage{b: b, way: way}
 	var server *testhost.Process
 	s.from, server = testhost.StartProcess(b, dir, testhost.Addrs(0)...)
@@ -108,7 +114,11 @@ func (s *stage) wake() {
 		s.hostile.Kill(syscall.SIGCONT)
 	} else {
 		before := testhost.Children(s.server)
-		s.hostile = testhost.Run(s.b, s.from.Socket, "hostile", netip.AddrPortFrom(s.to.Addr, 666).String(), s.way)
+		args := []string{netip.AddrPortFrom(s.to.Addr, 666).String(), s.way}
+		if os.Geteuid() == 0 {
+			args = append(args, otherUser) // root's programs have no limits
+		}
+		s.hostile = testhost.Run(s.b, s.from.Socket, "hostile", args...)
 		s.hostile.Want("begun")
 		for _, pid := range testhost.Children(s.server) {
 			if !slices.Contains(before, pid) {
