@@ -145,19 +145,20 @@ func (t *Top) drive() {
 		t.now = t.clock()
 		return
 	}
-	t.skipped = t.lookedJustNow()
-	if t.skipped {
-		t.now = t.clock()
-	} else {
+	if t.skipped = t.lookedJustNow(); !t.skipped {
 		t.step()
 	}
 	t.unattended()
 }
 
 // lookedJustNow reports whether a call does without a look, which would cost a system
-// call: whoever finds nothing for itself then leads, and looks.
+// call: whoever finds nothing for itself then leads, and looks. It is now then.
 func (t *Top) lookedJustNow() bool {
-	return t.costly && t.clock()-t.stepped < tcp.Time(lookFresh)
+	if !t.costly {
+		return false
+	}
+	t.now = t.clock()
+	return t.now-t.stepped < tcp.Time(lookFresh)
 }
 
 // step is one turn of the top half.
