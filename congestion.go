@@ -32,7 +32,7 @@ func (c *Conn) CongestionControl() string {
 // SetCongestionControl chooses the congestion control of the connections that the
 // listener accepts from now on: see Conn.SetCongestionControl.
 func (l *Listener) SetCongestionControl(name string) error {
-	return l.fail("set", setCongestionControl(l.sock, name))
+	return l.fail("set", l.each(func(s *half.Socket) error { return setCongestionControl(s, name) }))
 }
 
 func setCongestionControl(s *half.Socket, name string) error {

@@ -28,10 +28,12 @@ func useServer(t testing.TB, socket string) {
 	t.Cleanup(func() {
 		process.Lock()
 		defer process.Unlock()
-		if process.stack != nil {
-			process.stack.Close()
-			process.stack = nil
+		for _, s := range process.shards {
+			if s != nil {
+				s.Close()
+			}
 		}
+		process.shards, process.want = nil, 0
 	})
 }
 

@@ -68,8 +68,8 @@ func HandOver(ctx context.Context, name string, wait time.Duration, sockets ...H
 	if err := s.HandOver(ctx, name, max(wait, 0), list); err != nil {
 		return fail(err)
 	}
-	if process.stack == s {
-		process.stack = nil
+	if i := slices.Index(process.shards, s); i >= 0 {
+		process.shards[i] = nil
 	}
 	process.taken = slices.DeleteFunc(process.taken, func(t *user.Stack) bool { return t == s })
 	return nil
@@ -85,13 +85,16 @@ func listOf(sockets []Handed) (*user.Stack, []entry, error) {
 		if (h.Conn == nil) == (h.Listener == nil) {
 			return nil, nil, fmt.Errorf("neither a connection nor a listener, or both: %w", syscall.EINVAL)
 		}
+		if h.Listener != nil && h.Listener.all != nil {
+			return nil, nil, fmt.Errorf("a listener in several shards: %w", syscall.EXDEV)
+		}
 		e, sock := h.entry()
 		s := stackOf(sock)
 		switch {
 		case s == nil:
 			return nil, nil, fmt.Errorf("a socket that has been handed over: %w", syscall.EINVAL)
 		case of != nil && of != s:
-			return nil, nil, fmt.Errorf("sockets that came from different programs: %w", syscall.EXDEV)
+			return nil, nil, fmt.Errorf("sockets of different shards, or that came from different programs: %w", syscall.EXDEV)
 		case slices.ContainsFunc(list, func(o entry) bool { return o.Index == e.Index }):
 			return nil, nil, fmt.Errorf("a socket twice: %w", syscall.EINVAL)
 		}
@@ -117,7 +120,7 @@ func (h *Handed) entry() (entry, *half.Socket) {
 // stackOf returns the stack of a socket, nil if the program has it no more. process
 // is locked.
 func stackOf(sock *half.Socket) *user.Stack {
-	for _, s := range append([]*user.Stack{process.stack}, process.taken...) {
+	for _, s := range slices.Concat(process.shards, process.taken) {
 		if s != nil && s.Owns(sock) {
 			return s
 		}
@@ -150,13 +153,24 @@ func TakeOver(ctx context.Context, name string) ([]Handed, error) {
 	s.Settle()
 	process.Lock()
 	defer process.Unlock()
-	if process.stack == nil || !process.stack.Alive() {
-		process.stack = s
-	} else {
+	if !adoptShard(s) {
 		process.taken = append(process.taken, s)
 		hasTaken.Store(true)
 	}
 	return taken, nil
+}
+
+// adoptShard makes a stack that was taken over the program's own, if it has none yet.
+// process is locked.
+func adoptShard(s *user.Stack) bool {
+	if makeShards() != nil { // Dial says what is wrong
+		return false
+	}
+	if first := process.shards[0]; first != nil && first.Alive() {
+		return false
+	}
+	process.shards[0] = s
+	return true
 }
 
 // take makes a socket of what was said of it.

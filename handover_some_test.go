@@ -152,9 +152,9 @@ func TestBothEndsMove(t *testing.T) {
 	}
 	for n := range 24 {
 		time.Sleep(5 * time.Millisecond)
-		before := process.stack
+		before := process.shards[0]
 		ends[n%2].move(t, fmt.Sprint("both", n))
-		if process.stack != before {
+		if process.shards[0] != before {
 			t.Fatal("the program's own pool has gone")
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/tcp"
+	"usertcp/internal/user"
 )
 
 // Listen listens at address, like net.Listen. The network is "tcp", "tcp4" or
@@ -45,7 +46,7 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if err != nil {
 		return nil, fail(nil, err)
 	}
-	s, err := stack(ctx)
+	all, err := stacks(ctx)
 	if err != nil {
 		return nil, fail(tcpAddr(ends[0]), err)
 	}
@@ -53,11 +54,18 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if backlog <= 0 {
 		backlog = defaultBacklog
 	}
-	sock, local, err := s.Listen(ctx, listenAt(network, ends[0]), backlog, true, setup(lc.Options))
+	l := &Listener{keepAlive: lc.KeepAlive, options: lc.Options}
+	local := listenAt(network, ends[0])
+	if len(all) == 1 {
+		l.sock, local, err = all[0].Listen(ctx, local, backlog, true, setup(lc.Options))
+	} else if l.all, local, err = user.ListenAll(ctx, all, local, backlog, true, setup(lc.Options)); err == nil {
+		l.sock = l.all.Sockets()[0]
+	}
 	if err != nil {
 		return nil, fail(tcpAddr(ends[0]), err)
 	}
-	return &Listener{sock: sock, addr: tcpAddr(local), keepAlive: lc.KeepAlive, options: lc.Options}, nil
+	l.addr = tcpAddr(local)
+	return l, nil
 }
 
 func listenError(err error) error {
@@ -70,7 +78,8 @@ func listenError(err error) error {
 
 // Listener accepts connections: a net.Listener.
 type Listener struct {
-	sock      *half.Socket
+	sock      *half.Socket   // that of the first shard
+	all       *user.Acceptor // those of all shards, nil if there is one
 	addr      *net.TCPAddr
 	keepAlive time.Duration
 	options   []Option
@@ -87,7 +96,7 @@ func (l *Listener) fail(op string, err error) error {
 
 // Accept waits for a connection and returns it, a *Conn.
 func (l *Listener) Accept() (net.Conn, error) {
-	s, err := l.sock.Accept()
+	s, err := l.accept()
 	if err != nil {
 		return nil, l.fail("accept", err)
 	}
@@ -104,21 +113,30 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return newConn(s), nil
 }
 
-// SetFastOpenKeys sets the keys of the cookies of TCP Fast Open for all listeners
-// of the program: cookies are made with the first and good if made with either, so
+// SetFastOpenKeys sets the keys of the cookies of TCP Fast Open that the listener gives
+// to its clients: cookies are made with the first and good if made with either, so
 // that keys can be changed, and shared with other servers (TCP_FASTOPEN_KEY). Without
-// them the keys last as long as the program.
-func (l *Listener) SetFastOpenKeys(first, second [16]byte) {
-	l.sock.SetFastOpenKeys(first, second)
+// them there is one key for the program's listeners, which lasts as long as the program. 256
+// listeners of a program can have keys; for one more the error is ENOBUFS.
+func (l *Listener) SetFastOpenKeys(first, second [16]byte) error {
+	return l.fail("set", l.each(func(s *half.Socket) error { return s.SetFastOpenKeys(first, second) }))
 }
 
 // Close stops listening. Connections that wait for Accept are reset.
-func (l *Listener) Close() error { return l.fail("close", closeSocket(l.sock)) }
+func (l *Listener) Close() error {
+	if l.all != nil {
+		return l.fail("close", l.all.Close())
+	}
+	return l.fail("close", closeSocket(l.sock))
+}
 
 // Addr returns the listener's address, a *net.TCPAddr.
 func (l *Listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline sets the deadline of Accept; the zero time means none.
 func (l *Listener) SetDeadline(t time.Time) error {
+	if l.all != nil {
+		return l.fail("set", l.all.SetDeadline(t))
+	}
 	return l.fail("set", l.sock.SetDeadline(true, false, t))
 }

@@ -279,7 +279,7 @@ func TestStoppedProgramLosesNothing(t *testing.T) {
 	n, err := c.Write(data)
 	wantTimeout(t, err, "write")
 	// More than what this end can hold was taken: the child acknowledges.
-	if sent := process.stack.Usage(); n < 64<<10 {
+	if sent := process.shards[0].Usage(); n < 64<<10 {
 		t.Errorf("%d octets were written to a stopped program; %+v", n, sent)
 	}
 	t.Logf("%d KiB written while the program was stopped", n>>10)
@@ -304,9 +304,9 @@ func TestChildAcknowledgesForAStoppedProgram(t *testing.T) {
 	p.Want("accepted")
 	p.Kill(syscall.SIGSTOP)
 	write(t, c, strings.Repeat("x", 1000))
-	for end := time.Now().Add(patience); process.stack.Usage().Chunks > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); process.shards[0].Usage().Chunks > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not acknowledged: %+v", process.stack.Usage())
+			t.Fatalf("not acknowledged: %+v", process.shards[0].Usage())
 		}
 	}
 	// And it completes handshakes.
@@ -355,8 +355,8 @@ func TestTimeWaitKeepsNoChild(t *testing.T) {
 	}
 	// Its four numbers are taken for as long.
 	l.Close()
-	process.stack.Close()
-	process.stack = nil
+	process.shards[0].Close()
+	process.shards[0] = nil
 	useServer(t, h[1].Socket)
 	if _, err := Dial("tcp", l.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("another connection: %v", err)

@@ -96,7 +96,7 @@ func TestOwnServerKilled(t *testing.T) {
 	a, b := pair(t)
 	server.Kill(syscall.SIGKILL)
 	server.Wait()
-	child := process.stack.Pids()[1]
+	child := process.shards[0].Pids()[1]
 	a.SetDeadline(time.Now().Add(patience))
 	b.SetDeadline(time.Now().Add(patience))
 	for range 3 {
@@ -119,7 +119,7 @@ func TestOwnServerKilled(t *testing.T) {
 	a.(*Conn).SetLinger(0) // no TIME-WAIT
 	a.Close()
 	b.Close()
-	process.stack.Close()
+	process.shards[0].Close()
 	testhost.WantGone(t, child)
 }
 

@@ -57,7 +57,7 @@ type soakReport struct {
 // be on their way for a moment.
 func (r soakReport) say() {
 	process.Lock()
-	s := process.stack
+	s := process.shards[0]
 	process.Unlock()
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if r.Usage = s.Usage(); r.Usage.Idle() || time.Now().After(end) {

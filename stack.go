@@ -5,33 +5,45 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
 	"usertcp/internal/user"
 )
 
-// process is this process's one stack: one segment, one child; and those that it has
-// taken over beside it.
+// process is what this process has: a stack, one segment and one child, for each of its
+// shards that was used; and those that it has taken over beside them.
 var process struct {
 	sync.Mutex
-	stack *user.Stack
-	taken []*user.Stack
+	shards []*user.Stack // fixed in number when the first is attached
+	want   int           // SetShards
+	next   int           // shard of the next connection
+	taken  []*user.Stack
 }
 
-// stack returns the process's stack, and attaches to the connection server if
-// there is none yet, or if its child has died.
+// stack returns the stack of the next connection to be opened.
 func stack(ctx context.Context) (*user.Stack, error) {
 	process.Lock()
 	defer process.Unlock()
-	if process.stack != nil && process.stack.Alive() {
-		return process.stack, nil
+	if err := makeShards(); err != nil {
+		return nil, err
+	}
+	process.next = (process.next + 1) % len(process.shards)
+	return shard(ctx, process.next)
+}
+
+// shard returns the stack of shard i, and attaches to the connection server if there is
+// none yet, or if its child has died. process is locked.
+func shard(ctx context.Context, i int) (*user.Stack, error) {
+	if s := process.shards[i]; s != nil && s.Alive() {
+		return s, nil
 	}
 	s, err := user.Attach(ctx, ServerPath())
 	if err != nil {
 		return nil, err
 	}
-	process.stack = s
+	process.shards[i] = s
 	return s, nil
 }
 
@@ -60,11 +72,20 @@ func serverPaths() []string {
 }
 
 // Helpers returns the process IDs of those that work for this process's TCP: the
-// connection server and the child. It attaches to the server if need be.
+// connection server and the child, or the children of all shards. It attaches to the
+// server if need be.
 func Helpers(ctx context.Context) ([]int, error) {
-	s, err := stack(ctx)
+	all, err := stacks(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("usertcp: %w", err)
 	}
-	return s.Pids(), nil
+	var pids []int
+	for _, s := range all {
+		for _, pid := range s.Pids() {
+			if !slices.Contains(pids, pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids, nil
 }

@@ -21,7 +21,7 @@ func killChild(t *testing.T, pid int) {
 	testhost.WantGone(t, pid)
 }
 
-func ourChild() int { return process.stack.Pids()[1] }
+func ourChild() int { return process.shards[0].Pids()[1] }
 
 // wantSuccessor waits until this process has another child than pid.
 func wantSuccessor(t *testing.T, pid int) {
@@ -95,7 +95,7 @@ func TestChildrenKilledUnderLoad(t *testing.T) {
 		echoes(t, c, data)
 		return nil
 	})
-	repairs := process.stack.Usage().Counters.Repairs
+	repairs := process.shards[0].Usage().Counters.Repairs
 	for n := range 16 {
 		time.Sleep(time.Duration(20+rng.IntN(130)) * time.Millisecond)
 		if n%2 == 0 {
@@ -106,7 +106,7 @@ func TestChildrenKilledUnderLoad(t *testing.T) {
 			theirs = killTheirs(t, theirs)
 		}
 	}
-	t.Logf("%d connections; our lock was held at death %d times", end(), process.stack.Usage().Counters.Repairs-repairs)
+	t.Logf("%d connections; our lock was held at death %d times", end(), process.shards[0].Usage().Counters.Repairs-repairs)
 	testIdle(t)
 }
 
@@ -114,7 +114,7 @@ func TestChildrenKilledUnderLoad(t *testing.T) {
 func testIdle(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		u := process.stack.Usage()
+		u := process.shards[0].Usage()
 		if u.Idle() {
 			return
 		}

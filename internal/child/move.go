@@ -82,7 +82,7 @@ func (c *child) claimOne(k half.Claim) unix.Errno {
 func (c *child) noteClaim(k *half.Claim, r *message.Message) (what half.Registered) {
 	points := r.Files
 	if r.N&(1<<16) != 0 {
-		c.record.bind(k.Socket, r.Local, r.N&(1<<17) != 0, points)
+		c.record.bind(k.Socket, r.Local, message.BindHow(r.N>>17&1), points)
 		what, points = half.RegisteredBind, nil
 	}
 	if k.Listens {

@@ -27,7 +27,7 @@ type record struct {
 
 type bound struct {
 	local     wire.Endpoint
-	reuse     bool
+	how       message.BindHow
 	listening bool
 	points    []int
 	gone      chan struct{} // closed when it is given back
@@ -47,11 +47,11 @@ func (r *record) init() {
 	}
 }
 
-func (r *record) bind(socket uint32, local wire.Endpoint, reuse bool, points []int) {
+func (r *record) bind(socket uint32, local wire.Endpoint, how message.BindHow, points []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.init()
-	r.binds[socket] = &bound{local: local, reuse: reuse, points: points, gone: make(chan struct{})}
+	r.binds[socket] = &bound{local: local, how: how, points: points, gone: make(chan struct{})}
 }
 
 func (r *record) lease(first uint16) {
@@ -182,12 +182,9 @@ func (r *record) reuse(socket uint32, on bool) unix.Errno {
 // list returns the record as Keep messages, local ends first. r.mu is held.
 func (r *record) list() (list []message.Message) {
 	for socket, b := range r.binds {
-		m := message.Message{Type: message.Keep, N: message.KeepBind, Socket: socket, Local: b.local, Files: b.points}
+		m := message.Message{Type: message.Keep, N: message.KeepBind, Socket: socket, Local: b.local, VCI: wire.VCI(b.how), Files: b.points}
 		if b.listening {
 			m.Op = message.OpListen
-		}
-		if b.reuse {
-			m.VCI = 1
 		}
 		list = append(list, m)
 	}
@@ -213,7 +210,7 @@ func (r *record) take(m *message.Message) half.Known {
 		r.forward(m.Socket, flow, m.Files)
 		return half.Known{What: half.RegisteredFlow, Socket: m.Socket, Flow: flow}
 	}
-	r.bind(m.Socket, m.Local, m.VCI == 1, m.Files)
+	r.bind(m.Socket, m.Local, message.BindHow(m.VCI), m.Files)
 	if m.Op == message.OpListen {
 		r.listen(m.Socket)
 	}

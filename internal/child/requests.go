@@ -79,9 +79,13 @@ func (c *child) bind(m *message.Message) (wire.Endpoint, unix.Errno) {
 	if local, ok := c.record.bound(m.Socket); ok { // the child before this one has taken it
 		return local, 0
 	}
+	how, ok := message.BindHowOf(m.N)
+	if !ok {
+		return m.Local, unix.EINVAL
+	}
 	c.awaitClosed(m.Local.Port)
 	r, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpBind, Socket: m.Socket, Local: m.Local, N: m.N}, func(r *message.Message) {
-		c.record.bind(m.Socket, r.Local, m.N != 0, r.Files)
+		c.record.bind(m.Socket, r.Local, how, r.Files)
 	})
 	if errno != 0 {
 		return m.Local, errno

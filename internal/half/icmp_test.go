@@ -119,6 +119,24 @@ func TestPacketTooBig(t *testing.T) {
 	}
 }
 
+// The host's routes have changed: segments are made for what they carry.
+func TestRouteThatChanges(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	data := octets(1, 60000)
+	for _, mtu := range []int{9000, 2000, 20000} {
+		ca.RouteMTU(uint32(mtu))
+		_, err := ca.Write(data)
+		check(t, err)
+		wantRead(t, cb, data)
+		if i, err := ca.Info(); err != nil || int(i.PathMTU) != mtu || int(i.SndMSS) > mtu-40 {
+			t.Errorf("MTU %d: path MTU %d, MSS %d, %v", mtu, i.PathMTU, i.SndMSS, err)
+		}
+	}
+	check(t, ca.Close())
+	ca.RouteMTU(1500) // nobody's any more
+}
+
 func TestMessagesThatAreNone(t *testing.T) {
 	a := newHost(t, 1, SpinOff)
 	flow := wire.Flow{Local: endpoint("10.1.0.1:1"), Remote: endpoint("10.1.0.2:2")}

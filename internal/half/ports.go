@@ -24,6 +24,7 @@ const (
 	LeasePorts = 256 // in a lease; its first port is a multiple
 	maxRoutes  = 64
 	portTries  = 600 // ports in use that a Dial passes over before it asks the server
+	askAgain   = 512 // Dials of which one asks the server though a way is known
 )
 
 // reuseAfter is how long a connection of ours is in TIME-WAIT at least before its
@@ -47,7 +48,7 @@ type lent struct {
 	n     uint32 // blocks
 	at    uint32 // next port to be tried, counted over all blocks
 	short uint32 // times that there was no port
-	_     uint32
+	dials uint32 // times that a way was asked for
 }
 
 // route says by which circuit a connection from local to remote was made.
@@ -156,13 +157,22 @@ func (h *Half) mayOpen(remote *wire.Endpoint, circuit uint16) bool {
 }
 
 // learn notes by which circuit the other end of connection i was reached, which this
-// program has opened through the connection server.
+// program has opened through the connection server. An end whose listener has several
+// shards is reached by several.
 func (h *Half) learn(i uint32) {
 	a, f := &h.aux[i], &h.conns[i].Flow
 	if a.parent != none || Registered(a.registered) != RegisteredFlow || int(a.circuit) >= len(h.onCircuit) && a.circuit != pool.NIC {
 		return
 	}
-	r := h.route(wire.Addr{}, &f.Remote)
+	h.forgetRoutes(func(r *route) bool { // by the devices now, or by the ring now
+		return r.remote == f.Remote && (r.circuit == pool.NIC) != (a.circuit == pool.NIC)
+	})
+	var r *route
+	for n := range h.ports.routes {
+		if x := &h.ports.routes[n]; x.remote == f.Remote && x.circuit == a.circuit {
+			r = x
+		}
+	}
 	if r == nil {
 		p := h.ports
 		r = &p.routes[p.oldest%maxRoutes]
@@ -171,14 +181,26 @@ func (h *Half) learn(i uint32) {
 	*r = route{local: f.Local.Addr, remote: f.Remote, circuit: a.circuit, mtu: a.mtu, at: h.now}
 }
 
-// route returns the way to remote, from local if that is given, or nil.
+// route returns the way to remote, from local if that is given, or nil; of several one
+// after the other. More may show when the server is asked, and so that is done now and
+// then.
 func (h *Half) route(local wire.Addr, remote *wire.Endpoint) *route {
+	l := &h.ports.onRing
+	var ways [maxRoutes]*route
+	n := uint32(0)
 	for i := range h.ports.routes {
 		if r := &h.ports.routes[i]; r.remote == *remote && (local.IsZero() || local == r.local) {
-			return r
+			ways[n] = r
+			n++
 		}
 	}
-	return nil
+	if n == 0 {
+		return nil
+	}
+	if l.dials++; l.dials%askAgain == 0 {
+		return nil
+	}
+	return ways[l.dials%n]
 }
 
 func (h *Half) forgetRoutes(which func(*route) bool) {

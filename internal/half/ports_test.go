@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"testing"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/wire"
 )
 
@@ -168,4 +169,43 @@ func TestDialsThatNeedTheServer(t *testing.T) {
 	if _, err := a.bottom.Lease(1024); err == nil {
 		t.Error("more leases than there can be")
 	}
+}
+
+// An end that was reached by several circuits, since its listener has shards, is dialled
+// by one after the other, and now and then the server is asked, which may know more.
+func TestWaysToShards(t *testing.T) {
+	a, b := strictHosts(t, true)
+	h := &a.bottom.Half
+	remote := wire.Endpoint{Addr: b.addr, Port: testPort}
+	a.bottom.Change(func() {
+		i := h.open()
+		h.conns[i].Flow = wire.Flow{Local: wire.Endpoint{Addr: a.addr}, Remote: remote}
+		h.aux[i].parent, h.aux[i].registered = none, uint8(RegisteredFlow)
+		h.ports.oldest = 1 // way 0 is known
+		for _, circuit := range []uint16{1, 2, 1} {
+			h.aux[i].circuit = circuit
+			h.learn(i)
+		}
+		by, asked := map[uint16]int{}, 0
+		const rounds = 3
+		for range rounds * askAgain {
+			if r := h.route(wire.Addr{}, &remote); r != nil {
+				by[r.circuit]++
+			} else {
+				asked++
+			}
+		}
+		if asked != rounds || min(by[0], by[1], by[2]) < rounds*askAgain/3-rounds {
+			t.Errorf("of %d dials %d ask, and the circuits get %v", rounds*askAgain, asked, by)
+		}
+		h.aux[i].circuit = pool.NIC // by which it is reached now
+		h.learn(i)
+		for range 3 {
+			if r := h.route(wire.Addr{}, &remote); r == nil || r.circuit != pool.NIC {
+				t.Errorf("way %+v, want that by the devices alone", r)
+			}
+		}
+		h.aux[i].parent, h.aux[i].registered = none, 0
+		h.freeConn(i)
+	})
 }

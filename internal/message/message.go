@@ -58,7 +58,7 @@ const (
 	KeepRing           // Files: the lock on the host's ring id
 	KeepMemory         // Files: segment, bell page, doorbells of the top half and the bottom half, and what else the driver has
 	KeepCircuit        // VCI=peer, Socket=its index, Files: own memory, then what the peer offered; none: it is no more
-	KeepBind           // Socket, Local, Op=listen if it listens, VCI=1 for SO_REUSEADDR; Files: the kernel's bind points
+	KeepBind           // Socket, Local, Op=listen if it listens, VCI=how it was taken (BindHow); Files: the kernel's bind points
 	KeepFlow           // Socket, Local, Remote; Files: the kernel's bind points
 	KeepLease          // Local.Port=the first of a block of ports; Files: if it is for the devices, what keeps them in the kernel
 	KeepOffer          // Name, Socket=how long it still lasts, ms, VCI=1 if nobody uses the segment, 2 if the sockets are still to come; Files: the list of sockets; none: it is no more
@@ -133,13 +133,13 @@ type form struct {
 
 // table documents the messages, and is what Decode checks against.
 var table = [numTypes + 1]form{
-	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=1 for SO_REUSEADDR, Op=listen, Op=close: take a port, let its SYNs come, give it back; Op=lease: take a block of ports, N=1 for connections by the devices, which Op=unlease with Local gives back; General_Reply with Local (the first of a block), N=MTU of the devices there, and the kernel's bind points or what holds those of a block"},
+	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=how: 1 for SO_REUSEADDR, from bit 4 on the shard and from bit 8 on how many have the end together, Op=listen, Op=close: take a port, let its SYNs come, give it back; Op=lease: take a block of ports, N=1 for connections by the devices, which Op=unlease with Local gives back; General_Reply with Local (the first of a block), N=MTU of the devices there, and the kernel's bind points or what holds those of a block"},
 	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local, N=MTU of the way if that is by a device, and the kernel's bind points"},
 	Divert:       {"Divert", Child, Server, false, 0, "ID of a Syn, Errno: 0 if it was taken; EAGAIN, ENOBUFS, ENOMEM: dropped; else answered with RST"},
 	Syn:          {"Syn", Server, Child, true, 0, "PDU, VCI=connector's RxVCI, Socket listens, Local, Remote: a SYN came for a port of this child; Divert"},
 	Spawn:        {"Spawn", User, Server, false, 1, "N=version, Files: the child's end of a new channel; the server forks a child, which sends Init_Reply; General_Reply with VCI"},
 	NewSocket:    {"New_Socket", User, Child, false, 0, "Socket made, or Op=link, N=link whose descriptors are wanted; General_Reply with Files"},
-	Bind:         {"Bind", User, Child, false, 0, "Socket, Local, N=1 for SO_REUSEADDR: Bind_Reply"},
+	Bind:         {"Bind", User, Child, false, 0, "Socket, Local, N=how, as for Listen: Bind_Reply"},
 	ListenChild:  {"Listen_Child", User, Child, false, 0, "Socket, N=backlog: General_Reply"},
 	Connect:      {"Connect", User, Child, false, 0, "Socket, Local, Remote: Connect_Reply"},
 	SetTxBufs:    {"Set_Tx_Bufs", User, Child, false, 0, "N=buffers: the pool's Tx limit; General_Reply"},

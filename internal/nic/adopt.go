@@ -95,7 +95,7 @@ func (m *Manager) adoptEntries() error {
 	for all.Next(&l, &o) {
 		if p := m.pools[int(o.Tap)]; p != nil {
 			p.listeners[l] = false
-		} else {
+		} else if o.Shards == 0 {
 			listeners = append(listeners, l)
 		}
 	}
@@ -107,12 +107,23 @@ func (m *Manager) adoptEntries() error {
 	}
 	for _, l := range listeners {
 		m.kernel.Listeners.Delete(l)
+		m.closeShards(l)
 	}
 	return nil
 }
 
-// dropDevices leaves the devices that only the server before was to serve.
+// dropDevices leaves the devices that only the server before was to serve, and lo's errors
+// if lo is served itself.
 func (m *Manager) dropDevices() error {
+	if m.devices[loopback] != nil {
+		old, err := m.pins.names(errorPin)
+		for name := range old {
+			err = errors.Join(err, os.Remove(m.pins.path(name)))
+		}
+		if err != nil {
+			return err
+		}
+	}
 	names, err := m.pins.names(devicePin)
 	if err != nil {
 		return err

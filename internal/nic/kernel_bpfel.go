@@ -39,16 +39,17 @@ type kernelFlow struct {
 }
 
 type kernelListener struct {
-	_      structs.HostLayout
-	Local  kernelAddress
-	Port   uint16
-	Unused uint16
+	_     structs.HostLayout
+	Local kernelAddress
+	Port  uint16
+	Shard uint16
 }
 
 type kernelOwner struct {
 	_      structs.HostLayout
 	Tap    uint32
-	Inside uint32
+	Inside uint16
+	Shards uint16
 	Device uint32
 	Mtu    uint32
 	Until  uint64
@@ -111,6 +112,7 @@ const (
 	kernelMapRules            = "rules"
 	kernelMapSetting          = "setting"
 	kernelMapWays             = "ways"
+	kernelProgHearErrors      = "hear_errors"
 	kernelProgUsertcpDemux    = "usertcp_demux"
 	kernelProgUsertcpTemplate = "usertcp_template"
 )
@@ -157,6 +159,7 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
+	HearErrors      *ebpf.ProgramSpec `ebpf:"hear_errors"`
 	UsertcpDemux    *ebpf.ProgramSpec `ebpf:"usertcp_demux"`
 	UsertcpTemplate *ebpf.ProgramSpec `ebpf:"usertcp_template"`
 }
@@ -243,12 +246,14 @@ type kernelVariables struct {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
+	HearErrors      *ebpf.Program `ebpf:"hear_errors"`
 	UsertcpDemux    *ebpf.Program `ebpf:"usertcp_demux"`
 	UsertcpTemplate *ebpf.Program `ebpf:"usertcp_template"`
 }
 
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
+		p.HearErrors,
 		p.UsertcpDemux,
 		p.UsertcpTemplate,
 	)

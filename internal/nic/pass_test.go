@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -259,10 +260,18 @@ func icmp6(t *testing.T, w rawWire, typ uint8, quoted []byte) []byte {
 		ip, icmp, gopacket.Payload(append(make([]byte, 4), quoted...)))
 }
 
-// A neighbour that is not there is reported as to a socket of the kernel's.
+// A neighbour that is not there is reported as to a socket of the kernel's, whether lo
+// is served or not.
 func TestMissingNeighbourIsReported(t *testing.T) {
 	t.Parallel()
-	m, _, _ := pair(t, Config{Devices: []string{"va", "lo"}})
+	for _, devices := range [][]string{{"va", "lo"}, {"va"}} {
+		t.Run(strings.Join(devices, ","), func(t *testing.T) { missingNeighbour(t, devices) })
+	}
+}
+
+func missingNeighbour(t *testing.T, devices []string) {
+	t.Parallel()
+	m, _, _ := pair(t, Config{Devices: devices})
 	p := newPool(t, m, 1)
 	for _, row := range []struct{ local, remote string }{{"10.9.0.1:1000", "10.9.0.77:80"}, {"[fd09::1]:1000", "[fd09::77]:80"}} {
 		must(t, p.Connect(flow(row.local, row.remote)))

@@ -118,37 +118,55 @@ func (p *Pool) File() *os.File { return p.file }
 // lets it send from there. The address may be unspecified: 0.0.0.0 is all of
 // IPv4, wire.Any6 all of IPv6, :: all of both. Of a pool that was taken over it confirms what is
 // there. Errors: EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
-func (p *Pool) Listen(local wire.Endpoint) error {
+func (p *Pool) Listen(local wire.Endpoint) error { return p.ListenShard(local, 0, 0) }
+
+// ListenShard is Listen for shard at of of that have a local end together; of 0 is none.
+// Connections are spread over them by a hash when all are there. If a shard goes its
+// part goes to the next. EINVAL: there are no such shards.
+func (p *Pool) ListenShard(local wire.Endpoint, at, of int) error {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	if err := p.may(local); err != nil && !local.Addr.IsZero() {
 		return err
 	}
-	if p.ended || local.Port == 0 {
+	if p.ended || local.Port == 0 || of < 0 || of > MaxShards || at < 0 || at > 0 && at >= of {
 		return unix.EINVAL
 	}
-	keys := listenerKeys(local)
+	keys := shardKeys(local, at, of)
 	for i, k := range keys {
 		if confirmed, ok := p.listeners[k]; ok && !confirmed {
 			p.listeners[k] = true
 			continue
 		}
-		if err := mapError(p.m.kernel.Listeners.Update(k, p.owner(), ebpf.UpdateNoExist)); err != nil {
+		err := p.m.joinShards(k, of)
+		if err == nil {
+			err = mapError(p.m.kernel.Listeners.Update(k, p.owner(), ebpf.UpdateNoExist))
+		}
+		if err != nil {
 			for _, done := range keys[:i] {
 				p.unlisten(done)
 			}
 			return err
 		}
 		p.listeners[k] = true
+		if err := p.m.openShards(k, of); err != nil {
+			for _, done := range keys[:i+1] {
+				p.unlisten(done)
+			}
+			return err
+		}
 	}
 	return nil
 }
 
 // Unlisten takes back what Listen has given; connections stay.
-func (p *Pool) Unlisten(local wire.Endpoint) error {
+func (p *Pool) Unlisten(local wire.Endpoint) error { return p.UnlistenShard(local, 0, 0) }
+
+// UnlistenShard takes back what ListenShard has given.
+func (p *Pool) UnlistenShard(local wire.Endpoint, at, of int) error {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
-	for _, k := range listenerKeys(local) {
+	for _, k := range shardKeys(local, at, of) {
 		if _, ok := p.listeners[k]; !ok {
 			return unix.ENOENT
 		}
@@ -160,6 +178,7 @@ func (p *Pool) Unlisten(local wire.Endpoint) error {
 func (p *Pool) unlisten(k kernelListener) {
 	p.m.kernel.Listeners.Delete(k)
 	delete(p.listeners, k)
+	p.m.closeShards(k)
 }
 
 // Connect gives the pool what comes from the remote end of a flow to its local end, and

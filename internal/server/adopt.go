@@ -138,7 +138,7 @@ func (c *child) adoptItem(m *message.Message) {
 	case m.N == message.KeepRing && len(m.Files) == 1:
 		c.s.takeLock(m.Files[0])
 	case m.N == message.KeepBind, m.N == message.KeepFlow, m.N == message.KeepLease:
-		if errno := c.s.ports.adopt(c.vci, m); errno != 0 {
+		if errno := c.s.ports.adopt(c.vci, c.app.uid, m); errno != 0 {
 			c.s.log.Error("a child's port or connection is not to be had any more", "vci", c.vci, "local", m.Local, "remote", m.Remote, "err", errno)
 		}
 	default:

@@ -165,7 +165,7 @@ func TestBlocksAreAdopted(t *testing.T) {
 	p := hostPorts()
 	files := openFiles(t)
 	keep := func(child wire.VCI, first uint16) unix.Errno {
-		return p.adopt(child, &message.Message{
+		return p.adopt(child, 0, &message.Message{
 			Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Files: []int{testFile(t)},
 		})
 	}

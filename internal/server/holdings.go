@@ -40,12 +40,9 @@ func (p *portSpace) held(child wire.VCI) (list []message.Message) {
 	defer p.mu.Unlock()
 	for id, b := range p.bindings {
 		if id.child == child {
-			m := message.Message{Type: message.Keep, N: message.KeepBind, Socket: id.socket, Local: b.local, Files: b.points}
+			m := message.Message{Type: message.Keep, N: message.KeepBind, Socket: id.socket, Local: b.local, VCI: wire.VCI(b.how()), Files: b.points}
 			if b.listening {
 				m.Op = message.OpListen
-			}
-			if b.reuse {
-				m.VCI = 1
 			}
 			list = append(list, m)
 		}
@@ -83,12 +80,17 @@ func (p *portSpace) reopen(id socketID, m *message.Message) unix.Errno {
 
 // adopt takes what a child has had from the server before this one. It takes the
 // descriptors over. The errno is that of bind, listen or open.
-func (p *portSpace) adopt(child wire.VCI, m *message.Message) unix.Errno {
+func (p *portSpace) adopt(child wire.VCI, uid int, m *message.Message) unix.Errno {
 	id := socketID{child, m.Socket}
 	errno := unix.Errno(0)
 	switch m.N {
 	case message.KeepBind:
-		if _, errno = p.bind(id, m.Local, m.VCI == 1); errno == 0 {
+		how, ok := message.BindHowOf(uint32(m.VCI))
+		s := shardOf(how, uid)
+		s.open = true // other shards may have gone before
+		if !ok {
+			errno = unix.EINVAL
+		} else if _, errno = p.bindShard(id, m.Local, how.Reuse(), s); errno == 0 {
 			p.holdBind(id, m.Files)
 			if m.Op == message.OpListen {
 				errno = p.listen(id)

@@ -34,12 +34,12 @@ func (p *portSpace) leave(b *binding) {
 			k.flows++
 		}
 	}
+	if b.reuse && !p.shared(b) { // of shards all points are the same, and so the last does that for all
+		k.reusable()
+	}
 	if k.flows == 0 {
 		message.CloseFiles(k.points)
 		return
-	}
-	if b.reuse {
-		k.reusable()
 	}
 	p.keepers[k.local.Port] = append(p.keepers[k.local.Port], k)
 }

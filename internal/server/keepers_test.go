@@ -111,7 +111,7 @@ func TestPortIsKeptByTheServersSuccessor(t *testing.T) {
 	for i := range 2 {
 		m := message.Message{N: message.KeepFlow, Socket: message.NoSocket, Local: local, Remote: ep("127.0.0.9:1")}
 		m.Remote.Port += uint16(i)
-		if errno := p.adopt(childA, &m); errno != 0 {
+		if errno := p.adopt(childA, 0, &m); errno != 0 {
 			t.Fatal(errno)
 		}
 	}

@@ -26,7 +26,7 @@ func TestClaimedPorts(t *testing.T) {
 			t.Fatalf("claim %d: %+v, %v", n, g, errno)
 		}
 	}
-	if id, ok := p.listener(ep(moveLocal)); !ok || id != is {
+	if id, ok := p.listener(wire.Flow{Local: ep(moveLocal)}); !ok || id != is {
 		t.Errorf("SYNs go to %+v", id)
 	}
 	if errno := p.unbind(was); errno != unix.EINVAL {

@@ -157,11 +157,11 @@ func (c *child) listenNIC(id socketID) unix.Errno {
 	if errno := ports.listen(id); errno != 0 {
 		return errno
 	}
-	local, _ := ports.listensAt(id)
+	local, s, _ := ports.listensAt(id)
 	if c.pool == nil || !local.Addr.IsZero() && !ports.onDevice(local.Addr) {
 		return 0
 	}
-	if err := c.pool.Listen(local); err != nil {
+	if err := c.pool.ListenShard(local, s.at, s.of); err != nil {
 		ports.deafen(id)
 		return errnoIn(err)
 	}
@@ -170,11 +170,11 @@ func (c *child) listenNIC(id socketID) unix.Errno {
 
 // unlistenNIC ends that for the devices.
 func (c *child) unlistenNIC(id socketID) {
-	local, listening := c.s.ports.listensAt(id)
+	local, s, listening := c.s.ports.listensAt(id)
 	if c.pool == nil || !listening {
 		return
 	}
-	_ = c.pool.Unlisten(local) // it has none if the address is the ring's
+	_ = c.pool.UnlistenShard(local, s.at, s.of) // it has none if the address is the ring's
 }
 
 // openNIC takes a connection by a device. The errno is what the kernel's connect would

@@ -71,7 +71,7 @@ func (s *Server) packet(f *ring.Frame) {
 	if vci, ok := s.ports.owner(flow); ok && s.giveTo(vci, f) {
 		return
 	}
-	id, ok := s.ports.listener(flow.Local)
+	id, ok := s.ports.listener(flow)
 	if s.waits(flow, &seg, ok) {
 		return
 	}

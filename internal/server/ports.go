@@ -18,6 +18,7 @@ import (
 //     overlap (:: overlaps all, 0.0.0.0 all of IPv4), unless both asked for
 //     SO_REUSEADDR and neither listens: EADDRINUSE.
 //   - Only one of those that overlap may listen: EADDRINUSE.
+//   - Shards of one listener (shards.go) have one local end together.
 //   - A connection opened on a port that nobody has bound may share it with
 //     other such connections, to other remote ends. As long as one of them is
 //     there nobody can bind the port: EADDRINUSE.
@@ -58,6 +59,7 @@ type binding struct {
 	local     wire.Endpoint
 	reuse     bool
 	listening bool
+	shard     shard
 	points    []int // descriptors of the kernel's bind points
 }
 
@@ -119,6 +121,11 @@ func (p *portSpace) use(child wire.VCI) *usage {
 // bind takes a local end for a socket; port 0 asks for any that is free. The
 // errno is 0 or EADDRNOTAVAIL, EADDRINUSE, EINVAL (bound already), EMFILE.
 func (p *portSpace) bind(id socketID, local wire.Endpoint, reuse bool) (wire.Endpoint, unix.Errno) {
+	return p.bindShard(id, local, reuse, shard{})
+}
+
+// bindShard is bind for a shard of a listener, whose local end others may have.
+func (p *portSpace) bindShard(id socketID, local wire.Endpoint, reuse bool, s shard) (wire.Endpoint, unix.Errno) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -130,11 +137,11 @@ func (p *portSpace) bind(id socketID, local wire.Endpoint, reuse bool) (wire.End
 		return local, unix.EMFILE
 	}
 	if local.Port != 0 {
-		return local, p.bindTo(id, local, reuse)
+		return local, p.bindTo(id, local, reuse, s)
 	}
 	for port := range ephemeral(p.ports()) {
 		local.Port = port
-		if p.bindTo(id, local, false) == 0 {
+		if p.bindTo(id, local, false, s) == 0 {
 			p.bindings[id].reuse = reuse
 			return local, 0
 		}
@@ -143,16 +150,16 @@ func (p *portSpace) bind(id socketID, local wire.Endpoint, reuse bool) (wire.End
 	return local, unix.EADDRINUSE
 }
 
-func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool) unix.Errno {
+func (p *portSpace) bindTo(id socketID, local wire.Endpoint, reuse bool, s shard) unix.Errno {
 	for _, b := range p.byPort[local.Port] {
-		if overlap(&b.local.Addr, &local.Addr) && (!b.reuse || !reuse || b.listening) {
+		if !b.joins(&local, &s) && overlap(&b.local.Addr, &local.Addr) && (!b.reuse || !reuse || b.listening) {
 			return unix.EADDRINUSE
 		}
 	}
 	if p.hasUnbound(local) || p.leased(local.Port) {
 		return unix.EADDRINUSE
 	}
-	b := &binding{id: id, local: local, reuse: reuse}
+	b := &binding{id: id, local: local, reuse: reuse, shard: s}
 	p.bindings[id] = b
 	p.byPort[local.Port] = append(p.byPort[local.Port], b)
 	p.use(id.child).bindings++
@@ -186,11 +193,12 @@ func (p *portSpace) listen(id socketID) unix.Errno {
 		return unix.EINVAL
 	}
 	for _, other := range p.byPort[b.local.Port] {
-		if other != b && other.listening && overlap(&other.local.Addr, &b.local.Addr) {
+		if other != b && other.listening && overlap(&other.local.Addr, &b.local.Addr) && !other.joins(&b.local, &b.shard) {
 			return unix.EADDRINUSE
 		}
 	}
 	b.listening = true
+	p.openShards(b)
 	return 0
 }
 
@@ -203,14 +211,15 @@ func (p *portSpace) deafen(id socketID) {
 	}
 }
 
-// listensAt returns a socket's local end, and whether it listens there.
-func (p *portSpace) listensAt(id socketID) (local wire.Endpoint, ok bool) {
+// listensAt returns a socket's local end, which shard of it the socket is, and whether
+// it listens there.
+func (p *portSpace) listensAt(id socketID) (local wire.Endpoint, s shard, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if b := p.bindings[id]; b != nil {
-		return b.local, b.listening
+		return b.local, b.shard, b.listening
 	}
-	return wire.Endpoint{}, false
+	return wire.Endpoint{}, shard{}, false
 }
 
 // unbind gives back a socket's local end.
@@ -235,17 +244,22 @@ func (p *portSpace) drop(b *binding) {
 	p.leave(b)
 }
 
-// listener returns the socket that listens where local is: at the very address,
-// else at one that covers it.
-func (p *portSpace) listener(local wire.Endpoint) (id socketID, ok bool) {
+// listener returns the socket that listens where a flow's local end is: at the very
+// address, else at one that covers it; of several shards the one that the flow's hash
+// names, or if that has gone the next.
+func (p *portSpace) listener(f wire.Flow) (id socketID, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, b := range p.byPort[local.Port] {
-		if b.listening && b.local.Addr.Covers(&local.Addr) {
-			return b.id, true // the only one: listeners don't overlap
+	hash, nearest := flowHash(f), 0
+	for _, b := range p.byPort[f.Local.Port] {
+		if !b.hears() || !b.local.Addr.Covers(&f.Local.Addr) {
+			continue // else they are shards of one: listeners don't overlap
+		}
+		if d := b.distance(hash); !ok || d < nearest {
+			id, ok, nearest = b.id, true, d
 		}
 	}
-	return socketID{}, false
+	return id, ok
 }
 
 // ephemeral yields all ephemeral ports, each once, from a random one on

@@ -256,7 +256,7 @@ func TestWhoListens(t *testing.T) {
 		if _, errno := p.bind(id, ep(local), false); errno != 0 {
 			t.Fatal(local, errno)
 		}
-		if _, ok := p.listener(ep(local)); ok {
+		if _, ok := p.listener(wire.Flow{Local: ep(local)}); ok {
 			t.Errorf("%s is bound only, and listens", local)
 		}
 		p.listen(id)
@@ -265,7 +265,7 @@ func TestWhoListens(t *testing.T) {
 		"10.1.0.1:80": 0, "10.1.0.2:80": 1, "10.1.0.1:81": 2, "10.1.0.2:81": 2, "10.1.0.1:82": 3,
 		"[fd00::1]:82": 3, "[fd00::1]:81": 4, "[fd00::1]:80": -1, "10.1.0.1:83": -1,
 	} {
-		id, ok := p.listener(ep(to))
+		id, ok := p.listener(wire.Flow{Local: ep(to)})
 		if ok != (want >= 0) || ok && id.socket != uint32(want) {
 			t.Errorf("%s: socket %d, %v; want %d", to, id.socket, ok, want)
 		}

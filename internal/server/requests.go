@@ -75,13 +75,14 @@ func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 	ports := c.s.ports
 	switch m.Op {
 	case message.OpBind:
-		if m.N > 1 {
+		how, ok := message.BindHowOf(m.N)
+		if !ok {
 			return grant{local: m.Local}, unix.EINVAL
 		}
 		if c.s.tooManySockets(c) {
 			return grant{local: m.Local}, unix.EMFILE
 		}
-		return c.bind(id, m.Local, m.N == 1)
+		return c.bind(id, m.Local, how)
 	case message.OpListen:
 		return grant{local: m.Local}, c.listenNIC(id)
 	case message.OpUnlease:
@@ -104,14 +105,17 @@ const bindTries = 16
 
 // bind takes a local end, from the kernel too if it is the kernel's (paper section
 // 4.4.5).
-func (c *child) bind(id socketID, want wire.Endpoint, reuse bool) (grant, unix.Errno) {
+func (c *child) bind(id socketID, want wire.Endpoint, how message.BindHow) (grant, unix.Errno) {
 	ports := c.s.ports
 	for range bindTries {
-		local, errno := ports.bind(id, want, reuse)
+		local, errno := ports.bindShard(id, want, how.Reuse(), shardOf(how, c.owner().uid))
 		if errno != 0 {
 			return grant{local: want}, errno
 		}
-		points, errno := c.s.bindPoints(local, &c.app, reuse)
+		points, errno := ports.siblingPoints(id)
+		if errno == 0 && points == nil {
+			points, errno = c.s.bindPoints(local, &c.app, how.Reuse())
+		}
 		if errno == 0 {
 			ports.holdBind(id, points)
 			return grant{local: local, points: points, mtu: c.s.listenMTU(local.Addr)}, 0

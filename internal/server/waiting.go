@@ -129,7 +129,7 @@ func (w *waiting) frame(virtio, ether []byte) {
 		return
 	}
 	flow := seg.flow()
-	id, listened := w.s.ports.listener(flow.Local)
+	id, listened := w.s.ports.listener(flow)
 	in := seg.engine()
 	var out tcp.Segment
 	mine, answer := w.s.timeWaits.input(flow, &in, &out, listened)

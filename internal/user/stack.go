@@ -392,13 +392,22 @@ func connected(ctx context.Context, sock *half.Socket, first []byte) error {
 
 // Listen makes a listener at local, whose port 0 means any.
 func (s *Stack) Listen(ctx context.Context, local wire.Endpoint, backlog int, reuse bool, setup ...Setup) (*half.Socket, wire.Endpoint, error) {
+	how := message.BindHow(0)
+	if reuse {
+		how = message.BindReuse
+	}
+	return s.listenAs(ctx, local, backlog, how, setup)
+}
+
+// listenAs is Listen where how says how the local end is taken.
+func (s *Stack) listenAs(ctx context.Context, local wire.Endpoint, backlog int, how message.BindHow, setup []Setup) (*half.Socket, wire.Endpoint, error) {
 	sock, err := s.open(setup)
 	if err != nil {
 		return nil, local, err
 	}
 	bound := local
 	if err := s.during(ctx, sock, func(ctx context.Context) (err error) {
-		bound, err = s.listen(ctx, sock, local, backlog, reuse)
+		bound, err = s.listen(ctx, sock, local, backlog, how)
 		return err
 	}); err != nil {
 		return nil, local, err
@@ -406,11 +415,8 @@ func (s *Stack) Listen(ctx context.Context, local wire.Endpoint, backlog int, re
 	return sock, bound, nil
 }
 
-func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoint, backlog int, reuse bool) (wire.Endpoint, error) {
-	bind := message.Message{Type: message.Bind, Socket: sock.Index(), Local: local}
-	if reuse {
-		bind.N = 1
-	}
+func (s *Stack) listen(ctx context.Context, sock *half.Socket, local wire.Endpoint, backlog int, how message.BindHow) (wire.Endpoint, error) {
+	bind := message.Message{Type: message.Bind, Socket: sock.Index(), Local: local, N: uint32(how)}
 	r, err := s.call(ctx, &bind)
 	if err != nil {
 		return local, err

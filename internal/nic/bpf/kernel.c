@@ -71,7 +71,7 @@ static __always_inline void deliver_error(struct __sk_buff *skb, __u32 at, _Bool
 	if (!owner && is_local(&quoted.src, v6)) {
 		owner = lease_owner(quoted.sport);
 		if (!owner)
-			owner = listener_owner(&quoted.src, quoted.sport, v6);
+			owner = listener_owner(&quoted.src, quoted.sport, &quoted.dst, quoted.dport, v6);
 	}
 	if (!owner)
 		return;
@@ -133,7 +133,7 @@ static __always_inline void say_way_back(struct __sk_buff *skb, const struct pac
 static __always_inline int to_port(struct __sk_buff *skb, struct packet *p, struct device_counters *c)
 {
 	struct owner *leased = lease_owner(p->dport);
-	struct owner *owner = leased ? leased : listener_owner(&p->dst, p->dport, p->v6);
+	struct owner *owner = leased ? leased : listener_owner(&p->dst, p->dport, &p->src, p->sport, p->v6);
 	struct settings *s;
 	__u32 zero = 0;
 
@@ -205,6 +205,24 @@ SEC("tcx/ingress") int usertcp_demux(struct __sk_buff *skb)
 	return verdict;
 }
 
+// The kernel's own errors of a neighbour that is not there come by lo, which need not be
+// served for that: of all that arrives there this looks at nothing else.
+SEC("tcx/ingress") int hear_errors(struct __sk_buff *skb)
+{
+	struct device_counters *c;
+	struct packet p = {};
+	__u32 zero = 0;
+	_Bool v6;
+
+	c = bpf_map_lookup_elem(&counters, &zero);
+	if (!c || !is_ip(skb) || skb->pkt_type != FOR_US)
+		return NEXT;
+	v6 = skb->protocol == bpf_htons(IPV6);
+	if (parse(skb, ETHERNET, v6, &p) == ICMP)
+		deliver_error(skb, p.l4, v6, c);
+	return NEXT;
+}
+
 // offloads_honest says that what the frame's virtio header asks the kernel to do
 // later will not change anything but the TCP checksum: a checksum to be written
 // elsewhere could make another source port of ours.
@@ -252,7 +270,7 @@ static __always_inline struct owner *owned(struct __sk_buff *skb, const struct p
 	}
 	if (!owner) {
 		*by = LISTENER;
-		owner = listener_owner(&p->src, p->sport, p->v6);
+		owner = listener_owner(&p->src, p->sport, &p->dst, p->dport, p->v6);
 	}
 	return owner && owner->tap == skb->ifindex ? owner : 0;
 }
@@ -268,7 +286,7 @@ static __always_inline int to_pool(struct __sk_buff *skb, const struct packet *p
 		if (owner) {
 			allowed = opens_permitted(s, p->flags, &p->src, p->sport);
 		} else {
-			owner = listener_owner(&p->dst, p->dport, p->v6);
+			owner = listener_owner(&p->dst, p->dport, &p->src, p->sport, p->v6);
 			allowed = !owner || permitted(s, &p->src, p->dport);
 		}
 	}

@@ -164,19 +164,48 @@ static __always_inline struct owner *flow_owner(const struct address *local, __b
 	return bpf_map_lookup_elem(&flows, &key);
 }
 
-// The listener of an address and a port; failing that, of all addresses and this
+// spread mixes what tells connections apart; the last steps make each bit depend on all.
+static __always_inline __u32 spread(const struct address *local, __be16 port, const struct address *remote, __be16 remote_port)
+{
+	__u32 h = (__u32)remote_port << 16 | port;
+
+	for (int w = 0; w < 4; w++)
+		h = (h ^ local->word[w] ^ (remote->word[w] << 16 | remote->word[w] >> 16)) * 0x9e3779b1;
+	h = (h ^ h >> 16) * 0x85ebca6b;
+	h = (h ^ h >> 13) * 0xc2b2ae35;
+	return h ^ h >> 16;
+}
+
+// shard_of returns the shard that a connection is for; if that has gone, the next.
+static __always_inline struct owner *shard_of(struct listener *key, __u32 shards, __u32 hash)
+{
+	struct owner *owner;
+
+	for (__u32 i = 0; i < MAX_SHARDS && i < shards; i++) {
+		key->shard = 1 + (hash % shards + i) % shards;
+		owner = bpf_map_lookup_elem(&listeners, key);
+		if (owner)
+			return owner;
+	}
+	return 0;
+}
+
+// The listener of a connection's local end; failing that, of all addresses and this
 // port, for which the caller must know that the address is this host's.
-static __always_inline struct owner *listener_owner(const struct address *local, __be16 port, _Bool v6)
+static __always_inline struct owner *listener_owner(const struct address *local, __be16 port, const struct address *remote, __be16 remote_port, _Bool v6)
 {
 	struct listener key = {*local, port, 0};
 	struct owner *owner = bpf_map_lookup_elem(&listeners, &key);
 
-	if (owner)
-		return owner;
-	key.local = (struct address){};
-	if (!v6)
-		mapped(&key.local, 0);
-	return bpf_map_lookup_elem(&listeners, &key);
+	if (!owner) {
+		key.local = (struct address){};
+		if (!v6)
+			mapped(&key.local, 0);
+		owner = bpf_map_lookup_elem(&listeners, &key);
+	}
+	if (owner && owner->shards)
+		return shard_of(&key, owner->shards, spread(local, port, remote, remote_port));
+	return owner;
 }
 
 // The pool that has leased a port, with which it opens connections to anybody: the

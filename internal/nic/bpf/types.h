@@ -18,18 +18,22 @@ struct flow {
 };
 
 // A listener. The unspecified address of a family stands for all addresses of
-// this family.
+// this family. Where several shards listen together shard 0 says how many they are,
+// as soon as all are there, and they are the shards from 1 on.
 struct listener {
 	struct address local;
 	__be16 port;
-	__u16 unused;
+	__u16 shard;
 };
+
+enum { MAX_SHARDS = 16 };
 
 // What a flow or a listener belongs to. Of a flow the template notes what it has
 // found out about the way out, so that it need not ask for each frame.
 struct owner {
 	__u32 tap;    // the pool's device
-	__u32 inside; // of a flow: the peer is this host, so that it comes by lo
+	__u16 inside; // of a flow: the peer is this host, so that it comes by lo
+	__u16 shards; // of a listener: how many there are; then this is no pool's
 	__u32 device, mtu;
 	__u64 until; // when that is too old, ns of the coarse monotonic clock
 };
