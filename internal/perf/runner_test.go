@@ -95,7 +95,7 @@ func TestRunnerEndsWithItsContext(t *testing.T) {
 	if _, err := r.Measure(ctx, "kernel", setup); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute/2 {
 		t.Errorf("took %v", took)
 	}
 	if left := directChildren(t); len(left) != 0 {
