@@ -3,7 +3,6 @@ package nic
 import (
 	"encoding/binary"
 
-	"usertcp/internal/seq"
 	"usertcp/internal/wire"
 )
 
@@ -23,18 +22,14 @@ func tooLarge(head *[headLen]byte) uint16 {
 // complain puts the ICMP message in the place of a packet that has come back, the first n
 // octets of b, and returns its length: 0 if it is no TCP segment. b has room behind n.
 func complain(head *[headLen]byte, b []byte, n int, mtu uint16) int {
-	m := wire.ICMP{Type: wire.ICMPUnreachable, Code: wire.ICMPCodeFragNeeded, MTU: uint32(mtu)}
-	if wire.ParseIP(b[:n], &m.Quoted) != nil || m.Quoted.Proto != wire.ProtoTCP || n < m.Quoted.HeaderLen+8 {
+	var m wire.ICMP
+	if m.TooBigFor(b[:n], mtu) != nil {
 		return 0
 	}
 	ip := wire.IP{Src: m.Quoted.Src, Dst: m.Quoted.Src, Proto: wire.ProtoICMP, TTL: 64}
-	if !m.Quoted.Is4() {
-		m.V6, m.Type, m.Code = true, wire.ICMP6PacketTooBig, 0
+	if m.V6 {
 		ip.Proto = wire.ProtoICMPv6
 	}
-	tcp := b[m.Quoted.HeaderLen:n]
-	m.SrcPort, m.DstPort = binary.BigEndian.Uint16(tcp), binary.BigEndian.Uint16(tcp[2:])
-	m.Seq = seq.Number(binary.BigEndian.Uint32(tcp[4:]))
 	var body [wire.MaxICMPLen]byte
 	k := m.Emit(body[:], &ip.Src, &ip.Dst)
 	clear(head[:virtioLen])
