@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"usertcp/internal/half"
 	"usertcp/internal/testnet"
@@ -168,6 +169,7 @@ func TestDeviceMTUBecomesSmaller(t *testing.T) {
 				transfer(t, c, s, 4<<20, func() {
 					a.MTU("va", 1400)
 					b.MTU("vb", 1400)
+					time.Sleep(100 * time.Millisecond) // a way that was found holds for 10 ms
 				})
 				wantPathMTU(t, c, 1400, 1400)
 			})
