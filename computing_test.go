@@ -76,7 +76,10 @@ func programCompute(address, name, way string) error {
 // switched off that it does so anywhere.
 func compute(page []byte) {
 	page[pageBegun] = 1
-	for page[pageEnd] == 0 {
+	for {
+		if page[pageEnd] != 0 {
+			return
+		}
 	}
 }
 
