@@ -371,7 +371,7 @@ func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }
 
 func TestManyApplicationsLeakNothing(t *testing.T) {
 	s := start(t, t.TempDir(), addr1)
-	s.Snapshot() // the ring is read, and what it looks at stays open
+	s.Snapshot()                                            // the ring is read, and what it looks at stays open
 	files, routines := openFiles(t), runtime.NumGoroutine() // of earlier tests some may end meanwhile
 	for range 3 {
 		var apps []*app
