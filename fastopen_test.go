@@ -85,7 +85,9 @@ func TestFirstDataTravelsInTheSyn(t *testing.T) {
 		t.Errorf("%d were opened by data", u.Counters.FastTaken)
 	}
 	// After a change of keys the old cookie is good for once more, then the new one is.
-	l.SetFastOpenKeys([16]byte{1}, [16]byte{2})
+	if err := l.SetFastOpenKeys([16]byte{1}, [16]byte{2}); err != nil {
+		t.Fatal(err)
+	}
 	for i, early := range []bool{false, true} {
 		a, b := fastDial(t, n, l, Dialer{FirstData: []byte("hello")})
 		want(t, b, "hello")
@@ -93,7 +95,9 @@ func TestFirstDataTravelsInTheSyn(t *testing.T) {
 			t.Errorf("new keys, connection %d: in the SYN: %v", i, got)
 		}
 	}
-	l.SetFastOpenKeys([16]byte{3}, [16]byte{1})
+	if err := l.SetFastOpenKeys([16]byte{3}, [16]byte{1}); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 2 {
 		a, b := fastDial(t, n, l, Dialer{FirstData: []byte("hello")})
 		want(t, b, "hello")

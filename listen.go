@@ -113,15 +113,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return newConn(s), nil
 }
 
-// SetFastOpenKeys sets the keys of the cookies of TCP Fast Open for all listeners
-// of the program: cookies are made with the first and good if made with either, so
+// SetFastOpenKeys sets the keys of the cookies of TCP Fast Open that the listener gives
+// to its clients: cookies are made with the first and good if made with either, so
 // that keys can be changed, and shared with other servers (TCP_FASTOPEN_KEY). Without
-// them the keys last as long as the program.
-func (l *Listener) SetFastOpenKeys(first, second [16]byte) {
-	_ = l.each(func(s *half.Socket) error {
-		s.SetFastOpenKeys(first, second)
-		return nil
-	})
+// them there is one key for the program's listeners, which lasts as long as the program. 256
+// listeners of a program can have keys; for one more the error is ENOBUFS.
+func (l *Listener) SetFastOpenKeys(first, second [16]byte) error {
+	return l.fail("set", l.each(func(s *half.Socket) error { return s.SetFastOpenKeys(first, second) }))
 }
 
 // Close stops listening. Connections that wait for Accept are reset.

@@ -24,6 +24,8 @@ const LevelUser = half.LevelUser
 const (
 	OptionECN               = half.OptionECN               // RFC 3168 and 9768, as net.ipv4.tcp_ecn: 0 off, 1 ask for RFC 3168, 2 agree to it, 3 (default) ask for RFC 9768, 4 agree to it and ask for RFC 3168, 5 agree to it
 	OptionMTUProbing        = half.OptionMTUProbing        // RFC 4821: 0 off, 1 (default) when a black hole is suspected, 2 always, as net.ipv4.tcp_mtu_probing
+	OptionBaseMSS           = half.OptionBaseMSS           // octets of payload that nearly every path carries, with which a search for the path's MTU begins, as net.ipv4.tcp_base_mss; 0 (default): for packets of 1,200 octets
+	OptionMTUProbeFloor     = half.OptionMTUProbeFloor     // octets of payload below which no search goes, as net.ipv4.tcp_mtu_probe_floor; 0 (default): for packets of 552 octets, in IPv6 of 1,280
 	OptionUserTimeoutOption = half.OptionUserTimeoutOption // RFC 5482: 1 tells the peer of TCP_USER_TIMEOUT and heeds what it tells; 0 is the default
 	OptionSndMax            = half.OptionSndMax            // octets up to which the send buffer grows by itself, as the last number of net.ipv4.tcp_wmem
 	OptionRcvMax            = half.OptionRcvMax            // octets up to which the receive buffer grows by itself, as the last number of net.ipv4.tcp_rmem

@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { testhost.Main(m) }
 
 // patience bounds everything that a test waits for.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // programs are the examples, built, and two hosts to run them on.
 type programs struct {

@@ -26,6 +26,9 @@ type application struct {
 	init   message.Message
 }
 
+// patience bounds every wait for what must happen.
+const patience = testhost.Patience
+
 func attach(t *testing.T, h *testhost.Host) *application {
 	t.Helper()
 	server, err := message.Dial(h.Socket)
@@ -48,7 +51,7 @@ func attach(t *testing.T, h *testhost.Host) *application {
 	theirs.Close()
 	select {
 	case a.init = <-hello:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no Init_Reply")
 	}
 	t.Cleanup(func() { message.CloseFiles(a.init.Files) })
@@ -57,7 +60,7 @@ func attach(t *testing.T, h *testhost.Host) *application {
 
 func (a *application) call(t *testing.T, m message.Message) message.Message {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := a.child.Call(ctx, &m)
 	if err != nil {
@@ -121,7 +124,7 @@ func TestRequestsForWhatIsNotThere(t *testing.T) {
 // wantChildren waits until the host has n children.
 func wantChildren(t *testing.T, h *testhost.Host, n int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); len(h.Server.Snapshot().Children) != n; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); len(h.Server.Snapshot().Children) != n; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d children, want %d", len(h.Server.Snapshot().Children), n)
 		}
@@ -137,7 +140,7 @@ func TestGarbageCostsTheApplicationItsChildAndNobodyElse(t *testing.T) {
 	}
 	select {
 	case <-bad.child.Done():
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the child goes on after garbage")
 	}
 	wantChildren(t, h, 1)
@@ -188,7 +191,7 @@ func TestChildIsNotForTheCommandLine(t *testing.T) {
 		{"-vci", "1025", "-addr", "10.1.0.1"}, // without its descriptors
 		{"-what"},
 	} {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		out, err := exec.CommandContext(ctx, exe, append([]string{"usertcp-test-child"}, args...)...).CombinedOutput()
 		cancel()
 		if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 1 {

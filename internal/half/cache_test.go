@@ -21,7 +21,7 @@ func TestBufferCachesAreUsedAndEmptied(t *testing.T) {
 		wantRead(t, cb, data)
 	}
 	var w Work
-	wantWithin(t, 5e9, "the caches of an idle program are full", func() bool {
+	wantWithin(t, "the caches of an idle program are full", func() bool {
 		a.bottom.Look(true)
 		w = a.bottom.Work()
 		return w.Cache.Flushes > 0

@@ -88,6 +88,6 @@ func TestReaderThatHasStoppedStillFindsWhatComes(t *testing.T) {
 	if _, err := ca.Write([]byte("ab")); err != nil {
 		t.Fatal(err)
 	}
-	wantWithin(t, 5*time.Second, "the octets have come", func() bool { return cb.State().Stats.BytesIn == 2 })
+	wantWithin(t, "the octets have come", func() bool { return cb.State().Stats.BytesIn == 2 })
 	wantRead(t, cb, []byte("ab"))
 }

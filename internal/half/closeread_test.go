@@ -14,7 +14,7 @@ func TestCloseReadWaitsForWhoCopies(t *testing.T) {
 	data := octets(3, 30_000)
 	_, err := ca.Write(data)
 	check(t, err)
-	wantWithin(t, 20*time.Second, "the octets to be there", func() bool {
+	wantWithin(t, "the octets to be there", func() bool {
 		_, err := cb.Peek(make([]byte, 1))
 		return err == nil
 	})
@@ -51,7 +51,7 @@ func TestCloseReadEndsWhoWaits(t *testing.T) {
 		_, err := cb.Read(make([]byte, 1))
 		done <- err
 	}()
-	wantWithin(t, 20*time.Second, "a reader", func() bool {
+	wantWithin(t, "a reader", func() bool {
 		b.top.mu.Lock()
 		defer b.top.mu.Unlock()
 		return cb.rd.waiting || b.top.leader == &cb.rd

@@ -2,7 +2,6 @@ package half
 
 import (
 	"testing"
-	"time"
 
 	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
@@ -84,7 +83,7 @@ func TestAPortInTimeWait(t *testing.T) {
 	wantEOF(t, cb)
 	check(t, cb.Close())
 	half := &a.bottom.Half
-	wantWithin(t, 5*time.Second, "TIME-WAIT", func() (is bool) {
+	wantWithin(t, "TIME-WAIT", func() (is bool) {
 		a.bottom.Change(func() { is = half.conns[i].State == tcp.TimeWait })
 		return is
 	})

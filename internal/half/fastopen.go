@@ -16,6 +16,7 @@ const (
 	fastCache = 256 // servers whose cookies are kept
 	fastSlots = 256 // connections that SYNs with data have opened, at one time
 	fastTries = 4   // places of the cache where a server can stand
+	fastKeyed = 256 // listeners that have keys of their own
 
 	fastPause    = 60 // s without Fast Open after a SYN of it was lost; doubled each time
 	fastPauseMax = 3600
@@ -25,9 +26,7 @@ const (
 // fastState is what a segment knows of Fast Open. All of it is guarded by the lock,
 // and none of it must be right: a cookie that is wrong is refused.
 type fastState struct {
-	keys  [2][16]byte // for making and checking cookies; the second for checking only
-	set   uint32      // 1: the program has chosen keys, else there is the segment's secret
-	_     [7]uint32
+	keys  [fastKeyed]fastKeys
 	slots [fastSlots]fastSlot
 	cache [fastCache]fastServer
 }
@@ -53,10 +52,10 @@ type fastServer struct {
 }
 
 var (
-	_ [48]byte                               = [unsafe.Sizeof(fastServer{})]byte{}
-	_ [64 + fastSlots*16 + fastCache*48]byte = [unsafe.Sizeof(fastState{})]byte{}
-	_ [32]byte                               = [unsafe.Offsetof(fastState{}.set)]byte{}
-	_ [64 + fastSlots*16]byte                = [unsafe.Offsetof(fastState{}.cache)]byte{}
+	_ [48]byte                                         = [unsafe.Sizeof(fastServer{})]byte{}
+	_ [40]byte                                         = [unsafe.Sizeof(fastKeys{})]byte{}
+	_ [fastKeyed*40 + fastSlots*16 + fastCache*48]byte = [unsafe.Sizeof(fastState{})]byte{}
+	_ [fastKeyed*40 + fastSlots*16]byte                = [unsafe.Offsetof(fastState{}.cache)]byte{}
 )
 
 func (h *Half) seconds() uint32 { return uint32(h.now/tcp.Second) + 1 }
@@ -120,14 +119,6 @@ func (h *Half) learnFast(c *tcp.Conn) {
 	}
 }
 
-// fastKeys returns the keys of cookies.
-func (h *Half) fastKeys() (first, second *[16]byte) {
-	if h.fast.set == 0 {
-		return &h.ctl.secret, &h.ctl.secret
-	}
-	return &h.fast.keys[0], &h.fast.keys[1]
-}
-
 // fastPassive decides what connection i, which the SYN in h.arr has just made for
 // listener l, does of Fast Open. It reports whether the SYN's data may be taken.
 func (h *Half) fastPassive(l, i uint32) bool {
@@ -136,7 +127,7 @@ func (h *Half) fastPassive(l, i uint32) bool {
 	if opt.FastOpenQueue == 0 || !asked && !bare {
 		return false
 	}
-	first, second := h.fastKeys()
+	first, second := h.fastKeys(l)
 	cookie, older := tcp.FastCookie(first, &c.Flow), tcp.FastCookie(second, &c.Flow)
 	shown := string(o.Cookie[:min(int(o.CookieLen), len(o.Cookie))])
 	if asked && shown != string(cookie[:]) {
@@ -197,12 +188,6 @@ func (h *Half) fastClosed(i uint32) {
 	}
 }
 
-// setFastKeys sets the keys of cookies: clients get those of the first, and those of
-// the second are good too.
-func (h *Half) setFastKeys(first, second [16]byte) {
-	h.fast.keys, h.fast.set = [2][16]byte{first, second}, 1
-}
-
 // LetFast sends the SYN of an active open that has waited for the program's first
 // data: there is none for now.
 func (s *Socket) LetFast() {
@@ -213,17 +198,4 @@ func (s *Socket) LetFast() {
 	t.commit(s.i)
 	t.settle()
 	t.leave()
-}
-
-// SetFastOpenKeys sets the keys of the program's cookies for all its listeners:
-// cookies are made with the first and good if made with either.
-func (s *Socket) SetFastOpenKeys(first, second [16]byte) {
-	s.t.enter()
-	s.t.setFastKeys(first, second)
-	s.t.leave()
-}
-
-// SetFastOpenKeys is Socket.SetFastOpenKeys.
-func (d *Direct) SetFastOpenKeys(first, second [16]byte) {
-	d.call(func() { d.setFastKeys(first, second) })
 }

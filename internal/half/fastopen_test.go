@@ -1,6 +1,8 @@
 package half
 
 import (
+	"slices"
+	"syscall"
 	"testing"
 
 	"usertcp/internal/pool"
@@ -31,7 +33,7 @@ var (
 
 // cookieOf is the cookie that the host gives to a client.
 func (b *fastBench) cookieOf(addr wire.Addr) []byte {
-	first, _ := b.top.fastKeys()
+	first, _ := b.top.fastKeys(b.l)
 	c := tcp.FastCookie(first, &wire.Flow{Local: fastHere, Remote: wire.Endpoint{Addr: addr}})
 	return c[:]
 }
@@ -155,15 +157,89 @@ func TestConnectionsOpenedByDataAreLimited(t *testing.T) {
 	check(t, b.audit.Check(b.now))
 }
 
+func (b *fastBench) setKeys(first, second [16]byte) {
+	b.t.Helper()
+	check(b.t, b.top.SetFastOpenKeys(b.l, first, second))
+}
+
+// Keys are a listener's own, and not those of who gets its slot after it.
+func TestKeysAreAListenersOwn(t *testing.T) {
+	b := newFastBench(t, 10)
+	secret := b.cookieOf(fastThere)
+	b.setKeys([16]byte{1}, [16]byte{2})
+	if slices.Equal(b.cookieOf(fastThere), secret) {
+		t.Error("the key has changed nothing")
+	}
+	other, _ := b.top.Open()
+	if first, second := b.top.fastKeys(other); first != &b.top.ctl.secret || second != first {
+		t.Error("another socket has a key of this listener's")
+	}
+	b.top.Close(b.l)
+	b.top.aux[b.l].gen++
+	if b.top.ownKeys(b.l) != nil {
+		t.Error("who gets the slot has the key that was there")
+	}
+}
+
+// There are places for the keys of some; those of sockets that are no more are free.
+func TestKeysOfManyListeners(t *testing.T) {
+	b := newFastBench(t, 10)
+	var all []uint32
+	for range fastKeyed {
+		i, ok := b.top.Open()
+		if !ok {
+			t.Fatal("no socket")
+		}
+		check(t, b.top.SetFastOpenKeys(i, [16]byte{1}, [16]byte{2}))
+		check(t, b.top.SetFastOpenKeys(i, [16]byte{byte(i)}, [16]byte{2})) // in the same place
+		all = append(all, i)
+	}
+	if err := b.top.SetFastOpenKeys(b.l, [16]byte{1}, [16]byte{2}); err != syscall.ENOBUFS {
+		t.Errorf("one more: %v", err)
+	}
+	for _, i := range all {
+		if first, _ := b.top.fastKeys(i); *first != [16]byte{byte(i)} {
+			t.Errorf("socket %d has the key %x", i, *first)
+		}
+	}
+	b.top.aux[all[7]].gen++ // it has gone
+	b.setKeys([16]byte{9}, [16]byte{2})
+	if n := b.top.aux[b.l].keys; n != 8 {
+		t.Errorf("place %d", n)
+	}
+	b.top.aux[b.l].keys = 1 << 31 // the segment is ruined
+	if first, _ := b.top.fastKeys(b.l); first != &b.top.ctl.secret {
+		t.Error("not the secret")
+	}
+}
+
+// A listener that goes to another segment takes its keys along.
+func TestKeysOfAListenerThatMoves(t *testing.T) {
+	a, b := newHost(t, 1, SpinOff), newHost(t, 2, SpinOff)
+	of, err := a.top.Open()
+	check(t, err)
+	to, err := b.top.Open()
+	check(t, err)
+	if _, _, ok := of.FastOpenKeys(); ok {
+		t.Error("keys that nobody has set")
+	}
+	check(t, of.SetFastOpenKeys([16]byte{5}, [16]byte{6}))
+	a.top.Change(func() { a.top.conns[of.i].Flow.Local = endpoint("10.1.0.1:80") })
+	to.ListenFor(of, 1)
+	if first, second, ok := to.FastOpenKeys(); !ok || first != [16]byte{5} || second != [16]byte{6} {
+		t.Errorf("%v: %x, %x", ok, first, second)
+	}
+}
+
 func TestOldKeyIsGoodForAWhile(t *testing.T) {
 	b := newFastBench(t, 10)
-	b.top.SetFastOpenKeys([16]byte{1}, [16]byte{2})
+	b.setKeys([16]byte{1}, [16]byte{2})
 	old := b.cookieOf(fastThere)
-	b.top.SetFastOpenKeys([16]byte{3}, [16]byte{1})
+	b.setKeys([16]byte{3}, [16]byte{1})
 	if !b.top.Conn(b.syn(fastThere, old, "hello")).FastPending() {
 		t.Error("the cookie of the second key is refused")
 	}
-	b.top.SetFastOpenKeys([16]byte{4}, [16]byte{3})
+	b.setKeys([16]byte{4}, [16]byte{3})
 	if b.top.Conn(b.syn(fastThere, old, "hello")).FastPending() {
 		t.Error("the cookie of a key that is no more is taken")
 	}

@@ -100,7 +100,7 @@ func TestPacketTooBig(t *testing.T) {
 	flow := ca.Flow()
 	big := wire.ICMP{Type: wire.ICMPUnreachable, Code: wire.ICMPCodeFragNeeded, MTU: 9000}
 	data := octets(1, 60000)
-	for end := time.Now().Add(5 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		_, err := ca.Write(data)
 		check(t, err)
 		a.top.Change(func() { a.top.arriveSlow(message(big, flow, a.top.conns[ca.i].Oldest()), pool.NoCircuit) })
@@ -117,6 +117,24 @@ func TestPacketTooBig(t *testing.T) {
 			t.Fatal("what was written was always acknowledged already")
 		}
 	}
+}
+
+// The host's routes have changed: segments are made for what they carry.
+func TestRouteThatChanges(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	data := octets(1, 60000)
+	for _, mtu := range []int{9000, 2000, 20000} {
+		ca.RouteMTU(uint32(mtu))
+		_, err := ca.Write(data)
+		check(t, err)
+		wantRead(t, cb, data)
+		if i, err := ca.Info(); err != nil || int(i.PathMTU) != mtu || int(i.SndMSS) > mtu-40 {
+			t.Errorf("MTU %d: path MTU %d, MSS %d, %v", mtu, i.PathMTU, i.SndMSS, err)
+		}
+	}
+	check(t, ca.Close())
+	ca.RouteMTU(1500) // nobody's any more
 }
 
 func TestMessagesThatAreNone(t *testing.T) {

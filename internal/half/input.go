@@ -29,8 +29,9 @@ func (h *Half) arrive(p *pool.Packet) {
 		return
 	}
 	if p.Circuit == pool.NIC {
-		h.arr.SegSize, k.pathMTU = uint32(p.SegSize), p.PathMTU // of no other circuit does the packet say
+		h.arr.SegSize = uint32(p.SegSize) // of no other circuit does the packet say
 	}
+	k.pathMTU = p.PathMTU
 	i := h.owner(&k, p.Circuit, true)
 	if i == none || !h.mayTake(i, p) {
 		h.release(p)
@@ -243,6 +244,9 @@ func (h *Half) passiveOpen(l uint32, k *packet, circuit uint16) uint32 {
 	opt := h.options(l, k, circuit)
 	c := h.begin(i)
 	c.OpenPassive(&h.mem, h.now, k.flow, tcp.ISN(h.now, &k.flow, &h.ctl.secret), &opt, &h.arr)
+	if k.pathMTU != 0 && uint32(k.pathMTU) < h.mtu(l, circuit) {
+		c.TrustRoute()
+	}
 	fast := h.fastPassive(l, i)
 	h.insert(i)
 	h.commit(i)

@@ -160,7 +160,8 @@ type aux struct {
 	origin uint32    // its index there
 	quiet  uint32    // of a listener: until when it answers nothing that is for nobody, s
 	former [6]uint16 // circuits+1 by which it went before, in whose memory some of its octets may lie
-	_      [2]uint32
+	keys   uint32    // of a listener: its place in fastState.keys+1; 0: it has none
+	_      uint32
 }
 
 var (

@@ -142,7 +142,7 @@ func TestSettleClosesTheRest(t *testing.T) {
 	a.top.Settle()
 	a.replace(t)
 	a.top.Settle()
-	cb.SetDeadline(true, true, time.Now().Add(5*time.Second))
+	cb.SetDeadline(true, true, time.Now().Add(patience))
 	if n, err := cb.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the peer of a socket that nobody has taken reads %d, %v", n, err)
 	}

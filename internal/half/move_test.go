@@ -144,7 +144,7 @@ func TestWhatComesForOneThatHasGone(t *testing.T) {
 		a.bottom.aux[ca.Index()].born -= graveTime + 1
 		a.bottom.aux[ca.Index()].accepted = 1
 	})
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		use := uint8(useMoved)
 		a.top.Change(func() { use = a.top.aux[ca.Index()].use })
 		if use == useFree {
@@ -183,7 +183,7 @@ func (o *teller) last() Departure {
 
 func (o *teller) wait(t *testing.T, n int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		o.mu.Lock()
 		k := len(o.all)
 		o.mu.Unlock()
@@ -232,7 +232,7 @@ func TestMoveListener(t *testing.T) {
 // waitFor waits until is is true of h's segment.
 func (h *host) waitFor(t *testing.T, is func(*Half) bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		ok := false
 		h.top.Change(func() { ok = is(&h.top.Half) })
 		if ok {

@@ -22,6 +22,7 @@ func (s *Socket) ListenFor(of *Socket, at wire.VCI) {
 	var opt tcp.ConnOptions
 	var flow wire.Flow
 	var backlog uint32
+	first, second, keyed := of.FastOpenKeys()
 	of.t.Change(func() {
 		h := &of.t.Half
 		opt, flow, backlog = h.conns[of.i].Opt, h.conns[of.i].Flow, h.aux[of.i].backlog
@@ -35,6 +36,9 @@ func (s *Socket) ListenFor(of *Socket, at wire.VCI) {
 	t.begin(s.i).Opt = opt
 	t.end(s.i)
 	t.listen(s.i, flow.Local, backlog)
+	if keyed {
+		t.setFastKeys(s.i, first, second) // a fresh segment has room for them
+	}
 	t.settle()
 }
 
@@ -188,9 +192,6 @@ func (h *Half) eachPending(l uint32, f func(i uint32)) {
 // moveListener moves what waits at listener l of from to listener i, which has been
 // listening in its place.
 func (h *Half) moveListener(i uint32, from *Half, l uint32, at, there wire.VCI) {
-	if from.fast.set != 0 {
-		h.setFastKeys(from.fast.keys[0], from.fast.keys[1])
-	}
 	from.eachPending(l, func(k uint32) {
 		e := h.embryo(i, pool.NoCircuit)
 		h.transplant(e, from, k, at)

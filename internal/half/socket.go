@@ -75,6 +75,21 @@ func (s *Socket) Options(change func(*tcp.ConnOptions)) error {
 	return nil
 }
 
+// RouteMTU says how long a packet to the peer may be, in octets, since the host's routes
+// have changed.
+func (s *Socket) RouteMTU(octets uint32) {
+	t := s.t
+	t.enter()
+	defer t.leave()
+	if s.closing {
+		return
+	}
+	t.now = t.clock()
+	t.begin(s.i).RouteMTU(&t.mem, t.now, octets)
+	t.commit(s.i)
+	t.settle()
+}
+
 // Flow returns both ends of the connection.
 func (s *Socket) Flow() wire.Flow {
 	s.t.enter()

@@ -69,6 +69,8 @@ var sockopts = map[optionName]sockopt{
 	// net.ipv4.tcp_mtu_probing. Here each socket has its own.
 	{LevelUser, OptionECN}:               number(func(o *tcp.ConnOptions) *uint8 { return &o.ECN }, tcp.ECNOff, tcp.ECNPassiveAccurate),
 	{LevelUser, OptionMTUProbing}:        number(func(o *tcp.ConnOptions) *uint8 { return &o.MTUProbe }, tcp.MTUProbeOff, tcp.MTUProbeOn),
+	{LevelUser, OptionBaseMSS}:           mssOption(func(o *tcp.ConnOptions) *uint16 { return &o.BaseMSS }),
+	{LevelUser, OptionMTUProbeFloor}:     mssOption(func(o *tcp.ConnOptions) *uint16 { return &o.FloorMSS }),
 	{LevelUser, OptionUserTimeoutOption}: flag(func(o *tcp.ConnOptions) *uint8 { return &o.UserTimeoutOption }),
 	{LevelUser, OptionSndMax}:            number(func(o *tcp.ConnOptions) *uint32 { return &o.SndMax }, 0, maxBuffer),
 	{LevelUser, OptionRcvMax}:            number(func(o *tcp.ConnOptions) *uint32 { return &o.RcvMax }, 0, maxBuffer),
@@ -84,6 +86,8 @@ const (
 	OptionUserTimeoutOption
 	OptionSndMax
 	OptionRcvMax
+	OptionBaseMSS
+	OptionMTUProbeFloor
 )
 
 // SetOption changes an option by the kernel's level and name. It returns
@@ -128,6 +132,26 @@ func number[T uint8 | uint32](at func(*tcp.ConnOptions) *T, least, most int) soc
 				return syscall.EINVAL
 			}
 			*at(o) = T(v)
+			return nil
+		},
+	}
+}
+
+// Limits of TCP_MAXSEG in octets, the kernel's: TCP_MIN_MSS and MAX_TCP_WINDOW.
+const (
+	leastMSS = 88
+	mostMSS  = 32767
+)
+
+// mssOption is an option that is a size of payload in octets; 0 for the default.
+func mssOption(at func(*tcp.ConnOptions) *uint16) sockopt {
+	return sockopt{
+		get: func(o *tcp.ConnOptions) int { return int(*at(o)) },
+		set: func(o *tcp.ConnOptions, v int) error {
+			if v != 0 && (v < leastMSS || v > mostMSS) {
+				return syscall.EINVAL
+			}
+			*at(o) = uint16(v)
 			return nil
 		},
 	}
@@ -226,9 +250,9 @@ func getMaxSeg(o *tcp.ConnOptions) int {
 	return int(o.MSS)
 }
 
-// setMaxSeg has the kernel's limits: TCP_MIN_MSS and MAX_TCP_WINDOW.
+// setMaxSeg sets TCP_MAXSEG.
 func setMaxSeg(o *tcp.ConnOptions, v int) error {
-	if v != 0 && (v < 88 || v > 32767) {
+	if v != 0 && (v < leastMSS || v > mostMSS) {
 		return syscall.EINVAL
 	}
 	o.UserMSS = uint16(v)

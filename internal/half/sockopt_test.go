@@ -48,6 +48,9 @@ func TestOptionsByTheKernelsNumbers(t *testing.T) {
 		{what: "TCP_FASTOPEN_NO_COOKIE", level: proto, name: unix.TCP_FASTOPEN_NO_COOKIE, set: 1, want: 1},
 		{what: "IP_TTL", level: ip, name: unix.IP_TTL, set: 1, want: 1},
 		{what: "IP_TTL by default", level: ip, name: unix.IP_TTL, set: -1, want: 64},
+		{what: "base of MTU probing", level: LevelUser, name: OptionBaseMSS, set: 512, want: 512},
+		{what: "floor of MTU probing", level: LevelUser, name: OptionMTUProbeFloor, set: 88, want: 88},
+		{what: "base of MTU probing, the default", level: LevelUser, name: OptionBaseMSS, set: 0, want: 0},
 		{what: "ECN", level: LevelUser, name: OptionECN, set: 1, want: 1},
 
 		{what: "TCP_KEEPIDLE of 0", level: proto, name: unix.TCP_KEEPIDLE, set: 0, errno: syscall.EINVAL},
@@ -60,6 +63,8 @@ func TestOptionsByTheKernelsNumbers(t *testing.T) {
 		{what: "SO_RCVBUF below 0", level: sock, name: unix.SO_RCVBUF, set: -1, errno: syscall.EINVAL},
 		{what: "TCP_FASTOPEN below 0", level: proto, name: unix.TCP_FASTOPEN, set: -1, errno: syscall.EINVAL},
 		{what: "TCP_FASTOPEN_CONNECT of 2", level: proto, name: unix.TCP_FASTOPEN_CONNECT, set: 2, errno: syscall.EINVAL},
+		{what: "base of MTU probing of 87", level: LevelUser, name: OptionBaseMSS, set: 87, errno: syscall.EINVAL},
+		{what: "floor of MTU probing of 65536", level: LevelUser, name: OptionMTUProbeFloor, set: 1 << 16, errno: syscall.EINVAL},
 		{what: "ECN of 6", level: LevelUser, name: OptionECN, set: 6, errno: syscall.EINVAL},
 		{what: "an option of no level", level: 77, name: 1, errno: syscall.ENOPROTOOPT},
 	} {

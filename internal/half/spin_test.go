@@ -4,49 +4,81 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usertcp/internal/pool"
 )
 
-// A process always spins with one leader, and never on all its processors.
-func TestHowManyLeadersSpin(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for procs, want := range map[int]int{1: 1, 2: 1, 3: 2, 8: 7} {
-		runtime.GOMAXPROCS(procs)
-		n := 0
-		for maySpin() {
-			n++
-		}
-		if n != want {
-			t.Errorf("with %d processors %d leaders spin, want %d", procs, n, want)
-		}
-		if spinning.Add(int32(-n)) != 0 {
-			t.Fatal("a refusal counts")
+// counted is a driver that says in what order it is looked at and the CPU is given away.
+type counted struct {
+	pool.Driver
+	order []byte // l: looked, c: the CPU given away
+	after int    // looks after which there is something
+}
+
+func (d *counted) Pending() bool {
+	d.order = append(d.order, 'l')
+	d.after--
+	return d.after < 0
+}
+
+// spinOrder spins until the fifth look finds something.
+func spinOrder(t *testing.T, costly, oneCPU bool) string {
+	a, _ := newHosts(t, SpinDefault)
+	top := a.top
+	d := &counted{Driver: top.drv, after: 4}
+	top.drv, top.costly, top.oneCPU = d, costly, oneCPU
+	top.cede = func() { d.order = append(d.order, 'c') }
+	if !top.look(time.Hour) {
+		t.Error("a spin without an end has ended")
+	}
+	top.drv = d.Driver
+	return string(d.order)
+}
+
+// On one CPU the peer can't answer before it gets that CPU. Once a leader over devices
+// looked for 25 µs before it gave the CPU away, about 100 system calls for each
+// transaction: a third of the kernel's rate.
+func TestALeaderOnOneCPUGivesItAwayBetweenLooks(t *testing.T) {
+	for _, c := range []struct {
+		costly, oneCPU bool
+		want           string
+	}{
+		{costly: false, oneCPU: true, want: "lclclclcl"},
+		{costly: true, oneCPU: true, want: "clclclclcl"},
+		{costly: false, oneCPU: false, want: "lllll"},
+		{costly: true, oneCPU: false, want: "lllll"},
+	} {
+		if got := spinOrder(t, c.costly, c.oneCPU); got != c.want {
+			t.Errorf("costly looks %v, one CPU %v: %s, want %s", c.costly, c.oneCPU, got, c.want)
 		}
 	}
 }
 
-// A leader that may not spin does not look at all, and one that has spun lets another.
-func TestSpinningEnds(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	runtime.GOMAXPROCS(2)
-	a, _ := strictHosts(t, true)
-	top := a.top
-	top.enter()
-	defer top.leave()
-	top.spin = SpinDefault
-	for range 3 {
-		const long = 2 * time.Millisecond
-		top.spinBusy = long
-		if began := time.Now(); !top.spun() && time.Since(began) < long {
-			t.Error("it may spin, and has not")
+func TestCPUsAreCountedNowAndThen(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, one unix.CPUSet
+	check(t, unix.SchedGetaffinity(0, &before))
+	for c := 0; one.Count() == 0; c++ {
+		if before.IsSet(c) {
+			one.Set(c)
 		}
-		if !maySpin() {
-			t.Error("it has spun, and nobody may spin now")
-		}
-		top.spinBusy = time.Hour
-		late := time.AfterFunc(20*time.Second, func() { top.poked.Store(true) })
-		if top.spun() || !late.Stop() {
-			t.Error("two leaders spin on two processors")
-		}
-		spinning.Add(-1)
+	}
+	check(t, unix.SchedSetaffinity(0, &one))
+	defer unix.SchedSetaffinity(0, &before)
+	a, _ := newHosts(t, SpinDefault)
+	top, now := a.top, time.Now()
+	top.counted = time.Time{}
+	if top.countCPUs(now); !top.oneCPU {
+		t.Error("one CPU was not found to be one")
+	}
+	check(t, unix.SchedSetaffinity(0, &before))
+	if top.countCPUs(now.Add(countPeriod / 2)); !top.oneCPU {
+		t.Error("counted again too soon")
+	}
+	if top.countCPUs(now.Add(countPeriod)); top.oneCPU != (before.Count() == 1) {
+		t.Errorf("one CPU: %v, of %d", top.oneCPU, before.Count())
 	}
 }

@@ -159,6 +159,6 @@ func TestTakeOverSettlesWithTheServer(t *testing.T) {
 	check(t, ca.Options(func(o *tcp.ConnOptions) { o.LingerSet, o.Linger = 1, 0 }))
 	check(t, ca.Close())
 	a.succeed(Known{What: RegisteredFlow, Socket: ca.Index(), Flow: flow})
-	wantWithin(t, time.Second, "the server to be told", func() bool { return a.gone.Load() == before+1 })
-	wantWithin(t, time.Second, "the slot to be free", func() bool { return a.bottom.Live() == 0 })
+	wantWithin(t, "the server to be told", func() bool { return a.gone.Load() == before+1 })
+	wantWithin(t, "the slot to be free", func() bool { return a.bottom.Live() == 0 })
 }

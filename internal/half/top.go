@@ -62,6 +62,9 @@ type Top struct {
 	stepping  bool                     // the leader is at it, and looks again before it waits
 	doze      func(time.Duration) bool // Config.Doze
 	brisk     bool                     // the last wait was short
+	oneCPU    bool                     // this process has one CPU
+	counted   time.Time                // when that was found out
+	cede      func()                   // schedYield
 }
 
 // NewTop returns the top half of a segment. The doorbell of the top half is its
@@ -77,6 +80,7 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.awake = t.awaken
 	t.costly = cfg.Poll != 0
 	t.doze, t.brisk = cfg.Doze, true
+	t.cede = schedYield
 	t.followers.init()
 	fd, err := cfg.Poll, error(nil)
 	if fd == 0 {

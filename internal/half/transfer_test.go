@@ -175,7 +175,7 @@ func TestBottomHalfStandsIn(t *testing.T) {
 	want := octets(3, 100_000)
 	_, err := ca.Write(want)
 	check(t, err)
-	wantWithin(t, 5*time.Second, "everything to be acknowledged", func() bool {
+	wantWithin(t, "everything to be acknowledged", func() bool {
 		acknowledged := false
 		a.top.Change(func() {
 			a.top.step()
@@ -237,7 +237,7 @@ func TestCloseAfterTheStackWasClosed(t *testing.T) {
 	a.bottom.ProgramEnded(func() bool { return true })
 	wantEOF(t, cb)
 	check(t, cb.Close())
-	wantWithin(t, 5*time.Second, "all of a's connections to end, but for TIME-WAIT", func() bool {
+	wantWithin(t, "all of a's connections to end, but for TIME-WAIT", func() bool {
 		i := ca.Index()
 		ended := false
 		a.bottom.Change(func() { ended = a.bottom.aux[i].use == useFree || a.bottom.conns[i].State == tcp.TimeWait })
@@ -248,7 +248,7 @@ func TestCloseAfterTheStackWasClosed(t *testing.T) {
 			a.bottom.fail(i, tcp.ErrNone)
 		}
 	})
-	wantWithin(t, 5*time.Second, "the slot to be free", func() bool {
+	wantWithin(t, "the slot to be free", func() bool {
 		free := false
 		a.bottom.Change(func() { free = a.bottom.aux[ca.Index()].use == useFree })
 		return free

@@ -60,3 +60,33 @@ func TestMTUOfTheWayBack(t *testing.T) {
 		}
 	}
 }
+
+// A connection that always probes begins with what is known of its route, and without that
+// with the base.
+func TestRouteOfAListenersPeerIsTrusted(t *testing.T) {
+	for _, x := range []struct {
+		carries uint16
+		want    uint32
+	}{{0, 1200}, {1500, 1200}, {640, 640}} {
+		h := newHost(t, 1, SpinOff)
+		half := &h.bottom.Half
+		var l uint32
+		h.bottom.Change(func() {
+			l = half.open()
+			half.conns[l].Opt.MTUProbe = tcp.MTUProbeOn
+		})
+		h.bottom.SetMTU(l, 1500)
+		k := packet{flow: wire.Flow{Local: endpoint("10.1.0.1:80"), Remote: endpoint("10.1.0.2:2")}, pathMTU: x.carries}
+		h.bottom.Change(func() {
+			half.arr = tcp.Segment{Seq: 1, Flags: wire.SYN, Window: 1000, Options: wire.Options{Present: wire.HasMSS, MSS: 1460}}
+			half.passiveOpen(l, &k, pool.NIC)
+			i := half.lookup(&k.flow)
+			if i == none {
+				t.Fatal("no connection")
+			}
+			if info := half.conns[i].Info(half.now); info.PathMTU != x.want {
+				t.Errorf("the route carries %d: begins with %d, want %d", x.carries, info.PathMTU, x.want)
+			}
+		})
+	}
+}

@@ -28,6 +28,8 @@ const (
 	spinYield   = 25 * time.Microsecond  // between two times that a leader whose looks are system calls gives its CPU away
 	spinWorth   = 125 * time.Microsecond // waits shorter than that make the next one spin
 	dozeMax     = 150 * time.Microsecond // no longer: the scheduler does not know that this thread sleeps
+	countPeriod = 100 * time.Millisecond // between two looks at the CPUs that are ours
+	looksYield  = 64                     // looks, where they cost next to nothing, after which the CPU is given away
 	lookFresh   = 20 * time.Microsecond  // so soon after a costly look a call does not look again
 )
 
@@ -35,12 +37,14 @@ const (
 // of use, and sleeps then.
 func (t *Top) pause() {
 	if t.spin == SpinOn {
+		t.countCPUs(time.Now())
 		t.leave()
 		t.look(0)
 		t.enter()
 		return
 	}
 	began := time.Now()
+	t.countCPUs(began)
 	if !t.spun() && !t.nap() {
 		t.park()
 	}
@@ -108,23 +112,44 @@ func (t *Top) nap() bool {
 	return came
 }
 
+// countCPUs finds out, from time to time, whether this process may use one CPU only.
+// Whom it waits for may need just that one then, so that the CPU is given away after
+// each look that finds nothing.
+func (t *Top) countCPUs(now time.Time) {
+	if now.Sub(t.counted) < countPeriod {
+		return
+	}
+	t.counted = now
+	var cpus unix.CPUSet
+	t.oneCPU = unix.SchedGetaffinity(0, &cpus) == nil && cpus.Count() == 1
+}
+
+// schedYield gives this thread's CPU to whoever waits for it.
+func schedYield() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
 // look looks for packets until some come, or limit has passed.
 func (t *Top) look(limit time.Duration) bool {
 	if t.costly {
 		return t.lookRarely(limit)
 	}
 	var start time.Time
+	every := looksYield
+	if t.oneCPU {
+		every = 1
+	}
 	for n := 1; ; n++ {
 		if !t.passive && t.drv.Pending() || t.poked.Load() || t.left(listTop) {
 			return true
 		}
-		if n%64 != 0 {
+		if n%every != 0 {
 			continue
 		}
 		// Whom we wait for may be waiting for this CPU.
-		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		t.cede()
 		if t.spin == SpinOn {
-			runtime.Gosched()
+			if n%looksYield == 0 {
+				runtime.Gosched()
+			}
 			continue
 		}
 		if start.IsZero() {
@@ -137,25 +162,29 @@ func (t *Top) look(limit time.Duration) bool {
 
 // lookRarely is look where each look is a system call. A CPU that is given away comes
 // back late when others want it, and the kernel would wake us at once: so that is
-// done for long waits only.
+// done for long waits only, or if the peer may have no other CPU: then even before the
+// first look, since it can't have answered yet.
 func (t *Top) lookRarely(limit time.Duration) bool {
 	start := time.Now()
 	last := start
+	if t.oneCPU {
+		t.cede()
+	}
 	for n := 1; ; n++ {
 		if t.drv.Pending() || t.poked.Load() || t.left(listTop) {
 			return true
 		}
-		if n%8 != 0 {
+		if n%8 != 0 && !t.oneCPU {
 			continue
 		}
 		now := time.Now()
 		if t.spin != SpinOn && now.Sub(start) > limit {
 			return false
 		}
-		if now.Sub(last) > spinYield {
+		if t.oneCPU || now.Sub(last) > spinYield {
 			last = now
-			unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-			if t.spin == SpinOn {
+			t.cede()
+			if t.spin == SpinOn && n%8 == 0 {
 				runtime.Gosched()
 			}
 		}

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// patience bounds every wait for what must happen. It costs nothing if that does.
+const patience = time.Minute
+
 // callers returns an application's Caller and a child that handles its messages.
 func callers(t *testing.T, child func(ch *Channel, m *Message)) (user *Caller, peer *Caller) {
 	t.Helper()
@@ -198,9 +201,9 @@ func TestCloseWaitsForTheHandler(t *testing.T) {
 
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 5s for %s", what)
+			t.Fatalf("waited %v for %s", patience, what)
 		}
 	}
 }

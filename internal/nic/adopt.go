@@ -112,8 +112,18 @@ func (m *Manager) adoptEntries() error {
 	return nil
 }
 
-// dropDevices leaves the devices that only the server before was to serve.
+// dropDevices leaves the devices that only the server before was to serve, and lo's errors
+// if lo is served itself.
 func (m *Manager) dropDevices() error {
+	if m.devices[loopback] != nil {
+		old, err := m.pins.names(errorPin)
+		for name := range old {
+			err = errors.Join(err, os.Remove(m.pins.path(name)))
+		}
+		if err != nil {
+			return err
+		}
+	}
 	names, err := m.pins.names(devicePin)
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
@@ -31,7 +30,7 @@ func TestListenerGetsWhatComesForIt(t *testing.T) {
 	} {
 		must(t, p.Listen(endpoint(row.listen)))
 		done := make(chan error, 1)
-		go func() { done <- dialed(b, row.dial, 3*time.Second) }()
+		go func() { done <- dialed(b, row.dial) }()
 		s := want(t, p, "SYN", syn)
 		answer(t, p, s)
 		if err := <-done; err != nil {
@@ -40,10 +39,10 @@ func TestListenerGetsWhatComesForIt(t *testing.T) {
 		must(t, p.Unlisten(endpoint(row.listen)))
 	}
 	must(t, p.Listen(endpoint(only6+":84")))
-	if err := dialed(b, "10.9.0.1:84", time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+	if err := dialed(b, "10.9.0.1:84"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("IPv4 to a listener for IPv6 alone: %v, want the kernel's refusal", err)
 	}
-	if err := dialed(b, "10.9.0.1:80", time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+	if err := dialed(b, "10.9.0.1:80"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("after Unlisten: %v, want the kernel's refusal", err)
 	}
 }
@@ -57,7 +56,7 @@ func TestSynSaysWhatTheWayBackCarries(t *testing.T) {
 	must(t, p.Listen(endpoint("10.9.0.1:80")))
 	carries := func() int {
 		t.Helper()
-		go dialed(b, "10.9.0.1:80", 3*time.Second)
+		go dialed(b, "10.9.0.1:80")
 		s := want(t, p, "SYN", syn)
 		local, remote := ends(s)
 		send(t, p, segment{src: local, dst: remote, tcp: layers.TCP{RST: true, ACK: true, Ack: s.tcp().Seq + 1}})

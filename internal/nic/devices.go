@@ -19,6 +19,7 @@ import (
 // The names of pinned links; the device's number follows.
 const (
 	devicePin = "device-"
+	errorPin  = "errors-"
 	tapPin    = "tap-"
 )
 
@@ -63,7 +64,21 @@ func (m *Manager) syncDevices(there map[string]netlink.Link) error {
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, m.syncErrors(there[loopback]))...)
+}
+
+// syncErrors sees to it that pools hear of the kernel's errors that come by lo, which
+// those are of whose neighbours do not answer, also where lo is not served.
+func (m *Manager) syncErrors(lo netlink.Link) (err error) {
+	if m.devices[loopback] != nil || lo == nil || m.hears.index != 0 {
+		return nil
+	}
+	index := lo.Attrs().Index
+	if m.hears.link, err = m.attachProgram(index, m.kernel.HearErrors, errorPin); err != nil {
+		return fmt.Errorf("errors by %s: %w", loopback, err)
+	}
+	m.hears.index = index
+	return nil
 }
 
 // leave forgets a device that is not there any more: the kernel has detached.
@@ -106,8 +121,10 @@ func (m *Manager) attachProgram(index int, program *ebpf.Program, pin string) (l
 		old.Unpin()
 		old.Close()
 	}
-	if err := m.alone(index); err != nil {
-		return nil, err
+	if pin != errorPin { // which takes nothing from anybody
+		if err := m.alone(index); err != nil {
+			return nil, err
+		}
 	}
 	ln, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: program, Attach: ebpf.AttachTCXIngress})
 	if err != nil {

@@ -171,10 +171,21 @@ func read(t *testing.T, p *Pool, within time.Duration) *received {
 	return r
 }
 
+// patience bounds every wait for what must happen. It costs nothing if that does.
+const patience = time.Minute
+
+// waitFor is how long to wait for a frame that is to come, or for none.
+func waitFor(comes bool) time.Duration {
+	if comes {
+		return patience
+	}
+	return 30 * time.Millisecond
+}
+
 // want reads frames until there is a TCP segment with what is asked for.
 func want(t *testing.T, p *Pool, what string, is func(*layers.TCP) bool) *received {
 	t.Helper()
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		r := read(t, p, time.Until(end))
 		if r != nil && r.tcp() != nil && is(r.tcp()) {
 			return r
@@ -207,8 +218,8 @@ func partial(start, offset uint16) (h [HeaderLen]byte) {
 }
 
 // dialed says how a connection attempt of the kernel ended.
-func dialed(in *testnet.Namespace, addr string, within time.Duration) error {
-	c, err := in.Dial(&net.Dialer{Timeout: within}, "tcp", addr)
+func dialed(in *testnet.Namespace, addr string) error {
+	c, err := in.Dial(&net.Dialer{Timeout: patience}, "tcp", addr)
 	if err == nil {
 		c.Close()
 	}

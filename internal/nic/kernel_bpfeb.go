@@ -112,6 +112,7 @@ const (
 	kernelMapRules            = "rules"
 	kernelMapSetting          = "setting"
 	kernelMapWays             = "ways"
+	kernelProgHearErrors      = "hear_errors"
 	kernelProgUsertcpDemux    = "usertcp_demux"
 	kernelProgUsertcpTemplate = "usertcp_template"
 )
@@ -158,6 +159,7 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
+	HearErrors      *ebpf.ProgramSpec `ebpf:"hear_errors"`
 	UsertcpDemux    *ebpf.ProgramSpec `ebpf:"usertcp_demux"`
 	UsertcpTemplate *ebpf.ProgramSpec `ebpf:"usertcp_template"`
 }
@@ -244,12 +246,14 @@ type kernelVariables struct {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
+	HearErrors      *ebpf.Program `ebpf:"hear_errors"`
 	UsertcpDemux    *ebpf.Program `ebpf:"usertcp_demux"`
 	UsertcpTemplate *ebpf.Program `ebpf:"usertcp_template"`
 }
 
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
+		p.HearErrors,
 		p.UsertcpDemux,
 		p.UsertcpTemplate,
 	)

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
@@ -29,7 +28,7 @@ func TestKernelReachesPoolInside(t *testing.T) {
 	must(t, p.Listen(endpoint("[::]:80")))
 	for _, addr := range ownAddrs {
 		done := make(chan error, 1)
-		go func() { done <- dialed(a, net.JoinHostPort(addr, "80"), 3*time.Second) }()
+		go func() { done <- dialed(a, net.JoinHostPort(addr, "80")) }()
 		s := want(t, p, "SYN to "+addr, func(s *layers.TCP) bool { return syn(s) && s.DstPort == 80 })
 		answer(t, p, s)
 		if err := <-done; err != nil {

@@ -33,6 +33,7 @@ type Manager struct {
 	mu         sync.Mutex
 	closed     bool
 	devices    map[string]*device // of the configuration, by name
+	hears      device             // lo, if it is not among them: of it only errors are heard
 	links      map[int]linkState  // all of the namespace's
 	local      map[wire.Addr]bool // what the addresses map holds
 	addrs      []netip.Addr       // of the devices served
@@ -238,6 +239,9 @@ func (m *Manager) detach() error {
 		if d.link != nil {
 			d.link.Close()
 		}
+	}
+	if m.hears.link != nil {
+		m.hears.link.Close()
 	}
 	return m.pins.empty()
 }

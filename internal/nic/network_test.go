@@ -36,7 +36,7 @@ func TestChangesAreFollowed(t *testing.T) {
 	a.AddAddr("va", "10.9.0.5/24")
 	select {
 	case <-changed:
-	case <-time.After(3 * time.Second):
+	case <-time.After(patience):
 		t.Error("Changed was not called")
 	}
 	if !soon(func() bool { return has("10.9.0.5") }) {
@@ -44,7 +44,7 @@ func TestChangesAreFollowed(t *testing.T) {
 	}
 	w := raw(t, b, a, "vb", "va")
 	w.segment(t, segment{src: "10.9.0.2:5", dst: "10.9.0.5:80", payload: mark})
-	if read(t, p, time.Second) == nil {
+	if read(t, p, patience) == nil {
 		t.Error("nothing comes for the new address")
 	}
 	a.RemoveAddr("va", "10.9.0.5/24")
@@ -67,7 +67,7 @@ func TestChangesAreFollowed(t *testing.T) {
 		t.Fatalf("addresses %v with the device again", m.Addrs())
 	}
 	done := make(chan error, 1)
-	go func() { done <- dialed(b, "10.9.0.1:80", 3*time.Second) }()
+	go func() { done <- dialed(b, "10.9.0.1:80") }()
 	answer(t, p, want(t, p, "SYN by the new device", syn))
 	must(t, <-done)
 }
@@ -190,7 +190,7 @@ func TestAcrossARouter(t *testing.T) {
 	want(t, p, "the other kernel's RST", reset)
 	df := func(h *layers.IPv4) { h.Flags = layers.IPv4DontFragment }
 	send(t, p, segment{src: "10.1.0.2:1001", dst: "10.2.0.2:9", ipv4: df, payload: string(make([]byte, 1400))})
-	for end := time.Now().Add(3 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		got := read(t, p, time.Until(end))
 		if got == nil {
 			t.Fatal("no ICMP error from the router")
@@ -232,7 +232,7 @@ func wantServed(t *testing.T, m *Manager, b *testnet.Namespace) {
 	p := newPool(t, m, 1)
 	must(t, p.Listen(endpoint("10.7.0.1:80")))
 	done := make(chan error, 1)
-	go func() { done <- dialed(b, "10.7.0.1:80", 3*time.Second) }()
+	go func() { done <- dialed(b, "10.7.0.1:80") }()
 	answer(t, p, want(t, p, "SYN", syn))
 	must(t, <-done)
 }

@@ -30,7 +30,7 @@ func synAt(t *testing.T, pools ...*Pool) (int, *received) {
 func connectedAt(t *testing.T, b *testnet.Namespace, addr string, pools ...*Pool) int {
 	t.Helper()
 	done := make(chan error, 1)
-	go func() { done <- dialed(b, addr, 20*time.Second) }()
+	go func() { done <- dialed(b, addr) }()
 	i, s := synAt(t, pools...)
 	answer(t, pools[i], s)
 	if err := <-done; err != nil {
@@ -53,7 +53,7 @@ func TestShardsListenTogether(t *testing.T) {
 		p := []*Pool{newPool(t, m, 5), newPool(t, m, 6)}
 		at := endpoint(row.listen)
 		must(t, p[1].ListenShard(at, 1, 2))
-		if err := dialed(b, row.dial, 20*time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+		if err := dialed(b, row.dial); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Errorf("one of two listens: %v, want the kernel's refusal", err)
 		}
 		must(t, p[0].ListenShard(at, 0, 2))
@@ -70,7 +70,7 @@ func TestShardsListenTogether(t *testing.T) {
 			connectedAt(t, b, row.dial, p[left])
 		}
 		must(t, p[left].UnlistenShard(at, left, 2))
-		if err := dialed(b, row.dial, 20*time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+		if err := dialed(b, row.dial); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Errorf("none listens: %v, want the kernel's refusal", err)
 		}
 		must(t, p[0].Listen(at)) // nothing is left of it

@@ -25,14 +25,14 @@ func sniff(t *testing.T, in *testnet.Namespace, device string) int {
 	return fd
 }
 
-// seen returns how many frames with mark the socket has got meanwhile: it waits a
-// second for want of them, and a moment for none.
+// seen returns how many frames with mark the socket has got meanwhile: it waits for
+// want of them, and a moment for none.
 func seen(t *testing.T, fd int, mark string, want int) (n int) {
 	t.Helper()
 	buf := make([]byte, 1<<17)
 	wait := 20 * time.Millisecond
 	if want > 0 {
-		wait = time.Second
+		wait = patience
 	}
 	for end := time.Now().Add(wait); time.Now().Before(end) && (want == 0 || n < want); {
 		k, from, err := unix.Recvfrom(fd, buf, 0)

@@ -105,7 +105,7 @@ func TestRequesterWaitsForPorts(t *testing.T) {
 	st := &scarce{refusals: 3}
 	addr := echo(t)
 	c.hire(func() error { return r.connectAndRequest(t.Context(), st, addr, &waits) })
-	for deadline := time.Now().Add(10 * time.Second); m.total() < 5 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); m.total() < 5 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	c.stop.Store(true)

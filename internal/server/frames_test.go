@@ -337,9 +337,6 @@ func TestAStoppedChildCostsOthersLittle(t *testing.T) {
 }
 
 func TestAChildWithoutControlChannelIsEnded(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes 2 s; the long tests run it")
-	}
 	s := start(t, t.TempDir(), addr1)
 	a := spawn(t, s)
 	c := s.child(a.vci)

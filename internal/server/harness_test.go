@@ -237,7 +237,7 @@ func (a *app) receive() {
 }
 
 // patience is how long the tests wait for what must come.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func next[T any](t *testing.T, ch chan T, what string) T {
 	t.Helper()

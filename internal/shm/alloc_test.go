@@ -46,7 +46,7 @@ func (m *listModel) alloc(t *rapid.T) {
 
 func (m *listModel) release(t *rapid.T) {
 	if len(m.used) == 0 {
-		t.Skip("nothing in use")
+		return
 	}
 	i := m.pick(t)
 	m.list.Release(m.links, i)

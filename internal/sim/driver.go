@@ -127,7 +127,7 @@ func (d *driver) Receive(p *pool.Packet) bool {
 // unpack makes a packet of octets: a short payload inline, others in a slot.
 func (d *driver) unpack(p *pool.Packet, a arrival) bool {
 	n := headers(a.b)
-	p.Circuit, p.Region, p.Partial = uint16(a.from), pool.RxRegion(uint16(a.from)), false
+	p.Circuit, p.Region, p.Partial, p.PathMTU = uint16(a.from), pool.RxRegion(uint16(a.from)), false, 0
 	p.Header, p.Payload, p.ID = uint16(n), uint32(len(a.b)-n), pool.None
 	p.Inline, p.NPieces = 0, 0
 	if len(a.b) <= pool.MaxData-wire.AAL5Len {

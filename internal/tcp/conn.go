@@ -328,7 +328,8 @@ type path struct {
 	probeEnd seq.Number // behind the probe in flight
 	again    Time       // when the next search may begin
 	probeAt  seq.Number // first octet of the probe in flight
-	_        uint32
+	peer     uint16     // the peer's MSS, or what stands for it
+	_        uint16
 }
 
 // deferral is what is waited for before a connection counts as open, and the

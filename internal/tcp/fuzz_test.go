@@ -99,6 +99,10 @@ func (f *fuzzer) icmp() {
 		return
 	}
 	mtu := uint32(f.byte()) << 3
+	if mtu&8 != 0 {
+		f.do("RouteMTU", func(m *Memory) { f.c.RouteMTU(m, f.now, mtu<<2) })
+		return
+	}
 	f.do("PathMTU", func(m *Memory) { f.c.PathMTU(m, f.now, mtu, quoted) })
 }
 

@@ -81,7 +81,7 @@ func (c *Conn) checkSender(m *Memory) error {
 		claim{s.nxt.AtOrBefore(last), "nxt =< end, or end+1 with FIN"},
 		claim{c.SndQ.Bytes-s.head == unacked, "SndQ holds una to end"},
 		claim{s.una == s.nxt || c.armed(timerResend), "what is in flight is watched by the timer"},
-		claim{s.mss > 0 && s.mss <= uint32(c.Opt.MSS), "0 < mss =< our own"},
+		claim{s.mss > 0 && s.mss <= max(uint32(c.Opt.MSS), uint32(c.path.max)), "0 < mss =< our own, or what the route has come to carry"},
 		claim{c.cc.cwnd >= s.mss, "cwnd >= mss"},
 		claim{c.loss.phase <= phaseLoss, "a known phase"},
 		claim{c.loss.phase == phaseOpen || s.una.Before(c.loss.recover), "recovery ends when una reaches recover"},

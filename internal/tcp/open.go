@@ -137,7 +137,8 @@ func (c *Conn) setPeerMSS(mss uint16) {
 			mss = defaultMSS4
 		}
 	}
-	c.snd.mss = uint32(min(max(mss, minMSS), c.Opt.MSS))
+	c.path.peer = max(mss, minMSS)
+	c.snd.mss = uint32(min(c.path.peer, c.Opt.MSS))
 }
 
 // establish ends the handshake: our SYN is acknowledged.

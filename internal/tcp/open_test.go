@@ -217,12 +217,27 @@ func TestOurOwnMSSBoundsToo(t *testing.T) {
 	a.want(sA, 1, 1, 500)
 }
 
-func TestSynWindowIsUnscaledAndAMultipleOfTheMSS(t *testing.T) {
+// Windows of Linux, whose buffers by default have room for 65,536 octets at first.
+func TestSynWindowIsUnscaledAndWholeSegmentsOfTheBuffer(t *testing.T) {
+	for _, x := range []struct {
+		buffer uint32
+		mss    uint16
+		want   uint16
+	}{{1 << 16, 1460, 64240}, {1 << 20, 1460, 65535}, {1 << 20, 600, 65535}, {1 << 16, 600, 65400}, {1000, 1460, 1000}} {
+		a := newTalk(t, option(func(o *ConnOptions) { o.RcvBuf, o.MSS = x.buffer, x.mss }))
+		a.openActive()
+		if syn := a.want(sS, 0, -1, 0); syn.Window != x.want {
+			t.Errorf("%+v: window %d", x, syn.Window)
+		}
+	}
+}
+
+func TestSynWindowIsUnscaled(t *testing.T) {
 	a := newTalk(t, withScale)
 	a.openActive()
 	syn := a.want(sS, 0, -1, 0)
-	if syn.Window != 64240 || syn.Options.WindowScale != 7 {
-		t.Errorf("window %d, shift %d; Linux has 64240, 7", syn.Window, syn.Options.WindowScale)
+	if syn.Window != 65535 || syn.Options.WindowScale != 7 {
+		t.Errorf("window %d, shift %d", syn.Window, syn.Options.WindowScale)
 	}
 	a.inject(sSA, 0, 1, 0, window(500))
 	if a.c.snd.wnd != 500 {

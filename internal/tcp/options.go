@@ -54,7 +54,8 @@ type ConnOptions struct {
 	FastOpenNoCookie  uint8  // neither ask for a cookie nor for one to be sent
 	NoFinWait         uint8  // an orphan does not wait in FIN-WAIT-2, but resets (TCP_LINGER2 less than 0)
 	FinWait           uint16 // s that an orphan waits in FIN-WAIT-2 (TCP_LINGER2); 0: as long as the host says
-	_                 [4]uint8
+	BaseMSS           uint16 // octets of payload that nearly every path carries (Linux's tcp_base_mss); 0: for packets of 1,200 octets
+	FloorMSS          uint16 // octets of payload, least that a black hole leads to (tcp_mtu_probe_floor); 0: for the least MTU of a path
 }
 
 // Values of ConnOptions.ECN, those of Linux's tcp_ecn.
@@ -146,4 +147,10 @@ func (o *ConnOptions) clamp() {
 		o.MSS = min(o.MSS, o.UserMSS)
 	}
 	o.MSS = max(o.MSS, minMSS)
+	if o.BaseMSS != 0 {
+		o.BaseMSS = max(o.BaseMSS, minMSS)
+	}
+	if o.FloorMSS != 0 {
+		o.FloorMSS = max(o.FloorMSS, minMSS)
+	}
 }

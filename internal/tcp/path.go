@@ -10,9 +10,18 @@ import (
 // or packets of that size vanish without a word: then sizes are searched for
 // with probes, segments of data like any other (RFC 4821, RFC 8899).
 //
-//	low           mtu = low         probe            high       max
+//	low           mtu               probe            high       max
 //	-|----------------|---------------|----------------|----------|
 //	 gets through      what is sent    is tried         does not
+//
+// The search halves what lies between low and high. While nothing is known not to get
+// through it tries max itself, which is mostly what there is, unless that is more than
+// twice what is sent: the loss of a probe is made good with small segments.
+//
+// low begins as the base, which nearly every path carries: 1,200 octets (RFC 8899
+// section 5.1.2: BASE_PLPMTU), in IPv6 what every path carries, 1,280 (RFC 8201 section
+// 4). If that vanishes too, it is halved down to the floor: 552 octets, the least that
+// Linux believes a router, or 1,280. A program can set both (ConnOptions).
 
 // Sizes of packets in octets, and times of the search.
 const (
@@ -31,14 +40,18 @@ var plateaus = [...]uint16{65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 55
 
 // headers returns how many octets of a packet are not payload.
 func (c *Conn) headers() uint32 {
-	n := uint32(wire.IPv6Len + 20)
-	if c.Flow.Remote.Addr.Is4() {
-		n = wire.IPv4Len + 20
-	}
 	if c.has(flagTimestamps) {
-		n += timestampsLen
+		return c.bareHeaders() + timestampsLen
 	}
-	return n
+	return c.bareHeaders()
+}
+
+// bareHeaders is headers without options.
+func (c *Conn) bareHeaders() uint32 {
+	if c.Flow.Remote.Addr.Is4() {
+		return wire.IPv4Len + 20
+	}
+	return wire.IPv6Len + 20
 }
 
 // minPath returns the smallest MTU that is believed.
@@ -61,7 +74,59 @@ func (c *Conn) startPath() {
 }
 
 // basePath returns a size that nearly every path carries.
-func (c *Conn) basePath() uint16 { return max(basePath, c.minPath()) }
+func (c *Conn) basePath() uint16 {
+	if c.Opt.BaseMSS != 0 {
+		return uint16(min(uint32(c.Opt.BaseMSS)+c.headers(), 65535))
+	}
+	return max(basePath, c.minPath())
+}
+
+// floorPath returns the size at which the search for what gets through a black hole
+// ends.
+func (c *Conn) floorPath() uint16 {
+	if c.Opt.FloorMSS != 0 {
+		return uint16(min(uint32(c.Opt.FloorMSS)+c.headers(), 65535))
+	}
+	return c.minPath()
+}
+
+// TrustRoute says that the MTU which the connection was made with is what the host knows of
+// this path, and not only its device's: with MTUProbeOn that is what is sent at first,
+// instead of the base. It is called before the connection is open.
+func (c *Conn) TrustRoute() {
+	if !c.State.Synchronized() && c.State != Closed {
+		c.setPath(c.path.max)
+	}
+}
+
+// RouteMTU says that packets on the route to the peer may have mtu octets from now on.
+// With less, what is in flight is sent again in segments that fit. What has become
+// possible is used at once, or searched for by a connection that probes: all that was
+// known before was of another route.
+func (c *Conn) RouteMTU(m *Memory, now Time, mtu uint32) {
+	c.begin()
+	p := &c.path
+	if !c.State.Synchronized() {
+		return
+	}
+	most := uint32(p.peer)
+	if c.Opt.UserMSS != 0 {
+		most = min(most, uint32(c.Opt.UserMSS))
+	}
+	mtu = max(min(mtu, most+c.bareHeaders(), 65535), uint32(c.minPath()))
+	if mtu == uint32(p.max) {
+		return
+	}
+	p.max, p.high, p.tries, p.again = uint16(mtu), 0, 0, 0
+	switch {
+	case p.mtu > p.max:
+		c.setPath(p.max)
+		p.low = min(p.low, p.mtu)
+		c.resendAll(m, now)
+	case p.hole == 0:
+		c.setPath(p.max)
+	}
+}
 
 // setPath makes segments for packets of n octets.
 func (c *Conn) setPath(n uint16) {
@@ -128,13 +193,17 @@ func (c *Conn) resendAll(m *Memory, now Time) {
 // answer, perhaps small packets would.
 func (c *Conn) suspectHole(now Time) {
 	p := &c.path
-	if c.Opt.MTUProbe == MTUProbeOff || c.snd.retries+1 < holeTries || p.mtu <= c.minPath() || c.flight() <= 1 {
+	if c.Opt.MTUProbe == MTUProbeOff || c.snd.retries+1 < holeTries || p.mtu <= c.floorPath() || c.flight() <= 1 {
 		return
 	}
 	p.probe = 0
 	p.hole = 1
 	p.high = p.mtu
-	c.setPath(max(min(c.basePath(), p.mtu/2), c.minPath()))
+	next := c.basePath()
+	if next >= p.mtu {
+		next = p.mtu / 2
+	}
+	c.setPath(max(next, c.floorPath()))
 	p.low = p.mtu
 	p.again = now + c.rtt.rto
 }
@@ -176,11 +245,7 @@ func (c *Conn) probeData(now Time, most uint32) uint32 {
 		p.again = now + pathRaise
 		return most
 	}
-	size := p.mtu + (high-p.mtu+1)/2
-	if p.tries == 0 && p.high == 0 {
-		size = p.max // mostly it is what the link has
-	}
-	n := uint32(size) - c.headers()
+	n := uint32(p.nextSize(high)) - c.headers()
 	room := uint32(0)
 	if edge := c.sndEdge(); edge.After(c.snd.nxt) {
 		room = uint32(edge.From(c.snd.nxt))
@@ -189,6 +254,17 @@ func (c *Conn) probeData(now Time, most uint32) uint32 {
 		return most
 	}
 	return n
+}
+
+// nextSize returns what is tried next, larger than mtu and no larger than high.
+func (p *path) nextSize(high uint16) uint16 {
+	if p.high == 0 && p.tries == 0 && p.max/2 <= p.mtu {
+		return p.max
+	}
+	if size := p.low + (high-p.low)/2; size > p.mtu {
+		return size
+	}
+	return p.mtu + (high-p.mtu+1)/2
 }
 
 // noteProbe remembers the probe that leaves: n octets from s on.

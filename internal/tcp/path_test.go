@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"slices"
 	"testing"
 
 	"usertcp/internal/seq"
@@ -229,6 +230,141 @@ func TestLossOfAProbeIsNoCongestion(t *testing.T) {
 	}
 	if a.c.path.tries != 1 || a.c.path.probe != 0 {
 		t.Errorf("after its loss: %+v", a.c.path)
+	}
+}
+
+// Linux's sizes: its test of tcp_mtu_probing with a base of 512 octets, on a route
+// whose MTU has grown from 640 to 1500, has this conversation.
+func TestProbeOnARouteThatHasGrown(t *testing.T) {
+	a := newTalk(t, bigMSS, pathProbing(MTUProbeOn), option(func(o *ConnOptions) { o.MSS, o.BaseMSS = 600, 512 }))
+	a.openPassive()
+	a.c.TrustRoute()
+	a.want(sSA, 0, 1, 0)
+	a.inject(sA, 1, 1, 0)
+	a.wantState(Established)
+	a.routeMTU(1500)
+	a.write(4000)
+	a.want(sA, 1, 1, 986) // half way between 552 and 1500 octets
+	for at := 987; at < 3987; at += 600 {
+		a.want(sA, at, 1, 600)
+	}
+	a.want(sPA, 3987, 1, 14)
+	a.inject(sA, 1, 4001, 0)
+	a.write(2000) // too few for a probe that is noticed when it is lost
+	a.want(sA, 4001, 1, 986)
+	a.want(sA, 4987, 1, 986)
+	a.want(sPA, 5973, 1, 28)
+	a.inject(sA, 1, 6001, 0)
+	a.write(8000) // the largest is less than twice what is sent: it is tried itself
+	a.want(sA, 6001, 1, 1460)
+}
+
+func (tk *talk) routeMTU(mtu uint32) {
+	tk.t.Helper()
+	tk.do("RouteMTU", func(m *Memory) { tk.c.RouteMTU(m, tk.now, mtu) })
+}
+
+// A connection that probes begins with the base unless its route is trusted.
+func TestFirstSizeOfAProbingConnection(t *testing.T) {
+	for _, x := range []struct {
+		base    uint16
+		trusted bool
+		want    uint32
+	}{{0, false, basePath - 40}, {512, false, 512}, {512, true, 1460}, {1400, false, 1400}, {9000, false, 1460}} {
+		a := newTalk(t, bigMSS, pathProbing(MTUProbeOn), option(func(o *ConnOptions) { o.BaseMSS = x.base }))
+		a.openPassive()
+		if x.trusted {
+			a.c.TrustRoute()
+		}
+		a.want(sSA, 0, 1, 0)
+		a.inject(sA, 1, 1, 0)
+		if a.c.snd.mss != x.want {
+			t.Errorf("%+v: %d octets", x, a.c.snd.mss)
+		}
+		a.c.TrustRoute() // too late
+		if a.c.snd.mss != x.want {
+			t.Errorf("%+v: then %d octets", x, a.c.snd.mss)
+		}
+	}
+}
+
+func TestRouteThatChanges(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		peer uint16
+		mtus []uint32
+		want uint32
+	}{
+		{"the same", 1460, []uint32{1500}, 1460},
+		{"smaller", 1460, []uint32{1400}, 1360},
+		{"smaller, and large again", 1460, []uint32{1400, 1500}, 1460},
+		{"larger than the peer takes", 1460, []uint32{9000}, 1460},
+		{"larger, and the peer takes it", 8960, []uint32{9000}, 8960},
+		{"larger than there is", 65535, []uint32{1 << 20}, 65495},
+		{"too small to be true", 1460, []uint32{68}, minPath4 - 40},
+	} {
+		a := established(t, func(tk *talk) { tk.syn.MSS = x.peer })
+		a.write(1000)
+		a.want(sPA, 1, 1, 1000)
+		a.inject(sA, 1, 1001, 0)
+		for _, mtu := range x.mtus {
+			a.routeMTU(mtu)
+		}
+		if a.c.snd.mss != x.want {
+			t.Errorf("%s: %d octets, want %d", x.name, a.c.snd.mss, x.want)
+		}
+	}
+}
+
+// What does not fit the route any more is sent again in segments that do, and that is no
+// congestion.
+func TestRouteThatHasShrunkInTheMiddle(t *testing.T) {
+	a := established(t, bigMSS)
+	a.write(2000)
+	a.want(sA, 1, 1, 1460)
+	a.want(sPA, 1461, 1, 540)
+	cwnd, ssthresh := a.c.Window()
+	a.routeMTU(1040)
+	a.want(sA, 1, 1, 1000)
+	a.want(sPA, 1001, 1, 1000)
+	if w, s := a.c.Window(); w != cwnd || s != ssthresh {
+		t.Errorf("congestion control has seen it: %d %d, was %d %d", w, s, cwnd, ssthresh)
+	}
+}
+
+// TCP_MAXSEG bounds what a route that grows may be used for.
+func TestRouteThatHasGrownAndTheProgramsOwnMSS(t *testing.T) {
+	a := established(t, bigMSS, option(func(o *ConnOptions) { o.UserMSS = 700 }))
+	a.routeMTU(9000)
+	if a.c.snd.mss != 700 {
+		t.Errorf("%d octets", a.c.snd.mss)
+	}
+}
+
+// The base first, then half of it and so on down to the floor, three timeouts each.
+func TestBlackHoleLeadsFromTheBaseToTheFloor(t *testing.T) {
+	for _, x := range []struct {
+		base, floor uint16
+		want        []uint32
+	}{
+		{0, 0, []uint32{1460, basePath - 40, basePath/2 - 40, minPath4 - 40}},
+		{1024, 300, []uint32{1460, 1024, 1064/2 - 40, 300}},
+		{2000, 1000, []uint32{1460, 1000}},
+	} {
+		a := established(t, bigMSS, option(func(o *ConnOptions) { o.BaseMSS, o.FloorMSS = x.base, x.floor }))
+		a.write(4000)
+		a.drain()
+		got := []uint32{a.c.snd.mss}
+		for a.c.State == Established {
+			a.advance(a.c.Deadline() - a.now)
+			a.drain()
+			if a.c.State == Established && a.c.snd.mss != got[len(got)-1] {
+				got = append(got, a.c.snd.mss)
+			}
+		}
+		if !slices.Equal(got, x.want) {
+			t.Errorf("base %d, floor %d: %v, want %v", x.base, x.floor, got, x.want)
+		}
 	}
 }
 

@@ -113,13 +113,14 @@ func (c *Conn) offer() uint16 {
 	return uint16(up)
 }
 
-// offerSyn returns the window field of a SYN: never scaled, and like Linux's a
-// multiple of the MSS.
+// offerSyn returns the window field of a SYN: never scaled, and like Linux's as many
+// whole segments as the buffer takes, if the field can say that.
 func (c *Conn) offerSyn() uint16 {
-	wnd := min(c.windowLimit(), 65535)
+	wnd := c.windowLimit()
 	if mss := uint32(c.Opt.MSS); wnd > mss {
 		wnd -= wnd % mss
 	}
+	wnd = min(wnd, 65535)
 	// A challenge in SYN-RECEIVED may have promised more already.
 	wnd = max(wnd, uint32(c.rcv.edge.From(c.rcv.nxt)))
 	c.rcv.edge = c.rcv.nxt.Add(seq.Size(wnd))

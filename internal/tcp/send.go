@@ -176,9 +176,12 @@ func (c *Conn) maySendSmall(n uint32, last, alone bool) bool {
 // behindTrain reports whether there is a train in flight of which two segments or
 // more are yet to be acknowledged, so that it will be soon: "an ACK SHOULD be
 // generated for at least every second full-sized segment" (RFC 9293 SHLD-19). A
-// packet of its own for what a write leaves over would cost as much as the train.
+// packet of its own for what a write leaves over would cost as much as the train. But
+// behind half the window, which is what a train may have, it leaves: that may have been the
+// whole of a request but for this rest, which should not wait for a round trip.
 func (c *Conn) behindTrain() bool {
-	return c.trains.most >= leastTrain*c.snd.mss && c.flight() >= leastTrain*c.snd.mss
+	mss := c.snd.mss
+	return c.trains.most >= leastTrain*mss && c.flight() >= leastTrain*mss && c.trains.each != whole(c.cc.cwnd/2, mss)
 }
 
 // mayFly decides whether congestion control lets n more octets leave.

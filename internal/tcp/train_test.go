@@ -132,6 +132,17 @@ func TestTrainEndsWithTheWindow(t *testing.T) {
 	a.wantNone()
 }
 
+// A train has half the window at most; what is left over of a write does not wait for
+// its acknowledgement then.
+func TestRestBehindHalfTheWindowDoesNotWait(t *testing.T) {
+	a := trained(t)
+	half := int(whole(a.c.cc.cwnd/2, 1000))
+	a.write(half + 200)
+	a.wantTrain(1, 1, half)
+	a.wantSingle(sPA, half+1, 1, 200)
+	a.wantNone()
+}
+
 func TestTrainTakesTheRestAlongIfItMayLeave(t *testing.T) {
 	t.Run("nothing small is in flight", func(t *testing.T) {
 		a := trained(t)

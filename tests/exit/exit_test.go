@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { testhost.Main(m) }
 
-const patience = 15 * time.Second // for anything that must happen
+const patience = testhost.Patience // for anything that must happen
 
 // situation is what a program's connections are in the middle of when it ends.
 type situation struct {

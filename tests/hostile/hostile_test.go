@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { testhost.Main(m) }
 
 const (
-	patience = 20 * time.Second
+	patience = testhost.Patience
 	tooMuch  = "more than its user may have" // memory
 	rage     = 700 * time.Millisecond        // how long a hostile program is let
 )

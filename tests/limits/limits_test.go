@@ -18,7 +18,8 @@ import (
 func TestMain(m *testing.M) { testhost.Main(m) }
 
 const (
-	patience = 10 * time.Second
+	patience = testhost.Patience
+	told     = time.Second // after which every child knows what the others have
 	nobody   = 65534
 )
 
@@ -164,7 +165,7 @@ func TestProgramsShareTheHostsOrphans(t *testing.T) {
 	a.Say("close")
 	a.Want("closed")
 	s.eventually("4 orphans", func(i *server.LimitsInfo) bool { return i.Usage.Orphans == 4 && i.Usage.Reset == 0 })
-	time.Sleep(50 * time.Millisecond) // the other child is told
+	time.Sleep(told)
 	b.Say("close")
 	b.Want("closed")
 	s.eventually("5 orphans, and 3 too many", func(i *server.LimitsInfo) bool { return i.Usage.Orphans == 5 && i.Usage.Reset == 3 })
@@ -178,7 +179,7 @@ func TestAUsersProgramsShareSockets(t *testing.T) {
 		t.Fatalf("%d sockets of 8", n)
 	}
 	s.eventually("5 sockets", func(i *server.LimitsInfo) bool { return len(i.Users) == 1 && i.Users[0].Sockets == 5 })
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(told)
 	b.Say("open 5")
 	if said := b.Want("opened"); !strings.HasPrefix(said, "3 EMFILE=true") || !strings.Contains(said, "too many") {
 		t.Errorf("of the 3 that are left the other program got %s", said)

@@ -68,13 +68,25 @@ func (h *hog) open(n int) string {
 	return fmt.Sprintf("opened %d", n)
 }
 
-// fill writes to each connection until that takes too long.
+// fill writes n octets to each connection, less of it if one takes too long. It goes in
+// pieces with a breath between them, in which the server learns what is in use, and the
+// others are told, on a slow machine too.
 func (h *hog) fill(n int) string {
+	const (
+		piece  = 250_000
+		breath = 50 * time.Millisecond
+	)
 	sum := 0
 	for _, c := range h.conns {
-		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		wrote, _ := c.Write(make([]byte, n))
-		sum += wrote
+		for left := n; left > 0; {
+			c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+			wrote, err := c.Write(make([]byte, min(piece, left)))
+			sum, left = sum+wrote, left-wrote
+			if err != nil {
+				break
+			}
+			time.Sleep(breath)
+		}
 	}
 	return fmt.Sprintf("wrote %d", sum)
 }

@@ -108,9 +108,6 @@ func TestPathThatSwallowsEverything(t *testing.T) {
 // onceMore has a SYN be sent twice and not seven times.
 func onceMore(s *half.Socket) error { return s.SetOption(unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1) }
 
-// tellsWithin is less than two SYNs take, on a busy machine.
-const tellsWithin = 2500 * time.Millisecond
-
 // exchangeOne sends an octet each way.
 func exchangeOne(t *testing.T, a, b stream) {
 	t.Helper()
@@ -137,12 +134,10 @@ func TestRouterThatKnowsNoWay(t *testing.T) {
 	r.SetRoute(testnet.Route{To: "10.2.0.2/32", Type: unix.RTN_UNREACHABLE})
 	_, err = c.Write([]byte("1"))
 	check(t, err)
-	began := time.Now()
-	if _, err := n.ua.Connect(context.Background(), wire.Endpoint{}, n.at); !errors.Is(err, syscall.EHOSTUNREACH) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // half of what all SYNs take
+	defer cancel()
+	if _, err := n.ua.Connect(ctx, wire.Endpoint{}, n.at); !errors.Is(err, syscall.EHOSTUNREACH) {
 		t.Errorf("the router says unreachable: %v", err)
-	}
-	if took := time.Since(began); took > tellsWithin {
-		t.Errorf("told after %v", took)
 	}
 	r.RemoveRoute("10.2.0.2/32")
 	setDeadline(t, s, patience)

@@ -151,7 +151,7 @@ func TestOneKeyOfFastOpenDoesForBothStacks(t *testing.T) {
 			b.Sysctl("ipv4/tcp_fastopen_key", fastKey)
 			kl := fastServer(t, b.Namespace, addr)
 			ul, at := listen(t, b.attach(), wire.Endpoint{}, option(unix.TCP_FASTOPEN, 8))
-			ul.SetFastOpenKeys(fastKeyOctets, fastKeyOctets)
+			check(t, ul.SetFastOpenKeys(fastKeyOctets, fastKeyOctets))
 			ua := a.attach()
 			fastDial(t, ua, wire.EndpointFrom(kl.Addr().(*net.TCPAddr).AddrPort()), "first")
 			k, err := kl.AcceptTCP()

@@ -101,7 +101,7 @@ func (h *host) start() {
 // attach is a program of the host's.
 func (h *host) attach() *user.Stack {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s, err := user.Attach(ctx, h.args[0])
 	check(h.t, err)
@@ -121,7 +121,7 @@ func end(addr string, port int) wire.Endpoint {
 	return wire.Endpoint{Addr: wire.AddrFrom(netip.MustParseAddr(addr)), Port: uint16(port)}
 }
 
-const patience = 20 * time.Second
+const patience = testhost.Patience
 
 func dial(s *user.Stack, to wire.Endpoint, setup ...user.Setup) (*half.Socket, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -80,7 +80,7 @@ func TestConnectionsFromALeasedBlock(t *testing.T) {
 	a.server.Wait()
 	n := 0
 	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); n++ {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		c, err := ua.Connect(ctx, wire.Endpoint{}, to)
 		cancel()
 		if errors.Is(err, syscall.EHOSTDOWN) {

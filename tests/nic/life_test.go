@@ -50,6 +50,44 @@ func TestWhatConnectReturns(t *testing.T) {
 	}
 }
 
+// An address of the link that nobody has: who connects to it is told when the kernel's own
+// clients are, after the kernel has asked for the neighbour three times, a second each.
+// lo need not be served for that.
+func TestSilentNeighbour(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	na, nb := testnet.New(t), testnet.New(t)
+	testnet.Pair(na, nb, 1500)
+	ua := newHost(t, na, "va").attach()
+	for _, row := range []struct{ ours, kernels string }{{"10.9.0.77", "10.9.0.78"}, {"fd09::77", "fd09::78"}} {
+		type outcome struct {
+			err  error
+			took time.Duration
+		}
+		began := time.Now()
+		kernel := make(chan outcome, 1)
+		go func() {
+			c, err := kernelDial(na, end(row.kernels, 80))
+			if err == nil {
+				c.Close()
+			}
+			kernel <- outcome{err, time.Since(began)}
+		}()
+		c, err := dial(ua, end(row.ours, 80))
+		took := time.Since(began)
+		if err == nil {
+			c.Close()
+		}
+		k := <-kernel
+		if !errors.Is(err, syscall.EHOSTUNREACH) || !errors.Is(k.err, syscall.EHOSTUNREACH) {
+			t.Errorf("%s: %v; the kernel: %v", row.ours, err, k.err)
+		}
+		t.Logf("%s: %v, the kernel's client %v", row.ours, took, k.took)
+		if took > k.took+patience/2 {
+			t.Errorf("%s: told after %v, the kernel's client after %v", row.ours, took, k.took)
+		}
+	}
+}
+
 // One port space: what one stack has the other can't have.
 func TestPortsAreInUseForBoth(t *testing.T) {
 	a, _ := pair(t, 1500)

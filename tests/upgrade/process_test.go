@@ -15,7 +15,7 @@ import (
 	"usertcp/internal/server"
 )
 
-const patience = 20 * time.Second // for anything that must happen
+const patience = time.Minute // for anything that must happen
 
 // build builds the command, with a tag if there is one, and returns where it is.
 func build(t *testing.T, dir, name, tag string) string {

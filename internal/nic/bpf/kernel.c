@@ -205,6 +205,24 @@ SEC("tcx/ingress") int usertcp_demux(struct __sk_buff *skb)
 	return verdict;
 }
 
+// The kernel's own errors of a neighbour that is not there come by lo, which need not be
+// served for that: of all that arrives there this looks at nothing else.
+SEC("tcx/ingress") int hear_errors(struct __sk_buff *skb)
+{
+	struct device_counters *c;
+	struct packet p = {};
+	__u32 zero = 0;
+	_Bool v6;
+
+	c = bpf_map_lookup_elem(&counters, &zero);
+	if (!c || !is_ip(skb) || skb->pkt_type != FOR_US)
+		return NEXT;
+	v6 = skb->protocol == bpf_htons(IPV6);
+	if (parse(skb, ETHERNET, v6, &p) == ICMP)
+		deliver_error(skb, p.l4, v6, c);
+	return NEXT;
+}
+
 // offloads_honest says that what the frame's virtio header asks the kernel to do
 // later will not change anything but the TCP checksum: a checksum to be written
 // elsewhere could make another source port of ours.

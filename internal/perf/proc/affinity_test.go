@@ -41,7 +41,7 @@ func TestPinStartsTheProgramOnThatCPU(t *testing.T) {
 	last := strconv.Itoa(allowed[len(allowed)-1])
 	for _, list := range []string{last, FormatCPUs(allowed)} {
 		p := start(t, "pin", "PROC_TEST_CPUS="+list)
-		got, err := p.WaitLine(t.Context(), 10*time.Second, "on ")
+		got, err := p.WaitLine(t.Context(), time.Minute, "on ")
 		if want := list + " <nil>"; err != nil || got != want {
 			t.Errorf("on %q, %v; want %q", got, err, want)
 		}
@@ -49,7 +49,7 @@ func TestPinStartsTheProgramOnThatCPU(t *testing.T) {
 }
 
 func TestPinToAMissingCPU(t *testing.T) {
-	err := start(t, "pin", "PROC_TEST_CPUS=1023").Wait(t.Context(), 10*time.Second)
+	err := start(t, "pin", "PROC_TEST_CPUS=1023").Wait(t.Context(), time.Minute)
 	if err == nil || !strings.Contains(err.Error(), "CPU 1023 is not available (there are: 0") {
 		t.Errorf("error %v, want one that names CPU 1023 and those there are", err)
 	}

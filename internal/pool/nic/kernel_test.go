@@ -29,6 +29,9 @@ import (
 // two goroutines, which put the device's address into the frames (on a real device
 // a program of the server's does such things), and can lose some.
 
+// patience bounds every wait for what must happen. It costs nothing if that does.
+const patience = time.Minute
+
 func check(t testing.TB, err error) {
 	if err != nil {
 		t.Helper()
@@ -302,7 +305,7 @@ func TestOctetsToAndFromTheKernel(t *testing.T) {
 			exchange(t, c, <-accepted, row.n)
 			l := h.listen(ours, 80)
 			defer l.Close()
-			k, err := h.net.Dial(&net.Dialer{Timeout: 5 * time.Second}, "tcp", net.JoinHostPort(ours, "80"))
+			k, err := h.net.Dial(&net.Dialer{Timeout: patience}, "tcp", net.JoinHostPort(ours, "80"))
 			check(t, err)
 			s, err := l.Accept()
 			check(t, err)

@@ -296,7 +296,7 @@ func (m *traffic) send(t *rapid.T) {
 	i := m.side(t)
 	s := m.sides[i]
 	if s.Room(0) == 0 || s.at(0).bufs.Available() < pool.MaxPieces {
-		t.Skip("no room")
+		return // no room
 	}
 	m.seed++
 	header := octets(m.seed, rapid.IntRange(1, maxHeader).Draw(t, "header"))
@@ -336,7 +336,7 @@ func (m *traffic) receive(t *rapid.T) {
 func (m *traffic) release(t *rapid.T) {
 	i := m.side(t)
 	if len(m.held[i]) == 0 {
-		t.Skip("nothing held")
+		return
 	}
 	k := rapid.IntRange(0, len(m.held[i])-1).Draw(t, "packet")
 	w := m.held[i][k]

@@ -100,7 +100,7 @@ func (d *Driver) take(c *circuit, p *pool.Packet) bool {
 	p.Circuit, p.Region = c.index, pool.RxRegion(c.index)
 	p.Header, p.Inline, p.NPieces = uint16(header), uint16(inline), uint8(pieces)
 	p.Partial = flags&flagPartial != 0
-	p.ID = pool.None
+	p.ID, p.PathMTU = pool.None, 0
 	if ours {
 		p.ID = id
 	}

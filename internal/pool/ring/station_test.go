@@ -27,6 +27,9 @@ type inbox chan Frame
 
 func newInbox() inbox { return make(inbox, 100) }
 
+// patience bounds every wait for what must happen. It costs nothing if that does.
+const patience = time.Minute
+
 func (in inbox) handle(f Frame) {
 	f.PDU = slices.Clone(f.PDU)
 	in <- f
@@ -40,8 +43,8 @@ func (in inbox) want(t *testing.T, typ FrameType, src wire.VCI) Frame {
 			t.Fatalf("frame %v from %v, want %v from %v", f.Type, f.Src, typ, src)
 		}
 		return f
-	case <-time.After(5 * time.Second):
-		t.Fatalf("waited 5s for a frame %v from %v", typ, src)
+	case <-time.After(patience):
+		t.Fatalf("waited %v for a frame %v from %v", patience, typ, src)
 	}
 	return Frame{}
 }
@@ -79,9 +82,9 @@ func listenAs(t *testing.T, dir string, id int) *net.UnixListener {
 
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 5s for %s", what)
+			t.Fatalf("waited %v for %s", patience, what)
 		}
 	}
 }
@@ -471,7 +474,7 @@ func TestAnotherVersionIsToldApart(t *testing.T) {
 	b := first.Append(nil)
 	b[4] = 2
 	ch.Send(b)
-	ch.SetDeadline(time.Now().Add(5 * time.Second))
+	ch.SetDeadline(time.Now().Add(patience))
 	var f Frame
 	if err := RecvFrame(ch, make([]byte, MaxFrame), &f); err != nil || f.Type != FrameHello || f.N != FrameVersion {
 		t.Errorf("dialled by another version, the station answers %+v, %v", f, err)
@@ -597,7 +600,7 @@ func TestAHostIntroducesItselfFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		SendFrame(ch, &f)
-		ch.SetDeadline(time.Now().Add(5 * time.Second))
+		ch.SetDeadline(time.Now().Add(patience))
 		for err = nil; err == nil; {
 			err = RecvFrame(ch, make([]byte, MaxFrame), &f)
 		}

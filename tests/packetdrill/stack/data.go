@@ -94,6 +94,7 @@ func (s *Stack) Write(fd int, b []byte, flags int) (int, unix.Errno) {
 	if !k.opened {
 		return -1, unix.EPIPE
 	}
+	s.follow(k)
 	defer k.momentarily(flags)()
 	if k.early() {
 		return k.writeEarly(b, !k.nonblock && flags&unix.MSG_DONTWAIT == 0)

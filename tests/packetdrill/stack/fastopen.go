@@ -63,7 +63,9 @@ func (k *socket) setFastKeys(b []byte) unix.Errno {
 	if !ok {
 		return unix.EINVAL
 	}
-	k.sock.SetFastOpenKeys(first, second)
+	if err := k.sock.SetFastOpenKeys(first, second); err != nil {
+		return errnoOf(err)
+	}
 	k.keys = append([]byte(nil), b...)
 	return 0
 }
@@ -72,7 +74,9 @@ func (k *socket) setFastKeys(b []byte) unix.Errno {
 func (k *socket) listenFast(backlog int) error {
 	ctl := readSysctls(sysctlDir)
 	if first, second, ok := fastKeys(ctl.fastKeys); ok && k.keys == nil {
-		k.sock.SetFastOpenKeys(first, second)
+		if err := k.sock.SetFastOpenKeys(first, second); err != nil {
+			return err
+		}
 	}
 	return k.sock.Options(func(o *tcp.ConnOptions) { listenerOptions(o, ctl.fast, backlog) })
 }

@@ -39,8 +39,9 @@ type netdev struct {
 	rx   map[uint32]int
 	lost uint64
 
-	queue queueing
-	cuts  atomic.Bool // segmentation offload is switched off: trains leave as single packets
+	queue  queueing
+	routes routes
+	cuts   atomic.Bool // segmentation offload is switched off: trains leave as single packets
 }
 
 var _ pool.Driver = (*netdev)(nil)
@@ -105,7 +106,7 @@ func (d *netdev) Receive(p *pool.Packet) bool {
 // split puts the packet in b into p: its headers, and its payload as one piece.
 func (d *netdev) split(p *pool.Packet, b []byte) bool {
 	var ip wire.IP
-	if wire.ParseIP(b, &ip) != nil || ip.TotalLen > len(b) || ip.HeaderLen+13 > ip.TotalLen {
+	if wire.ParseIP(b, &ip) != nil || ip.TotalLen > len(b) || ip.HeaderLen+14 > ip.TotalLen {
 		return false
 	}
 	b = b[:ip.TotalLen]
@@ -115,6 +116,9 @@ func (d *netdev) split(p *pool.Packet, b []byte) bool {
 	}
 	*p = pool.Packet{Header: uint16(n), ID: pool.None, Region: pool.RxRegion(0), Payload: uint32(len(b) - n)}
 	copy(p.Data[:], b[:n])
+	if flags := wire.Flags(b[ip.HeaderLen+13]); flags&(wire.SYN|wire.ACK) == wire.SYN {
+		p.PathMTU, _ = d.routes.mtu(ip.Src)
+	}
 	if len(b) == n {
 		return true
 	}

@@ -22,6 +22,7 @@ type socket struct {
 	opened   bool   // connect has been called
 	deaf     bool   // shutdown has ended reading
 	told     bool   // the program has been told why the connection failed
+	routes   int    // changes of routes that it has heard of
 	crowded  bool   // a write or poll has found no room
 	lowat    bool   // TCP_NOTSENT_LOWAT was set
 	inq      bool   // TCP_INQ is on

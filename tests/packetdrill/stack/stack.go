@@ -26,6 +26,7 @@ type Stack struct {
 	dev   *netdev
 	seg   *shm.Segment
 	local wire.Addr // if given by flags
+	mtu   uint16    // of the device, octets
 
 	mu     sync.Mutex
 	socks  map[int]*socket
@@ -42,6 +43,7 @@ func New(flags string) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.mtu = uint16(mtu)
 	if s.seg, err = shm.Create("usertcp-packetdrill", half.Version, half.Specs(nil)...); err != nil {
 		return nil, err
 	}
@@ -99,6 +101,7 @@ func (s *Stack) Close() {
 	s.mu.Unlock()
 	s.top.Close()
 	s.dev.queue.close()
+	s.dev.routes.close()
 }
 
 // Inject makes an IP packet arrive.
@@ -130,7 +133,7 @@ func (s *Stack) options(o *tcp.ConnOptions) {
 	o.SynAckTries = ctl.synAckRetries
 	o.DataRetries = ctl.retries
 	o.ECN = ctl.ecn
-	o.MTUProbe = ctl.mtuProbing
+	o.MTUProbe, o.BaseMSS, o.FloorMSS = ctl.mtuProbing, ctl.baseMSS, ctl.floorMSS
 	o.NotSentLowat = ctl.notSentLowat
 	o.KeepIdle, o.KeepInterval, o.KeepCount = ctl.keepIdle, ctl.keepInterval, ctl.keepCount
 	if id, ok := tcp.CongestionByName(ctl.congestion); ok {

@@ -17,6 +17,7 @@ type sysctls struct {
 	ecn, mtuProbing                    uint8
 	synRetries, synAckRetries, retries uint8
 	keepCount                          uint8
+	baseMSS, floorMSS                  uint16 // octets; 0: ours
 	keepIdle, keepInterval             uint32 // s
 	notSentLowat                       uint32 // octets; 0: no limit
 	rmem                               uint32 // octets, the largest receive buffer
@@ -44,8 +45,10 @@ func readSysctls(dir string) sysctls {
 		synRetries: upTo(255, "tcp_syn_retries", 6), synAckRetries: upTo(255, "tcp_synack_retries", 5),
 		retries: upTo(255, "tcp_retries2", 15), keepCount: upTo(255, "tcp_keepalive_probes", 9),
 		keepIdle: uint32(get("tcp_keepalive_time", 0, 7200)), keepInterval: uint32(get("tcp_keepalive_intvl", 0, 75)),
-		rmem: uint32(get("tcp_rmem", 2, 6<<20)),
-		wmem: uint32(get("tcp_wmem", 1, 1<<20)), wmemMax: uint32(get("tcp_wmem", 2, 4<<20)),
+		baseMSS:  uint16(min(get("tcp_base_mss", 0, 0), 32767)),
+		floorMSS: uint16(min(get("tcp_mtu_probe_floor", 0, 0), 32767)),
+		rmem:     uint32(get("tcp_rmem", 2, 6<<20)),
+		wmem:     uint32(get("tcp_wmem", 1, 1<<20)), wmemMax: uint32(get("tcp_wmem", 2, 4<<20)),
 		congestion: sysctlField(dir, "tcp_congestion_control", 0),
 		fast:       uint32(get("tcp_fastopen", 0, fastClient)), fastKeys: parseFastKeys(sysctlField(dir, "tcp_fastopen_key", 0)),
 	}
