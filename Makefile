@@ -51,7 +51,7 @@ soak:
 table:
 	go run ./cmd/usertcp table -into README.md -out table
 
-# A program that is stopped for a minute; `go test` stops it for 3 seconds.
+# A program that is stopped for a minute; `go test` stops it for 7 seconds.
 stop:
 	USERTCP_STOP=60s go test -count=1 -v -run 'TestStopped' .
 

@@ -14,11 +14,12 @@ import (
 // stopEnv says how long a program is stopped; stopInCI is more than the peer's patience.
 const (
 	stopEnv  = "USERTCP_STOP"
-	stopInCI = 3 * time.Second
+	stopInCI = 7 * time.Second
 )
 
-// aliveAfterSecond is the keep-alive of a peer that gives up after two seconds.
-var aliveAfterSecond = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 1}
+// aliveAfterSecond is the keep-alive of a peer that gives up after five seconds: a child
+// that gets no CPU for one of them has not failed yet.
+var aliveAfterSecond = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 4}
 
 // A program that is stopped for longer than its peer waits for an answer loses nothing:
 // keep-alives and window probes are answered, and the stream goes on.

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:       "testdata",
-		Deadline:  time.Now().Add(90 * time.Second),
+		Deadline:  time.Now().Add(5 * time.Minute),
 		Condition: served,
 		Setup: func(e *testscript.Env) error {
 			// A Unix socket's path is short: the scripts' own directory may be too deep.

@@ -114,7 +114,7 @@ func (r *Runner) measure(ctx context.Context, p Pairing, setup Setup) (*Report, 
 		"-conns", strconv.Itoa(setup.Conns),
 		"-time", setup.Time.String(),
 		"-warmup", setup.Warmup.String()}, slices.Concat(setup.flags(), r.flags(p.Client))...)
-	out, err := r.pair(ctx, p, listener, client, setup.duration()+3*patience)
+	out, err := r.pair(ctx, p, listener, client, setup.duration()+startPatience+3*patience)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func (r *Runner) pair(ctx context.Context, p Pairing, listener, client []string,
 		return nil, err
 	}
 	defer l.Stop(time.Second)
-	addr, err := l.WaitLine(ctx, patience, listeningOn)
+	addr, err := l.WaitLine(ctx, startPatience, listeningOn)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (r *Runner) pair(ctx context.Context, p Pairing, listener, client []string,
 	if err := c.Wait(ctx, limit); err != nil {
 		return nil, err
 	}
-	return c.Output(), l.Wait(ctx, patience)
+	return c.Output(), l.Wait(ctx, startPatience)
 }
 
 // place returns where the two programs run.

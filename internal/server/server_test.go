@@ -424,13 +424,7 @@ func TestAChildThatCannotBeStarted(t *testing.T) {
 }
 
 func TestTooManyChildrenOfOneUser(t *testing.T) {
-	cfg := config(t.TempDir(), addr1)
-	cfg.MaxChildren = 3
-	s, err := Start(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := startWith(t, func(c *Config) { c.MaxChildren = 3 }, t.TempDir(), addr1)
 	s.mu.Lock()
 	s.perUID[1000] = 3
 	s.mu.Unlock()

@@ -28,6 +28,9 @@ const (
 	pause  = 60 * time.Millisecond
 )
 
+// otherUser is whose the hostile programs are.
+const otherUser = "65534"
+
 // BenchmarkBeside measures an honest stream beside each hostile program: each turn beside
 // it, beside a harmless program that uses as much of the CPUs as it and its child did,
 // and alone. The hostile program's CPU time is its right, as it is anybody's; what it
@@ -90,6 +93,9 @@ func beside(b *testing.B, way string) {
 
 func newStage(b *testing.B, way string) *stage {
 	dir := testhost.Dir(b)
+	if err := os.Chmod(dir, 0o755); err != nil { // for programs of other users
+		b.Fatal(err)
+	}
 	s := &stage{b: b, way: way}
 	var server *testhost.Process
 	s.from, server = testhost.StartProcess(b, dir, testhost.Addrs(0)...)
@@ -108,7 +114,11 @@ func (s *stage) wake() {
 		s.hostile.Kill(syscall.SIGCONT)
 	} else {
 		before := testhost.Children(s.server)
-		s.hostile = testhost.Run(s.b, s.from.Socket, "hostile", netip.AddrPortFrom(s.to.Addr, 666).String(), s.way)
+		args := []string{netip.AddrPortFrom(s.to.Addr, 666).String(), s.way}
+		if os.Geteuid() == 0 {
+			args = append(args, otherUser) // root's programs have no limits
+		}
+		s.hostile = testhost.Run(s.b, s.from.Socket, "hostile", args...)
 		s.hostile.Want("begun")
 		for _, pid := range testhost.Children(s.server) {
 			if !slices.Contains(before, pid) {
@@ -219,16 +229,22 @@ func source(args []string) int {
 	return 1
 }
 
-// burn uses a share of a CPU, in the hostile programs' rhythm, since each waking takes a
-// CPU from somebody; time that the thread could not have it makes up for.
-func burn(share *atomic.Int64) {
+// burn is one of the threads with which this process uses a share of the CPUs, in the
+// hostile programs' rhythm, since each waking takes a CPU from somebody; time that it
+// could not have it makes up for. What waking costs is part of the share. Thread k works
+// if the share is more than k CPUs.
+func burn(k int64, share *atomic.Int64) {
 	const slice = breath
 	for {
-		began, used, want := time.Now(), threadTime(), share.Load()
+		began, used, want := time.Now(), cpuTime(os.Getpid()), share.Load()
 		for share.Load() == want {
+			if want <= k*1000 {
+				sleep(10 * time.Millisecond)
+				continue
+			}
 			due := time.Since(began) * time.Duration(want) / 1000
-			if have := threadTime() - used; have >= due {
-				time.Sleep(slice)
+			if over := cpuTime(os.Getpid()) - used - due; over >= 0 {
+				sleep(min(10*time.Millisecond, max(slice, over*1000/time.Duration(want))))
 				continue
 			}
 			for spun := time.Now(); time.Since(spun) < slice/2; {
@@ -237,31 +253,24 @@ func burn(share *atomic.Int64) {
 	}
 }
 
-// threadTime returns the calling thread's CPU time.
-func threadTime() time.Duration {
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
-		return 0
-	}
-	return time.Duration(t.Nano())
+// sleep sleeps in the kernel: Go's scheduler would wake other threads for it.
+func sleep(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	unix.Nanosleep(&t, nil)
 }
 
 // harmless uses as many CPUs as each line says, in threads that work and sleep.
 func harmless([]string) int {
-	var share [8]atomic.Int64 // thousandths of a CPU, by thread
-	for k := range share {
+	var share atomic.Int64 // thousandths of a CPU
+	for k := range int64(4) {
 		go func() {
 			runtime.LockOSThread()
-			burn(&share[k])
+			burn(k, &share)
 		}()
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		all, _ := strconv.ParseFloat(strings.TrimSpace(in.Text()), 64)
-		for k := range share {
-			mine := min(all, 1)
-			share[k].Store(int64(mine * 1000))
-			all -= mine
-		}
+		share.Store(int64(all * 1000))
 		fmt.Println("burning")
 	}
 	return 0

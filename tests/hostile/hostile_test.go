@@ -68,7 +68,7 @@ func TestHostileMemory(t *testing.T) {
 		t.Skip("programs of other users take root")
 	}
 	s := newScene(t, func(c *server.Config) { c.Limits.UserMemory = 64 << 20 })
-	p := testhost.Run(t, s.from.Socket, "hostile", netip.AddrPortFrom(s.to.Addr, 666).String(), "fills its segment", "65534")
+	p := testhost.Run(t, s.from.Socket, "hostile", netip.AddrPortFrom(s.to.Addr, 666).String(), "fills its segment", otherUser)
 	p.Want("begun")
 	said := func() bool {
 		s.mu.Lock()

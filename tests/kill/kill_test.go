@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { testhost.Main(m) }
 const (
 	patience    = time.Minute // for anything that must happen
 	maxLife     = 5 * time.Millisecond
-	workers     = 6
+	workers     = 16
 	batch       = 250 // programs that a worker kills in one test
 	diedHolding = "died with the lock"
 	port        = 7777
