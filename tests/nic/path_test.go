@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"usertcp/internal/half"
 	"usertcp/internal/testnet"
@@ -152,4 +153,27 @@ func TestListenerOffersWhatTheRouteCarries(t *testing.T) {
 	offers(9000 - 40)
 	b.MTU("vb", 1400)
 	offers(1400 - 40)
+}
+
+// A device's own MTU becomes smaller in the middle: the pool hears what a router would
+// say, and need not find out.
+func TestDeviceMTUBecomesSmaller(t *testing.T) {
+	a, b := pair(t, 9000)
+	for _, addr := range []string{testnet.PairB4, testnet.PairB6} {
+		t.Run(addr, func(t *testing.T) {
+			n := meetAt(t, a, b, addr)
+			defer n.l.Close()
+			n.eachMeeting(t, func(t *testing.T, c, s stream) {
+				a.MTU("va", 9000)
+				b.MTU("vb", 9000)
+				transfer(t, c, s, 4<<20, func() {
+					a.MTU("va", 1400)
+					b.MTU("vb", 1400)
+					time.Sleep(100 * time.Millisecond) // a way that was found holds for 10 ms
+				})
+				wantPathMTU(t, c, 1400, 1400)
+			})
+			n.ub.Close()
+		})
+	}
 }
