@@ -51,6 +51,7 @@ type Runner struct {
 type Options struct {
 	Placement Placement
 	Spin      string   // value of the programs' -spin flag; empty leaves it out
+	Shards    int      // of a program over user-space TCP; 0 leaves it to the program
 	Tuning    Tuning   // of both stacks' connections
 	Server    []string // further flags of the connection servers
 }
@@ -140,6 +141,9 @@ func (r *Runner) flags(stack string) []string {
 	flags := []string{"-stack", stack}
 	if r.opt.Spin != "" && stack == "user" {
 		flags = append(flags, "-spin", r.opt.Spin)
+	}
+	if r.opt.Shards > 0 && stack == "user" {
+		flags = append(flags, "-shards", strconv.Itoa(r.opt.Shards))
 	}
 	if n := r.opt.Tuning.Buffers; n > 0 {
 		flags = append(flags, "-buffers", strconv.Itoa(n))
