@@ -359,11 +359,7 @@ func TestPortsOfThoseThatHaveGone(t *testing.T) {
 	}()
 	l.SetDeadline(time.Time{})
 	dial := func() *Conn {
-		c, err := DialTimeout("tcp", l.Addr().String(), patience)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.SetDeadline(time.Now().Add(patience))
+		c := dialed(t, l.Addr().String())
 		return c.(*Conn)
 	}
 	for range 2000 { // until ports are leased, and all of a lease have been used

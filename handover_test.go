@@ -182,10 +182,7 @@ func relayHand(how, name string, l *Listener, c *Conn, pending []byte) error {
 func relayed(t *testing.T, socket string) (p *testhost.Process, address string, done func()) {
 	t.Helper()
 	p, address, _ = listening(t, socket, "relay")
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := dialed(t, address)
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(patience))
 	p.Want("accepted")
@@ -245,10 +242,7 @@ func sink(t *testing.T, c net.Conn, block []byte) (got int) {
 func quiet(t *testing.T, socket string) (p *testhost.Process, c net.Conn, child int) {
 	t.Helper()
 	p, address, child := listening(t, socket, "relay")
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c = dialed(t, address)
 	t.Cleanup(func() { c.Close() })
 	p.Want("accepted")
 	c.SetDeadline(time.Now().Add(patience))
@@ -387,10 +381,7 @@ func TestNoSYNIsLostInAHandOver(t *testing.T) {
 	p.Wait()
 	var waiting []net.Conn
 	for range 20 {
-		c, err := DialTimeout("tcp", address, patience)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := dialed(t, address)
 		defer c.Close()
 		waiting = append(waiting, c)
 	}

@@ -42,6 +42,17 @@ func listenVia(t testing.TB, s *user.Stack, address string) *Listener {
 	return l
 }
 
+// dialed is a connection of the process's own to an address.
+func dialed(t testing.TB, address string) net.Conn {
+	t.Helper()
+	c, err := DialTimeout("tcp", address, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(patience))
+	return c
+}
+
 func dialVia(s *user.Stack, address net.Addr) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -269,10 +269,7 @@ func listening(t *testing.T, socket, name string) (p *testhost.Process, address 
 func TestStoppedProgramLosesNothing(t *testing.T) {
 	_, socket := peers(t)
 	p, address, _ := listening(t, socket, "listen")
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := dialed(t, address)
 	defer c.Close()
 	p.Want("accepted")
 	p.Kill(syscall.SIGSTOP)
@@ -302,10 +299,7 @@ func TestStoppedProgramLosesNothing(t *testing.T) {
 func TestChildAcknowledgesForAStoppedProgram(t *testing.T) {
 	_, socket := peers(t)
 	p, address, _ := listening(t, socket, "listen")
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := dialed(t, address)
 	defer c.Close()
 	p.Want("accepted")
 	p.Kill(syscall.SIGSTOP)
@@ -316,10 +310,7 @@ func TestChildAcknowledgesForAStoppedProgram(t *testing.T) {
 		}
 	}
 	// And it completes handshakes.
-	c2, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c2 := dialed(t, address)
 	c2.Close()
 	p.Kill(syscall.SIGCONT)
 	p.Want("accepted")

@@ -66,11 +66,7 @@ func TestServersKilledUnderLoad(t *testing.T) {
 	var load sync.WaitGroup
 	var total [4]int
 	for k := range total {
-		c, err := DialTimeout("tcp", address, patience)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.SetDeadline(time.Now().Add(patience))
+		c := dialed(t, address)
 		load.Go(func() {
 			n, err := stream(c, uint64(k), stop)
 			if total[k] = n; err != nil || n == 0 {
@@ -90,11 +86,7 @@ func TestServersKilledUnderLoad(t *testing.T) {
 	close(stop)
 	load.Wait()
 	t.Logf("%d octets came back over the connections", total)
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
+	c := dialed(t, address)
 	write(t, c, "a new connection")
 	want(t, c, "a new connection")
 	finish(t, c)
@@ -133,25 +125,17 @@ func TestServerAndChildKilled(t *testing.T) {
 	other := testhost.Start(t, dir, testhost.Addrs(2)...)
 	useServer(t, h.Socket)
 	_, address, _ := listening(t, other.Socket, "echo")
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
+	c := dialed(t, address)
 	write(t, c, "before")
 	want(t, c, "before")
 	child := ourChild()
 	server.Kill(syscall.SIGKILL) // first: it would start another child
 	server.Wait()
 	killChild(t, child)
-	_, err = c.Read(make([]byte, 1))
+	_, err := c.Read(make([]byte, 1))
 	wantError(t, err, "read", syscall.ECONNABORTED)
 	testhost.Restart(t, filepath.Dir(h.Socket), h, testhost.Addrs(1)...)
-	c, err = DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
+	c = dialed(t, address)
 	write(t, c, "after")
 	want(t, c, "after")
 	finish(t, c)
@@ -165,11 +149,7 @@ func TestPeerOfServerAndChildKilled(t *testing.T) {
 	useServer(t, testhost.Start(t, dir, testhost.Addrs(1)...).Socket)
 	p := testhost.Run(t, h.Socket, "echo", "10.1.0.2:0")
 	child := childOf(t, p)
-	c, err := DialTimeout("tcp", p.Want("listening"), patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
+	c := dialed(t, p.Want("listening"))
 	write(t, c, "before")
 	want(t, c, "before")
 	server.Kill(syscall.SIGKILL)
@@ -178,7 +158,8 @@ func TestPeerOfServerAndChildKilled(t *testing.T) {
 	p.Kill(syscall.SIGKILL)
 	p.Wait()
 	testhost.Restart(t, dir, h, testhost.Addrs(2)...)
-	for err = nil; err == nil; time.Sleep(pause) {
+	var err error
+	for ; err == nil; time.Sleep(pause) {
 		_, err = c.Write([]byte("is anybody there?"))
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {

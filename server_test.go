@@ -46,11 +46,7 @@ func TestDialTimesOutWhenThePeersServerIsStopped(t *testing.T) {
 	}
 	// It is only late.
 	time.AfterFunc(100*time.Millisecond, func() { server.Kill(syscall.SIGCONT) })
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
+	c := dialed(t, address)
 	write(t, c, "late")
 	want(t, c, "late")
 	finish(t, c)
@@ -75,10 +71,7 @@ func TestOwnServerStopped(t *testing.T) {
 
 func TestPeersServerKilled(t *testing.T) {
 	server, _, address := distant(t, "echo")
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := dialed(t, address)
 	write(t, c, "before")
 	want(t, c, "before")
 	server.Kill(syscall.SIGKILL)
@@ -161,11 +154,7 @@ func TestDialWaitsForTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	childOf(t, e)
-	c, err := DialTimeout("tcp", e.Want("listening"), patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
+	c := dialed(t, e.Want("listening"))
 	write(t, c, "patience")
 	want(t, c, "patience")
 	finish(t, c)
@@ -181,10 +170,7 @@ func TestServerComesBack(t *testing.T) {
 
 func comesBack(t *testing.T, end syscall.Signal) {
 	server, host, address := distant(t, "echo")
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := dialed(t, address)
 	write(t, c, "before")
 	want(t, c, "before")
 	server.Kill(end)
@@ -193,11 +179,7 @@ func comesBack(t *testing.T, end syscall.Signal) {
 	write(t, c, "after")
 	want(t, c, "after")
 	finish(t, c)
-	c, err = DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
+	c = dialed(t, address)
 	write(t, c, "new server, old listener")
 	want(t, c, "new server, old listener")
 	finish(t, c)

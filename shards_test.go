@@ -389,6 +389,61 @@ func TestAProgramWithShardsIsKilled(t *testing.T) {
 	}
 }
 
+// BenchmarkShards has a program talk with itself, both ends in its own segments, so that
+// with one all takes turns at one lock: 64 KiB by each of two connections, or an octet to
+// and fro by each of 64.
+func BenchmarkShards(b *testing.B) {
+	for _, bench := range []struct {
+		name        string
+		conns, size int
+		echo        bool
+	}{{"stream", 2, 64 << 10, false}, {"rr", 64, 1, true}} {
+		for _, shards := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%s/%d", bench.name, shards), func(b *testing.B) {
+				useHost(b)
+				useShards(b, shards)
+				conns := make([][2]net.Conn, bench.conns)
+				for i := range conns {
+					conns[i][0], conns[i][1] = pair(b)
+					defer conns[i][0].Close()
+					defer conns[i][1].Close()
+				}
+				b.SetBytes(int64(bench.conns * bench.size))
+				b.ResetTimer()
+				var all sync.WaitGroup
+				for _, c := range conns {
+					all.Go(func() { passes(b, c[0], c[1], bench.size, bench.echo) })
+					all.Go(func() { passes(b, c[1], c[0], bench.size, bench.echo) })
+				}
+				all.Wait()
+			})
+		}
+	}
+}
+
+// passes is one end's part in b.N messages: it sends, or if they are echoed both send and
+// receive in turns.
+func passes(b *testing.B, c, peer net.Conn, size int, echo bool) {
+	buf := make([]byte, size)
+	first := c.LocalAddr().String() < peer.LocalAddr().String()
+	for range b.N {
+		var err error
+		if first {
+			_, err = c.Write(buf)
+		}
+		if echo || !first {
+			_, err = io.ReadFull(c, buf)
+		}
+		if echo && !first {
+			_, err = c.Write(buf)
+		}
+		if err != nil {
+			b.Error(err)
+			return
+		}
+	}
+}
+
 const shardsWrite = 100_000
 
 func init() {

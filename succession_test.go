@@ -40,11 +40,7 @@ func wantSuccessor(t *testing.T, pid int) {
 func TestKilledChildHasASuccessor(t *testing.T) {
 	_, socket := peers(t)
 	_, address, theirs := listening(t, socket, "echo")
-	c, err := DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
+	c := dialed(t, address)
 	write(t, c, "before")
 	want(t, c, "before")
 	first := ourChild()
@@ -55,11 +51,7 @@ func TestKilledChildHasASuccessor(t *testing.T) {
 	wantSuccessor(t, first)
 	// The listener listens, and new connections use the circuit that is there.
 	for range 3 {
-		c, err := DialTimeout("tcp", address, patience)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.SetDeadline(time.Now().Add(patience))
+		c := dialed(t, address)
 		write(t, c, "after")
 		want(t, c, "after")
 		finish(t, c)

@@ -21,6 +21,7 @@ type compareFlags struct {
 	link, spin string
 	offloads   string
 	cpus       string
+	shards     int
 	json       bool
 	tuning     perf.Tuning
 }
@@ -53,6 +54,7 @@ own, free leaves it to the scheduler; it is the same for both stacks.`,
 	flags.StringVar(&f.link, "link", "ring", "`link` between the hosts: ring or nic")
 	flags.StringVar(&f.offloads, "offloads", "on", "with -link nic, segmentation and checksum offload of\nthe devices: on or off")
 	addSpin(flags, &f.spin)
+	addShards(flags, &f.shards)
 	addTuning(flags, &f.tuning)
 	flags.StringVar(&f.cpus, "cpus", "free", "`placement`: same, split or free")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object")
@@ -65,7 +67,7 @@ func (f *compareFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	comparison := perf.Comparison{Setup: setup, Repeat: f.repeat, Counted: os.Geteuid() == 0}
-	if err := errors.Join(f.checkLink(), comparison.Check(), checkSpin(f.spin)); err != nil {
+	if err := errors.Join(f.checkLink(), comparison.Check(), checkSpin(f.spin), checkShards(f.shards)); err != nil {
 		return err
 	}
 	if f.link == "nic" {
@@ -113,7 +115,7 @@ func (f *compareFlags) compare(ctx context.Context, c perf.Comparison, progress 
 	if err != nil {
 		return nil, err
 	}
-	o.Spin, o.CPUs = f.spin, f.cpus
+	o.Spin, o.CPUs, o.Shards = f.spin, f.cpus, f.shards
 	return o, nil
 }
 
@@ -123,7 +125,7 @@ func (f *compareFlags) withRunner(do func(*perf.Runner) error) (err error) {
 	if err != nil {
 		return err
 	}
-	runner, err := perf.NewRunner(command, perf.Options{Placement: perf.Placement(f.cpus), Spin: f.spin, Tuning: f.tuning})
+	runner, err := perf.NewRunner(command, perf.Options{Placement: perf.Placement(f.cpus), Spin: f.spin, Shards: f.shards, Tuning: f.tuning})
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (f *compareFlags) compareLink(ctx context.Context, c perf.Comparison, progr
 	if err != nil {
 		return nil, err
 	}
-	o.Spin, o.CPUs, o.Offloads = f.spin, f.cpus, f.offloads
+	o.Spin, o.CPUs, o.Offloads, o.Shards = f.spin, f.cpus, f.offloads, f.shards
 	return o, nil
 }
 

@@ -20,7 +20,7 @@ func newKill() *cobra.Command {
 		Long: `End orphans, connections that their programs have closed or that outlive
 them: all of a child, by its process id, or one by both its ends, as status
 shows them. Their peers get RST. Root may end all, others their own.`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: takes("CHILD, or LOCAL and REMOTE", 1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if socket == "" {
 				socket = defaultSocket()

@@ -92,6 +92,19 @@ func oneLine(err error) string {
 	return strings.Join(strings.Split(strings.TrimSpace(err.Error()), "\n"), "; ")
 }
 
+// takes wants from least to most arguments, which words name.
+func takes(words string, least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("%s needs %s", cmd.Name(), words)
+		case len(args) > most:
+			return fmt.Errorf("%s needs %s, and nothing else", cmd.Name(), words)
+		}
+		return nil
+	}
+}
+
 // newRoot returns the command with all its subcommands.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

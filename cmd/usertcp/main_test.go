@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:       "testdata",
-		Deadline:  time.Now().Add(90 * time.Second),
+		Deadline:  time.Now().Add(5 * time.Minute),
 		Condition: served,
 		Setup: func(e *testscript.Env) error {
 			// A Unix socket's path is short: the scripts' own directory may be too deep.
@@ -80,5 +81,20 @@ func TestHelpIsOfUse(t *testing.T) {
 				t.Errorf("%s: a line of the help has %d columns: %s", cmd.Name(), n, line)
 			}
 		}
+	}
+}
+
+func TestShardsFlag(t *testing.T) {
+	for n, ok := range map[int]bool{-1: false, 0: false, 1: true, 16: true, 17: false} {
+		if err := checkShards(n); (err == nil) != ok {
+			t.Errorf("%d shards: %v", n, err)
+		}
+	}
+	cmd := newRoot()
+	cmd.SetArgs([]string{"perf", "--to", "127.0.0.1:1", "--shards", "17"})
+	cmd.SetOut(io.Discard)
+	cmd.SetErr(io.Discard)
+	if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), "-shards 17") {
+		t.Errorf("perf -shards 17: %v", err)
 	}
 }

@@ -26,7 +26,7 @@ func newNC() *cobra.Command {
 It connects to ADDR (host:port), or with -l waits there for one connection.
 The end of the standard input closes that direction; nc ends when the other
 side has closed, too.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("ADDR", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			st, err := f.open()
 			if err != nil {

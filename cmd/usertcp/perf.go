@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"usertcp"
 	"usertcp/internal/perf"
 	"usertcp/internal/perf/proc"
 )
@@ -23,12 +25,14 @@ const defaultPerfAddr = ":12865"
 // stackFlags are those of every command that uses a stack.
 type stackFlags struct {
 	stack, spin, cpus string
+	shards            int
 	tuning            perf.Tuning
 }
 
 func (f *stackFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.stack, "stack", "user", "`TCP`: user or kernel")
 	addSpin(flags, &f.spin)
+	addShards(flags, &f.shards)
 	flags.StringVar(&f.cpus, "cpus", "", "run only on the CPUs of this `list`: 0 or 0,2 or 0-3")
 }
 
@@ -40,8 +44,15 @@ func addSpin(flags *pflag.FlagSet, spin *string) {
 	flags.StringVar(spin, "spin", "default", "when to `spin`: off, default or on")
 }
 
-// spinEnv is where the library looks for it.
-const spinEnv = "USERTCP_SPIN"
+func addShards(flags *pflag.FlagSet, shards *int) {
+	flags.IntVar(shards, "shards", 1, "`number` of segments of a program over user-space TCP,\neach with a lock and a child")
+}
+
+// Where the library looks for them.
+const (
+	spinEnv   = "USERTCP_SPIN"
+	shardsEnv = "USERTCP_SHARDS"
+)
 
 func checkSpin(spin string) error {
 	if !slices.Contains([]string{"off", "default", "on"}, spin) {
@@ -52,7 +63,7 @@ func checkSpin(spin string) error {
 
 // open pins the process and returns the stack.
 func (f *stackFlags) open() (perf.Stack, error) {
-	if err := checkSpin(f.spin); err != nil {
+	if err := errors.Join(checkSpin(f.spin), checkShards(f.shards)); err != nil {
 		return nil, err
 	}
 	st, err := perf.NewStack(f.stack, f.tuning)
@@ -62,7 +73,14 @@ func (f *stackFlags) open() (perf.Stack, error) {
 	if err := pin(f.cpus); err != nil {
 		return nil, err
 	}
-	return st, os.Setenv(spinEnv, f.spin)
+	return st, errors.Join(os.Setenv(spinEnv, f.spin), os.Setenv(shardsEnv, strconv.Itoa(f.shards)))
+}
+
+func checkShards(n int) error {
+	if n < 1 || n > usertcp.MaxShards {
+		return fmt.Errorf("-shards %d, where 1 to %d can be had", n, usertcp.MaxShards)
+	}
+	return nil
 }
 
 // pin starts the program anew on the CPUs of the list, unless it is there.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -71,7 +70,7 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.BoolVar(&f.pools.Cached, "buffer-cache", false, "buffers come from a cache of each half's")
 	flags.StringVar(&f.pools.Copies, "copies", "single", "`how` to copy data: single, normal")
 	flags.IntVar(&f.pools.Realtime, "realtime", 0, "children run under SCHED_FIFO with this `prio`")
-	flags.IntVar(&f.pools.CPU, "child-cpu", -1, "and on this `CPU`")
+	flags.IntVar(&f.pools.CPU, "child-cpu", -1, "real-time children run on this `CPU`")
 	flags.IntVar(&f.maxChildren, "max-children", 512, "at most `n` programs of a user, but root")
 	flags.IntVar(&f.limits.UserSockets, "max-sockets", 0, "at most `n` sockets of a user, but root\n(default 1048576)")
 	flags.Var(&f.userMem, "max-memory", "at most `SIZE` of memory for a user's programs, but\nroot's (default half of the host's)")
@@ -112,6 +111,9 @@ func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
 	if err := f.devices(&cfg); err != nil {
 		return cfg, err
 	}
+	if f.pools.CPU >= 0 && f.pools.Realtime == 0 {
+		return cfg, errors.New("-child-cpu is for real-time children: it needs -realtime")
+	}
 	if f.receive != "caller" && f.receive != "child" {
 		return cfg, fmt.Errorf("unknown value %q of -receive (there are: caller, child)", f.receive)
 	}
@@ -122,7 +124,7 @@ func (f *serverFlags) config(cmd *cobra.Command) (server.Config, error) {
 	for _, s := range f.addrs {
 		addr, err := netip.ParseAddr(s)
 		if err != nil {
-			return cfg, &net.ParseError{Type: "IP address", Text: s}
+			return cfg, fmt.Errorf("-addr %s: not an IP address", s)
 		}
 		cfg.Addrs = append(cfg.Addrs, addr)
 	}

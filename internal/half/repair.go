@@ -28,6 +28,18 @@ type users struct {
 	circuits map[uint16]uint32 // connections that use one
 }
 
+// refer counts what a chunk refers to.
+func (u *users) refer(x *tcp.Chunk) {
+	switch {
+	case x.Region == pool.OwnRegion:
+		u.rx[x.Buf]++
+	case pool.IsTx(x.Region):
+		u.tx[userKey(x.Region, x.Buf)]++
+	default:
+		u.holds[userKey(x.Region, x.Buf)]++
+	}
+}
+
 func userKey(region uint16, id uint32) uint64 { return uint64(region)<<32 | uint64(id) }
 
 // What becomes of what the program's calls have reserved, and copy to without the lock.
@@ -114,14 +126,7 @@ func (h *Half) count(c *tcp.Conn, u *users) {
 			}
 			left -= x.Len
 			u.chunk[at] = true
-			switch {
-			case x.Region == pool.OwnRegion:
-				u.rx[x.Buf]++
-			case pool.IsTx(x.Region):
-				u.tx[userKey(x.Region, x.Buf)]++
-			default:
-				u.holds[userKey(x.Region, x.Buf)]++
-			}
+			u.refer(x)
 			at = x.Next
 		}
 	}
@@ -141,15 +146,11 @@ func (h *Half) countReserved(u *users) {
 		if u.chunk[at] {
 			panic("BUG: a chunk in a queue is reserved")
 		}
-		u.chunk[at] = true
-		switch {
-		case x.Region == pool.OwnRegion:
-			u.rx[x.Buf]++
-		case pool.IsTx(x.Region):
-			u.tx[userKey(x.Region, x.Buf)]++
-		default:
+		if x.Region != pool.OwnRegion && !pool.IsTx(x.Region) {
 			panic("BUG: a peer's octets are reserved")
 		}
+		u.chunk[at] = true
+		u.refer(x)
 	}
 }
 

@@ -51,11 +51,27 @@ func (t *Top) pause() {
 	t.adapt(time.Since(began))
 }
 
+// spinning counts the leaders of this process that spin or nap, each on a processor of
+// the runtime's.
+var spinning atomic.Int32
+
+// maySpin reports whether one more leader may do so, who then counts: a program with
+// several segments (shards) keeps a processor for the goroutines for whom the packets
+// are.
+func maySpin() bool {
+	if n := int(spinning.Add(1)); n == 1 || n < runtime.GOMAXPROCS(0) {
+		return true
+	}
+	spinning.Add(-1)
+	return false
+}
+
 // spun spins as long as is allowed, and reports whether there is something.
 func (t *Top) spun() bool {
-	if t.spin == SpinOff {
+	if t.spin == SpinOff || !maySpin() {
 		return false
 	}
+	defer spinning.Add(-1)
 	t.leave()
 	defer t.enter()
 	return t.look(t.spinBusy)
@@ -82,9 +98,10 @@ func (t *Top) adapt(waited time.Duration) {
 // Nothing is missed: the bell says that we sleep before we look a last time, and
 // device and doorbell are looked at as they are, so that what came before counts.
 func (t *Top) nap() bool {
-	if t.doze == nil || t.passive || !t.brisk || t.followers.first() != nil {
+	if t.doze == nil || t.passive || !t.brisk || t.followers.first() != nil || !maySpin() {
 		return false
 	}
+	defer spinning.Add(-1)
 	t.bell.Sleep(shm.TopHalf)
 	t.leave()
 	if runtime.GOMAXPROCS(0) == 1 {

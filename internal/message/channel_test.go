@@ -130,7 +130,7 @@ func TestTooMuchIsAnErrorAndLeaksNothing(t *testing.T) {
 		if !errors.Is(err, c.want) || n != 0 || files != nil {
 			t.Errorf("%s: n %d, files %v, %v; want %v", c.name, n, files, err, c.want)
 		}
-		if after := openFiles(t); after != before {
+		if after := openFiles(t); after > before {
 			t.Errorf("%s: %d descriptors open, %d before", c.name, after, before)
 		}
 	}
@@ -262,7 +262,7 @@ func TestABadMessageLeaksNoFiles(t *testing.T) {
 	if err := b.RecvMessage(&m, User, Child); !errors.Is(err, ErrFiles) {
 		t.Errorf("%v, want %v", err, ErrFiles)
 	}
-	if after := openFiles(t); after != before {
+	if after := openFiles(t); after > before {
 		t.Errorf("%d descriptors open, %d before", after, before)
 	}
 }

@@ -52,6 +52,7 @@ type Outcome struct {
 	Seconds float64 `json:"seconds"` // of each measurement
 	Spin    string  `json:"spin"`
 	CPUs    string  `json:"cpus"`
+	Shards  int     `json:"shards,omitempty"` // of each program over user-space TCP
 
 	CongestionControl string `json:"kernel_congestion_control"`
 
@@ -175,7 +176,15 @@ func (o *Outcome) How() string {
 Ratios are user to kernel, pair by pair. CPU seconds are of all measurements.
 Placement: %s. Spinning: %s. Nagle's algorithm: %s, for both.
 The kernel's TCP runs over loopback, with %s and self-tuning buffers.
-`, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin, nagle, o.CongestionControl)
+`, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin, nagle, o.CongestionControl) + shardsName(o.Shards)
+}
+
+// shardsName says how many shards there were, if there were several.
+func shardsName(n int) string {
+	if n < 2 {
+		return ""
+	}
+	return fmt.Sprintf("Each program over user-space TCP has %d shards.\n", n)
 }
 
 // nagleName says whether Nagle's algorithm is on.

@@ -21,6 +21,7 @@ type LinkOutcome struct {
 	Seconds float64 `json:"seconds"` // of each measurement
 	Spin    string  `json:"spin"`
 	CPUs    string  `json:"cpus"`
+	Shards  int     `json:"shards,omitempty"` // of each program over user-space TCP
 
 	CongestionControl string `json:"kernel_congestion_control"`
 }
@@ -151,5 +152,5 @@ context) and calls (system calls) are for 1000 messages or transactions; calls
 are counted in a measurement of their own.
 Placement: %s. Spinning: %s. Nagle's algorithm: %s, for both.
 The kernel's TCP has %s and self-tuning buffers.
-`, plural(o.Repeat, "measurement"), o.Seconds, o.Offloads, o.CPUs, o.Spin, nagle, o.CongestionControl)
+`, plural(o.Repeat, "measurement"), o.Seconds, o.Offloads, o.CPUs, o.Spin, nagle, o.CongestionControl) + shardsName(o.Shards)
 }

@@ -71,6 +71,6 @@ func (h *Host) start(ctx context.Context, g *proc.Group, command Commander, flag
 	if err != nil {
 		return err
 	}
-	_, err = p.WaitLine(ctx, patience, listeningOn)
+	_, err = p.WaitLine(ctx, startPatience, listeningOn)
 	return err
 }

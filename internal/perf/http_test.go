@@ -27,7 +27,7 @@ func getFrom(t *testing.T, size int, h http.Handler) (transactions int64, err er
 	defer rt.CloseIdleConnections()
 	r := test.newRequester(0)
 	c.hire(func() error { return r.get(t.Context(), rt, srv.Listener.Addr().String()) })
-	for deadline := time.Now().Add(10 * time.Second); m.total() < 20 && !c.stop.Load() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); m.total() < 20 && !c.stop.Load() && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	c.stop.Store(true)
@@ -101,7 +101,7 @@ func TestHTTPServerEndsWithItsListener(t *testing.T) {
 // getOnce asks over a connection of its own.
 func getOnce(url string) ([]byte, error) {
 	rt := &http.Transport{DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: rt, Timeout: 10 * time.Second}).Get(url)
+	response, err := (&http.Client{Transport: rt, Timeout: time.Minute}).Get(url)
 	if err != nil {
 		return nil, err
 	}

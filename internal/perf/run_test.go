@@ -139,6 +139,16 @@ func TestServerGoesOnAfterAClientThatLeaves(t *testing.T) {
 // impostor is a server that answers the setup with the given lines.
 func impostor(t *testing.T, lines ...string) string {
 	t.Helper()
+	return accepting(t, func(conn net.Conn) {
+		io.WriteString(conn, strings.Join(lines, "\n"))
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+	})
+}
+
+// accepting is a TCP server that handles each connection by f, and then closes it.
+func accepting(t *testing.T, f func(net.Conn)) (address string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -150,10 +160,7 @@ func impostor(t *testing.T, lines ...string) string {
 			if err != nil {
 				return
 			}
-			io.WriteString(conn, strings.Join(lines, "\n"))
-			conn.(*net.TCPConn).CloseWrite()
-			io.Copy(io.Discard, conn)
-			conn.Close()
+			go func() { defer conn.Close(); f(conn) }()
 		}
 	}()
 	return l.Addr().String()
@@ -189,21 +196,7 @@ func TestClientChecksTheTotals(t *testing.T) {
 // echo is a TCP server that sends back what it gets.
 func echo(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer conn.Close(); io.Copy(conn, conn) }()
-		}
-	}()
-	return l.Addr().String()
+	return accepting(t, func(conn net.Conn) { io.Copy(conn, conn) })
 }
 
 func TestClientEndsWithItsContext(t *testing.T) {

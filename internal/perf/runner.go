@@ -51,6 +51,7 @@ type Runner struct {
 type Options struct {
 	Placement Placement
 	Spin      string   // value of the programs' -spin flag; empty leaves it out
+	Shards    int      // of a program over user-space TCP; 0 leaves it to the program
 	Tuning    Tuning   // of both stacks' connections
 	Server    []string // further flags of the connection servers
 }
@@ -113,7 +114,7 @@ func (r *Runner) measure(ctx context.Context, p Pairing, setup Setup) (*Report, 
 		"-conns", strconv.Itoa(setup.Conns),
 		"-time", setup.Time.String(),
 		"-warmup", setup.Warmup.String()}, slices.Concat(setup.flags(), r.flags(p.Client))...)
-	out, err := r.pair(ctx, p, listener, client, setup.duration()+3*patience)
+	out, err := r.pair(ctx, p, listener, client, setup.duration()+startPatience+3*patience)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +142,9 @@ func (r *Runner) flags(stack string) []string {
 	if r.opt.Spin != "" && stack == "user" {
 		flags = append(flags, "-spin", r.opt.Spin)
 	}
+	if r.opt.Shards > 0 && stack == "user" {
+		flags = append(flags, "-shards", strconv.Itoa(r.opt.Shards))
+	}
 	if n := r.opt.Tuning.Buffers; n > 0 {
 		flags = append(flags, "-buffers", strconv.Itoa(n))
 	}
@@ -161,7 +165,7 @@ func (r *Runner) pair(ctx context.Context, p Pairing, listener, client []string,
 		return nil, err
 	}
 	defer l.Stop(time.Second)
-	addr, err := l.WaitLine(ctx, patience, listeningOn)
+	addr, err := l.WaitLine(ctx, startPatience, listeningOn)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +177,7 @@ func (r *Runner) pair(ctx context.Context, p Pairing, listener, client []string,
 	if err := c.Wait(ctx, limit); err != nil {
 		return nil, err
 	}
-	return c.Output(), l.Wait(ctx, patience)
+	return c.Output(), l.Wait(ctx, startPatience)
 }
 
 // place returns where the two programs run.

@@ -110,7 +110,15 @@ func ep(s string) wire.Endpoint { return wire.EndpointFrom(netip.MustParseAddrPo
 // start starts a server on the ring in dir.
 func start(t *testing.T, dir string, addrs ...netip.Addr) *Server {
 	t.Helper()
-	s, err := Start(config(dir, addrs...))
+	return startWith(t, func(*Config) {}, dir, addrs...)
+}
+
+// startWith is start with a changed configuration.
+func startWith(t *testing.T, change func(*Config), dir string, addrs ...netip.Addr) *Server {
+	t.Helper()
+	cfg := config(dir, addrs...)
+	change(&cfg)
+	s, err := Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

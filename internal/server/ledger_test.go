@@ -285,15 +285,9 @@ func TestNoChildForWhoHasTooMuchMemory(t *testing.T) {
 
 // One user cannot have all the channels to a server: the others find a place.
 func TestOneUserTakesNotAllChannels(t *testing.T) {
-	cfg := config(t.TempDir(), addr1)
-	cfg.MaxChildren = 3
-	s, err := Start(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := startWith(t, func(c *Config) { c.MaxChildren = 3 }, t.TempDir(), addr1)
 	s.mu.Lock()
-	for range cfg.MaxChildren + spareApplications {
+	for range 3 + spareApplications {
 		s.apps[new(message.Channel)] = 1000
 	}
 	full, room := s.roomFor(1000), s.roomFor(1001) && s.roomFor(0)

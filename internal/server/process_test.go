@@ -31,7 +31,7 @@ func TestAnAdoptedProcessEndsThoughNobodyWaitsForIt(t *testing.T) {
 		if !errors.Is(err, errEnded) {
 			t.Errorf("it has ended with %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("its end is not seen")
 	}
 }

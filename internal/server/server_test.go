@@ -168,7 +168,7 @@ func TestGarbageClosesOnlyItsOwnChannel(t *testing.T) {
 	if a.listen(1, "10.1.0.1:80").Port != 80 {
 		t.Error("the other application has noticed")
 	}
-	eventually(t, "the channels to be closed", func() bool { return openFiles(t) == before })
+	eventually(t, "the channels to be closed", func() bool { return openFiles(t) <= before })
 	if c := s.Snapshot().Counters; c.BadApplication != 3 {
 		t.Errorf("counters %+v", c)
 	}
@@ -318,7 +318,7 @@ func TestAFullRingAndATakenAddress(t *testing.T) {
 
 func TestRunStopsInOrder(t *testing.T) {
 	dir := t.TempDir()
-	files, routines := openFiles(t), runtime.NumGoroutine()
+	files, routines := openFiles(t), runtime.NumGoroutine() // of earlier tests some may end meanwhile
 	cfg := config(dir, addr1)
 	var log bytes.Buffer
 	var mu sync.Mutex
@@ -340,7 +340,7 @@ func TestRunStopsInOrder(t *testing.T) {
 	if err := next(t, ended, "the server to stop"); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if took := time.Since(begin); took < stopTimeout || took > stopTimeout+2*time.Second {
+	if took := time.Since(begin); took < stopTimeout || took > stopTimeout+patience/2 {
 		t.Errorf("it took %v with one child that does not end, want about %v", took, stopTimeout)
 	}
 	for _, pid := range pids {
@@ -356,7 +356,7 @@ func TestRunStopsInOrder(t *testing.T) {
 	if len(left)+len(left2) != 0 {
 		t.Errorf("left behind: %v %v", left, left2)
 	}
-	eventually(t, "the descriptors to be closed", func() bool { return openFiles(t) == files })
+	eventually(t, "the descriptors to be closed", func() bool { return openFiles(t) <= files })
 	eventually(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= routines })
 	for _, want := range []string{"msg=ready", "child started", "child killed", "msg=stopped"} {
 		if !strings.Contains(log.String(), want) {
@@ -371,8 +371,8 @@ func (w writer) Write(b []byte) (int, error) { w(b); return len(b), nil }
 
 func TestManyApplicationsLeakNothing(t *testing.T) {
 	s := start(t, t.TempDir(), addr1)
-	s.Snapshot() // the ring is read, and what it looks at stays open
-	files, routines := openFiles(t), runtime.NumGoroutine()
+	s.Snapshot()                                            // the ring is read, and what it looks at stays open
+	files, routines := openFiles(t), runtime.NumGoroutine() // of earlier tests some may end meanwhile
 	for range 3 {
 		var apps []*app
 		for range 5 {
@@ -394,7 +394,7 @@ func TestManyApplicationsLeakNothing(t *testing.T) {
 			a.close()
 		}
 	}
-	eventually(t, "the descriptors to be closed", func() bool { return openFiles(t) == files })
+	eventually(t, "the descriptors to be closed", func() bool { return openFiles(t) <= files })
 	eventually(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= routines })
 }
 
@@ -417,20 +417,14 @@ func TestAChildThatCannotBeStarted(t *testing.T) {
 	}
 	user.Close()
 	end.Close()
-	eventually(t, "the descriptors to be closed", func() bool { return openFiles(t) == before })
+	eventually(t, "the descriptors to be closed", func() bool { return openFiles(t) <= before })
 	if n := len(s.Snapshot().Children); n != 0 {
 		t.Errorf("%d children", n)
 	}
 }
 
 func TestTooManyChildrenOfOneUser(t *testing.T) {
-	cfg := config(t.TempDir(), addr1)
-	cfg.MaxChildren = 3
-	s, err := Start(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := startWith(t, func(c *Config) { c.MaxChildren = 3 }, t.TempDir(), addr1)
 	s.mu.Lock()
 	s.perUID[1000] = 3
 	s.mu.Unlock()

@@ -24,7 +24,10 @@ const programArg = "usertcp-test-program"
 
 // Programs are what the test binary can be besides a test and a child, by name.
 // A program gets its arguments and returns its exit status.
-var Programs = map[string]func(args []string) int{"server": serve}
+var Programs = map[string]func(args []string) int{
+	"server":  func(args []string) int { return status("server", serve(args)) },
+	NICServer: func(args []string) int { return status(NICServer, serveNIC(args)) },
+}
 
 // Register adds programs that end with status 1 if they fail, and say why.
 func Register(programs map[string]func(args []string) error) {
@@ -225,7 +228,7 @@ func Restart(t testing.TB, dir string, h *Host, addrs ...netip.Addr) *Process {
 }
 
 // serve is the program of StartProcess: a connection server until SIGTERM.
-func serve(args []string) int {
+func serve(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	var addrs []netip.Addr
@@ -233,18 +236,14 @@ func serve(args []string) int {
 		addrs = append(addrs, netip.MustParseAddr(a))
 	}
 	cfg, err := config(args[0], args[1], addrs)
-	if err == nil {
-		cfg.Ready = func(*server.Server) { fmt.Println("ready") }
-		leave := make(chan os.Signal, 1)
-		signal.Notify(leave, syscall.SIGUSR2)
-		cfg.Leave = leave
-		err = server.Run(ctx, cfg)
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "test server:", err)
-		return 1
+		return err
 	}
-	return 0
+	cfg.Ready = func(*server.Server) { fmt.Println("ready") }
+	leave := make(chan os.Signal, 1)
+	signal.Notify(leave, syscall.SIGUSR2)
+	cfg.Leave = leave
+	return server.Run(ctx, cfg)
 }
 
 // Running reports whether there is a process pid, a zombie not counted.

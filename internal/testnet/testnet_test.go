@@ -13,7 +13,7 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-var dialer = net.Dialer{Timeout: 5 * time.Second}
+var dialer = net.Dialer{Timeout: time.Minute}
 
 // talk sends a line from one namespace's kernel to the other's and back.
 func talk(t *testing.T, from, to *Namespace, addr string) {
@@ -30,7 +30,7 @@ func talk(t *testing.T, from, to *Namespace, addr string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	io.WriteString(c, "hello")
 	c.(*net.TCPConn).CloseWrite()
 	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {

@@ -66,7 +66,7 @@ var arrows = map[string][]string{
 	"tests/upgrade":           {},
 	"internal/interleave":     {},
 	"internal/testnet":        {"internal/netns"},
-	"internal/testhost":       {"internal/child", "internal/server", "internal/user"},
+	"internal/testhost":       {"internal/child", "internal/nic", "internal/server", "internal/user"},
 	"internal/tidy":           {},
 }
 

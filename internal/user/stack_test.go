@@ -3,7 +3,6 @@ package user_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"usertcp/internal/half"
 	"usertcp/internal/tcp"
@@ -17,7 +16,7 @@ func TestMain(m *testing.M) { testhost.Main(m) }
 // connect opens a connection from a to a listener of b's.
 func connect(t *testing.T, a, b *user.Stack, at wire.Endpoint) (*half.Socket, *half.Socket) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testhost.Patience)
 	defer cancel()
 	l, local, err := b.Listen(ctx, at, 10, true)
 	if err != nil {

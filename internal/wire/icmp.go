@@ -157,6 +157,19 @@ func (m *ICMP) parseQuote(b []byte) error {
 	return nil
 }
 
+// TooBigFor makes the message that the packet which b begins with, one TCP segment, was
+// too big for a link with an MTU of mtu octets. b holds the headers of the packet.
+func (m *ICMP) TooBigFor(b []byte, mtu uint16) error {
+	if len(b) == 0 {
+		return ErrShort
+	}
+	*m = ICMP{Type: ICMPUnreachable, Code: ICMPCodeFragNeeded, MTU: uint32(mtu)}
+	if b[0]>>4 == 6 {
+		m.V6, m.Type, m.Code = true, ICMP6PacketTooBig, 0
+	}
+	return m.parseQuote(b)
+}
+
 // TooBig reports whether the message says that the quoted packet was too big for
 // a link, and that link's MTU in octets, 0 if the router did not tell it.
 func (m *ICMP) TooBig() (mtu int, ok bool) {

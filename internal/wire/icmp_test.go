@@ -201,3 +201,30 @@ func TestEmitIsTheInverseOfParseICMP(t *testing.T) {
 		}
 	})
 }
+
+func TestTooBigForIsTheInverseOfTooBig(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		v4 := rapid.Bool().Draw(r, "v4")
+		h := TCP{SrcPort: 1, DstPort: 2, Seq: 3, Flags: ACK}
+		ip := IP{Src: drawAddr(r, v4, "src"), Dst: drawAddr(r, v4, "dst"), Proto: ProtoTCP, TTL: 64}
+		payload, mtu := rapid.IntRange(0, 60000).Draw(r, "payload"), rapid.Uint16Range(1, 65535).Draw(r, "mtu")
+		var b [100]byte
+		n := ip.Emit(b[:], h.Len()+payload)
+		n += h.Emit(b[n:])
+		var m ICMP
+		if err := m.TooBigFor(b[:n], mtu); err != nil {
+			r.Fatal(err)
+		}
+		if got, ok := m.TooBig(); !ok || got != int(mtu) || m.V6 == v4 {
+			r.Fatalf("%+v", m)
+		}
+		if m.Quoted.Src != ip.Src || m.Quoted.Dst != ip.Dst || m.SrcPort != 1 || m.DstPort != 2 || m.Seq != 3 {
+			r.Fatalf("quotes %+v", m)
+		}
+		for k := range m.Quoted.HeaderLen + 8 {
+			if m.TooBigFor(b[:k], mtu) == nil {
+				r.Fatalf("%d octets do", k)
+			}
+		}
+	})
+}

@@ -1,14 +1,9 @@
 package kill
 
 import (
-	"context"
-	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -67,7 +62,7 @@ func overDevices(t *testing.T, stderr *os.File) hosts {
 		socket = filepath.Join(dir, "socket")
 		var p *testhost.Process
 		in.Do(func() {
-			p = testhost.RunTo(t, stderr, socket, "nic-server", socket, device, filepath.Join(dir, "pins"))
+			p = testhost.RunTo(t, stderr, socket, testhost.NICServer, socket, device, filepath.Join(dir, "pins"))
 		})
 		t.Cleanup(func() { // in order, so that its children end too
 			p.Kill(syscall.SIGTERM)
@@ -79,27 +74,4 @@ func overDevices(t *testing.T, stderr *os.File) hosts {
 	}
 	h.from, h.to = start(a, "va"), start(b, "vb")
 	return h
-}
-
-func init() { testhost.Programs["nic-server"] = serve }
-
-// serve is a connection server for devices: arguments are its socket, the devices, and a
-// directory for pins.
-func serve(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	exe, err := os.Executable()
-	if err == nil {
-		err = server.Run(ctx, server.Config{
-			NIC:    &nic.Config{Devices: strings.Split(args[1], ","), Pins: args[2]},
-			Socket: args[0], ChildCommand: []string{exe, testhost.ChildArg},
-			Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-			Ready: func(*server.Server) { fmt.Println("ready") },
-		})
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "nic server:", err)
-		return 1
-	}
-	return 0
 }

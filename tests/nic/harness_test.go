@@ -2,22 +2,16 @@ package nic_test
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"usertcp/internal/half"
 	"usertcp/internal/nic"
-	"usertcp/internal/server"
 	"usertcp/internal/testhost"
 	"usertcp/internal/testnet"
 	"usertcp/internal/user"
@@ -25,7 +19,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testhost.Programs["nic-server"] = serve
 	testhost.Main(m)
 }
 
@@ -34,36 +27,6 @@ func check(t testing.TB, err error) {
 		t.Helper()
 		t.Fatal(err)
 	}
-}
-
-// serve is a connection server for devices: arguments are its socket, the devices, a
-// directory for pins, and what is denied.
-func serve(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	var deny []nic.Rule
-	for _, s := range args[3:] {
-		r, err := nic.ParseRule(s)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		deny = append(deny, r...)
-	}
-	exe, err := os.Executable()
-	if err == nil {
-		err = server.Run(ctx, server.Config{
-			NIC:    &nic.Config{Devices: strings.Split(args[1], ","), Pins: args[2], Deny: deny},
-			Socket: args[0], ChildCommand: []string{exe, testhost.ChildArg},
-			Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-			Ready: func(*server.Server) { fmt.Println("ready") },
-		})
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "nic server:", err)
-		return 1
-	}
-	return 0
 }
 
 // host is a namespace with a connection server for its devices.
@@ -89,7 +52,7 @@ func newHost(t *testing.T, in *testnet.Namespace, devices string, deny ...string
 
 func (h *host) start() {
 	h.t.Helper()
-	h.Do(func() { h.server = testhost.Run(h.t, h.args[0], "nic-server", h.args...) })
+	h.Do(func() { h.server = testhost.Run(h.t, h.args[0], testhost.NICServer, h.args...) })
 	server := h.server
 	h.t.Cleanup(func() { // in order, so that its children end too
 		server.Kill(syscall.SIGTERM)

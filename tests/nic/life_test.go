@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/half"
 	"usertcp/internal/testnet"
+	"usertcp/internal/user"
 	"usertcp/internal/wire"
 )
 
@@ -137,16 +139,23 @@ func within(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// fromKernel is a listener of ub's, and a connection to it from the kernel of another host.
+func fromKernel(t *testing.T, from *host, ub *user.Stack) (l *half.Socket, k *net.TCPConn, s *half.Socket) {
+	t.Helper()
+	l, _ = listen(t, ub, end(testnet.PairB4, 80))
+	k, err := kernelDial(from.Namespace, end(testnet.PairB4, 80))
+	check(t, err)
+	s, err = l.Accept()
+	check(t, err)
+	return l, k, s
+}
+
 // A connection that came in by a listener outlives it, and its end is the end of
 // what the pool has.
 func TestAConnectionOutlivesItsListener(t *testing.T) {
 	a, b := pair(t, 1500)
 	ub := b.attach()
-	l, _ := listen(t, ub, end(testnet.PairB4, 80))
-	k, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
-	check(t, err)
-	s, err := l.Accept()
-	check(t, err)
+	l, k, s := fromKernel(t, a, ub)
 	check(t, l.Close())
 	within(t, "the listener is still there", func() bool {
 		_, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
@@ -174,11 +183,7 @@ func TestAConnectionOutlivesItsListener(t *testing.T) {
 func TestAServerIsKilledAndStartedAgain(t *testing.T) {
 	a, b := pair(t, 1500)
 	ub := b.attach()
-	l, _ := listen(t, ub, end(testnet.PairB4, 80))
-	k, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
-	check(t, err)
-	s, err := l.Accept()
-	check(t, err)
+	l, k, s := fromKernel(t, a, ub)
 	b.server.Kill(syscall.SIGKILL)
 	b.server.Wait()
 	echo := func() {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"usertcp/internal/half"
 	"usertcp/internal/testnet"
@@ -63,13 +64,13 @@ func TestPathMTUBecomesSmaller(t *testing.T) {
 	for _, addr := range []string{"10.2.0.2", "fd02::2"} {
 		t.Run(addr, func(t *testing.T) {
 			n := meetAt(t, a, b, addr)
-			defer n.l.Close()
 			n.eachMeeting(t, func(t *testing.T, c, s stream) {
 				r.MTU("r1", 1500)
 				transfer(t, c, s, 1<<20, func() { r.MTU("r1", 1280) })
 				wantPathMTU(t, c, 1280, 1280)
 			})
 			r.MTU("r1", 1500)
+			check(t, n.l.Close()) // first: the child of a program that has ended takes its time
 			n.ub.Close()
 		})
 	}
@@ -152,4 +153,27 @@ func TestListenerOffersWhatTheRouteCarries(t *testing.T) {
 	offers(9000 - 40)
 	b.MTU("vb", 1400)
 	offers(1400 - 40)
+}
+
+// A device's own MTU becomes smaller in the middle: the pool hears what a router would
+// say, and need not find out.
+func TestDeviceMTUBecomesSmaller(t *testing.T) {
+	a, b := pair(t, 9000)
+	for _, addr := range []string{testnet.PairB4, testnet.PairB6} {
+		t.Run(addr, func(t *testing.T) {
+			n := meetAt(t, a, b, addr)
+			defer n.l.Close()
+			n.eachMeeting(t, func(t *testing.T, c, s stream) {
+				a.MTU("va", 9000)
+				b.MTU("vb", 9000)
+				transfer(t, c, s, 4<<20, func() {
+					a.MTU("va", 1400)
+					b.MTU("vb", 1400)
+					time.Sleep(100 * time.Millisecond) // a way that was found holds for 10 ms
+				})
+				wantPathMTU(t, c, 1400, 1400)
+			})
+			n.ub.Close()
+		})
+	}
 }

@@ -350,13 +350,26 @@ static __always_inline __u64 *find_way(struct __sk_buff *skb, const struct packe
 	return 0;
 }
 
+// say_too_big gives a frame back to its pool, cut down to its headers: its Ethernet header
+// says what MTU the way has now. The driver makes of it what a router would say.
+static __always_inline int say_too_big(struct __sk_buff *skb, __u32 header, __u32 mtu)
+{
+	struct back back = {.mark = {2, 'b', 'i', 'g'}, .mtu = bpf_htons(mtu)};
+
+	if (bpf_skb_change_tail(skb, ETHERNET + header, 0))
+		return DROP;
+	if (bpf_skb_store_bytes(skb, sizeof(back.dst), back.mark, sizeof(back) - sizeof(back.dst), 0))
+		return DROP;
+	return bpf_redirect(skb->ifindex, 0);
+}
+
 // send_by sends a segment on its way; the neighbours are the kernel's. header is the
 // length of the segment's headers.
 static __always_inline int send_by(struct __sk_buff *skb, const struct packet *p, __u32 header, __u32 device, __u32 mtu, struct pool_counters *pool)
 {
 	if ((skb->gso_size ? header + skb->gso_size : p->total) > mtu) {
 		pool->too_big++;
-		return DROP;
+		return say_too_big(skb, header, mtu);
 	}
 	// The kernel reports a neighbour that is not there to the source of packets
 	// that were for this host, as its own are.

@@ -56,6 +56,9 @@ type lab interface {
 
 // Run shows everything. Whatever it started is gone when it returns.
 func Run(ctx context.Context, c Config) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	command, err := perf.ThisProgram()
 	if err != nil {
 		return err
@@ -160,15 +163,37 @@ func checksum(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
+// comparison is what is done at one message size.
+func (c *Config) comparison(size int) perf.Comparison {
+	return perf.Comparison{
+		Setup:  perf.Setup{Test: perf.Stream, Size: size, Conns: 1, Time: c.Time, Warmup: warmup},
+		Repeat: c.Repeat,
+	}
+}
+
+// check reports what is wrong with the configuration, before anything is started.
+func (c *Config) check() error {
+	for _, size := range c.Sizes {
+		comparison := c.comparison(size)
+		if err := comparison.Check(); err != nil {
+			return err
+		}
+	}
+	if c.File == "" {
+		return nil
+	}
+	f, err := os.Open(c.File)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // sweep compares both stacks at each message size.
 func (r *Result) sweep(ctx context.Context, c *Config, l lab) error {
 	step, steps := 0, len(c.Sizes)*c.Repeat*len(perf.StackNames)
 	for _, size := range c.Sizes {
-		comparison := perf.Comparison{
-			Setup:  perf.Setup{Test: perf.Stream, Size: size, Conns: 1, Time: c.Time, Warmup: warmup},
-			Repeat: c.Repeat,
-		}
-		o, err := perf.Compare(ctx, l, comparison, func(m *perf.Report) {
+		o, err := perf.Compare(ctx, l, c.comparison(size), func(m *perf.Report) {
 			step++
 			c.Progress.Step(step, steps, fmt.Sprintf("%d-octet messages, %s TCP: %.0f %s", size, m.Stack, m.Rate, m.Unit))
 		})

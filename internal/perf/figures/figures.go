@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"usertcp/internal/perf"
@@ -107,7 +108,11 @@ func run(ctx context.Context, c *Config, open func(perf.Options) (lab, error)) e
 func (r *Result) choose(c *Config) error {
 	for _, name := range c.Only {
 		if !slices.ContainsFunc(Settings, func(s Setting) bool { return s.Name == name }) {
-			return fmt.Errorf("there is no setting %q", name)
+			var names []string
+			for _, s := range Settings {
+				names = append(names, s.Name)
+			}
+			return fmt.Errorf("unknown setting %q (there are: %s)", name, strings.Join(names, ", "))
 		}
 	}
 	for _, s := range Settings {

@@ -27,7 +27,11 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 			return false
 		}
 		var l layout
-		b := d.rxOctets[int(slot)*SlotSize:][:n]
+		b := d.rxOctets[int(slot)*SlotSize:]
+		if mtu := tooLarge(&d.inHead); mtu != 0 {
+			n = complain(&d.inHead, b[:SlotSize], n, mtu)
+		}
+		b = b[:n]
 		why := inspect(&d.inHead, b, &l)
 		if why == fine {
 			c.FramesIn++

