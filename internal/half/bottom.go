@@ -196,6 +196,10 @@ func (b *Bottom) flushIdle() {
 // next tick.
 const maxTurns = 1024
 
+// standMax bounds it, too: beside tens of thousands of connections a turn may take as
+// long as a thousand usually do, and somebody else may want the lock.
+const standMax = 20 * time.Millisecond
+
 // maxFrames is how many packets may wait for the lock to be given back, to be sent
 // through the connection server; more are lost, as packets may be.
 const maxFrames = 1024
@@ -203,9 +207,13 @@ const maxFrames = 1024
 // stand does the top half's work.
 func (b *Bottom) stand() {
 	b.drv.Changed()
+	end := b.clock() + tcp.Time(standMax)
 	for range 64 {
 		for n := 0; n < maxTurns && b.turn(); n++ {
 			b.ctl.Counters.BottomDrives++
+			if b.now > end {
+				return
+			}
 		}
 		b.bell.Sleep(shm.BottomHalf)
 		b.flush()

@@ -49,6 +49,7 @@ type Half struct {
 	arr   tcp.Segment // arriving
 	out   tcp.Segment // departing
 	rings shm.Rings   // to be rung when the lock has been given back
+	round uint32      // connections that the present round of unblock may still try
 	scripts
 
 	message [icmpMax]byte // an ICMP message that came in pieces
@@ -227,10 +228,10 @@ func (h *Half) turn() bool {
 	h.mem.FinWait, h.mem.OrphanTries = h.ctl.limits.orphanTime()
 	h.drv.Notice()
 	did := !h.passive && h.takeWhatComes()
-	h.unblock()
+	more := h.unblock()
 	h.feed()
 	h.settle()
-	return did
+	return did || more
 }
 
 // takeWhatComes takes packets, and handles timers that are due. It reports whether
@@ -337,17 +338,33 @@ func (h *Half) settle() {
 // maxSettle bounds settle: what is looked at can touch few others.
 const maxSettle = 4 * MaxConns
 
-// unblock tries connections again that had found no room.
-func (h *Half) unblock() {
+// unblockMax is how many connections that had found no room a turn tries again: more
+// than all circuits of a usual pool have room for at once. To try all of them in each
+// turn would take milliseconds where tens of thousands wait.
+const unblockMax = 1024
+
+// unblock tries connections again that had found no room, each once in a round of
+// turns, and reports whether the round goes on: nobody may sleep before its end, since
+// who is tried and waits on has asked the driver to wake us.
+func (h *Half) unblock() (more bool) {
 	q := &h.ctl.lists[listBlocked]
+	if h.round == 0 {
+		h.round = min(h.ctl.live, MaxConns)
+	}
 	last := q.tail
-	for q.head != 0 {
+	for range min(unblockMax, h.round) {
 		i := h.delist(listBlocked)
+		if i == none {
+			h.round = 0
+			return false
+		}
 		h.enlist(listTouched, i)
+		h.round--
 		if i+1 == last {
-			return
+			h.round = 0
 		}
 	}
+	return h.round > 0
 }
 
 // flush shows the peers what is new and wakes the other half if there is

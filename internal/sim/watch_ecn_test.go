@@ -6,6 +6,7 @@ import (
 
 	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
 )
 
 // marking is a plan in which the network marks, and does nothing else.
@@ -41,5 +42,49 @@ func TestWatchFindsWrongFeedback(t *testing.T) {
 	}})
 	if err == nil || !strings.Contains(err.Error(), "have arrived") {
 		t.Errorf("found %v", err)
+	}
+}
+
+// A SYN-ACK that comes again is acknowledged again by an ACK that says how it arrived,
+// also behind data that the device has refused (seed 2,000,982 of November 2026): the
+// peer has heard of neither. The watch took that for a count of five marks.
+func TestWatchKnowsTheAnswerToASecondSynAck(t *testing.T) {
+	const data = 9
+	ack := func(flags wire.Flags, n int) *seen {
+		return &seen{tcp: wire.TCP{Flags: wire.ACK | flags}, n: n}
+	}
+	synAck := func() *seen { return &seen{tcp: wire.TCP{Flags: wire.SYN | wire.ACK | wire.CWR}} }
+	const count5 = wire.AE | wire.ECE // ACE 5: no marks
+	for _, synAcks := range []int{1, 2} {
+		w := &watch{exact: true}
+		var client, server way
+		steps := []struct {
+			s       *seen
+			x, back *way
+		}{{&seen{tcp: wire.TCP{Flags: wire.SYN | aceFlags}}, &client, &server}}
+		for range synAcks {
+			steps = append(steps, struct {
+				s       *seen
+				x, back *way
+			}{synAck(), &server, &client})
+		}
+		for _, p := range steps {
+			check(t, w.feedback(p.s, p.x, p.back))
+		}
+		check(t, w.feedback(ack(wire.CWR, 0), &client, &server))
+		check(t, w.feedback(ack(count5, data), &client, &server))
+		if err := w.feedback(ack(wire.CWR, 0), &client, &server); (err == nil) != (synAcks == 2) {
+			t.Errorf("after %d SYN-ACKs the second answer: %v", synAcks, err)
+		}
+		if w.feedback(ack(wire.CWR, data), &client, &server) == nil {
+			t.Error("data with a count of five marks passed")
+		}
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
