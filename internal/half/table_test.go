@@ -68,11 +68,18 @@ func (m *tableModel) any(t *rapid.T) uint32 {
 	return rapid.SampledFrom(m.open).Draw(t, "connection")
 }
 
+// forget takes i's flow out, unless it is another connection's by now.
+func (m *tableModel) forget(i uint32) {
+	if f := m.h.conns[i].Flow; m.flows[f] == i {
+		delete(m.flows, f)
+	}
+}
+
 func (m *tableModel) unhash(t *rapid.T) {
 	i := m.any(t)
 	m.h.unhash(i)
 	m.h.unhash(i) // does nothing
-	delete(m.flows, m.h.conns[i].Flow)
+	m.forget(i)
 }
 
 func (m *tableModel) freeOne(t *rapid.T) {
@@ -82,9 +89,7 @@ func (m *tableModel) freeOne(t *rapid.T) {
 	if m.h.aux[i].gen == gen {
 		t.Fatalf("slot %d is free, its generation is still %d", i, gen)
 	}
-	if m.flows[m.h.conns[i].Flow] == i {
-		delete(m.flows, m.h.conns[i].Flow)
-	}
+	m.forget(i)
 	m.open = slices.DeleteFunc(m.open, func(k uint32) bool { return k == i })
 	for l := range m.lists {
 		m.lists[l] = slices.DeleteFunc(m.lists[l], func(k uint32) bool { return k == i })
