@@ -313,9 +313,7 @@ func TestAStoppedChildCostsOthersLittle(t *testing.T) {
 	c := spawn(t, s2)
 	b.listen(1, "10.1.0.2:80")
 	c.listen(1, "10.1.0.2:81")
-	if err := unix.Kill(s2.child(b.vci).pid(), unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, s2.child(b.vci).pid())
 	full := make([]byte, 60000)
 	p := packet(ep("10.1.0.1:1"), ep("10.1.0.2:80"), wire.ACK, string(full))
 	for range 50 {

@@ -2,7 +2,9 @@ package server
 
 import (
 	"cmp"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -118,13 +120,30 @@ func TestAChildThatIsKilledIsReplaced(t *testing.T) {
 	}
 }
 
+// stop stops process pid. A thread on another CPU runs on for a moment, and may read
+// what must not be read: so all are waited for.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the process to be stopped", func() bool {
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		return !slices.ContainsFunc(stats, func(f string) bool {
+			b, err := os.ReadFile(f)
+			_, state, ok := strings.Cut(string(b), ") ")
+			return err == nil && ok && state[0] != 'T'
+		})
+	})
+}
+
 // What was sent to the dead child and not read is read by the next.
 func TestFramesForAKilledChildReachTheNext(t *testing.T) {
 	s := start(t, t.TempDir(), addr1)
 	a, _ := keeper(t, s)
 	b := spawn(t, s)
 	c := s.child(a.vci)
-	c.signal(syscall.SIGSTOP)
+	stop(t, c.pid())
 	b.frame(ring.Frame{Type: ring.FrameDetach, Src: b.vci, Dst: a.vci})
 	eventually(t, "the frame to be on its way", func() bool { return s.Snapshot().Counters.ToChild == 1 })
 	c.signal(os.Kill)

@@ -127,12 +127,13 @@ func TestBlocksDoForManyConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ua := a.attach()
 			ports := map[uint16]int{}
-			for range 1500 {
-				ports[ask1(t, ua, to)]++
-			}
 			most := 0
-			for _, n := range ports {
-				most = max(most, n)
+			// A port may come again a second after its connection has ended: on a fast
+			// machine that takes thousands of others.
+			for n := 0; n < 1500 || most < 2 && n < 20_000; n++ {
+				port := ask1(t, ua, to)
+				ports[port]++
+				most = max(most, ports[port])
 			}
 			t.Logf("%d ports, one of them %d times", len(ports), most)
 			if most < 2 {
