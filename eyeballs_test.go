@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -39,13 +40,49 @@ type fate struct {
 	err   error
 }
 
+// tally counts what the attempts of a race do, each in its own goroutine.
+type tally struct {
+	mu           sync.Mutex
+	begun        []int // when, ms
+	made, closed int   // connections
+}
+
+func (y *tally) begin(at int) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.begun = append(y.begun, at)
+}
+
+func (y *tally) connection() net.Conn {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.made++
+	return closer{tally: y}
+}
+
+// want waits until all attempts have ended, and wants all connections closed but some.
+func (y *tally) want(t *testing.T, open int) {
+	t.Helper()
+	synctest.Wait()
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.closed != y.made-open {
+		t.Errorf("%d connections, %d closed, want %d open", y.made, y.closed, open)
+	}
+}
+
 // closer is a connection that notes its end.
 type closer struct {
 	net.Conn
-	closed *int
+	tally *tally
 }
 
-func (c closer) Close() error { *c.closed++; return nil }
+func (c closer) Close() error {
+	c.tally.mu.Lock()
+	defer c.tally.mu.Unlock()
+	c.tally.closed++
+	return nil
+}
 
 func TestRace(t *testing.T) {
 	refused, unreachable := syscall.ECONNREFUSED, syscall.EHOSTUNREACH
@@ -73,11 +110,10 @@ func TestRace(t *testing.T) {
 				defer cancel()
 				start := time.Now()
 				since := func() int { return int(time.Since(start).Milliseconds()) }
-				var begun []int
-				made, closed := 0, 0
+				var y tally
 				c, err := race(ctx, endsOf("10.0.0.1", "10.0.0.2", "10.0.0.3")[:len(x.fates)], x.delay, func(ctx context.Context, e wire.Endpoint) (net.Conn, error) {
 					f := x.fates[e.Addr[15]-1]
-					begun = append(begun, since())
+					y.begin(since())
 					select {
 					case <-time.After(time.Duration(f.after) * time.Millisecond):
 					case <-ctx.Done():
@@ -86,15 +122,16 @@ func TestRace(t *testing.T) {
 					if f.err != nil {
 						return nil, f.err
 					}
-					made++
-					return closer{closed: &closed}, nil
+					return y.connection(), nil
 				})
+				y.mu.Lock()
+				begun := slices.Clone(y.begun)
+				y.mu.Unlock()
 				if !slices.Equal(begun, x.begun) || since() != x.over || !errors.Is(err, x.err) || (c == nil) != (x.err != nil) {
 					t.Errorf("begun %v, over after %d ms: %v", begun, since(), err)
 				}
-				synctest.Wait()
-				if c != nil && closed != made-1 {
-					t.Errorf("%d connections, %d closed", made, closed)
+				if c != nil {
+					y.want(t, 1)
 				}
 			})
 		})
@@ -104,19 +141,17 @@ func TestRace(t *testing.T) {
 // Who loses the race by a hair has a connection, too: it is closed.
 func TestRaceClosesTheSecondConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		made, closed := 0, 0
+		var y tally
 		c, err := race(t.Context(), endsOf("10.0.0.1", "10.0.0.2"), 100*time.Millisecond, func(_ context.Context, e wire.Endpoint) (net.Conn, error) {
 			time.Sleep(time.Second) // deaf to its context
-			made++
-			return closer{closed: &closed}, nil
+			return y.connection(), nil
 		})
 		if err != nil || c == nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		if made != 2 || closed != 1 {
-			t.Errorf("%d connections, %d closed", made, closed)
+		if y.want(t, 1); y.made != 2 {
+			t.Errorf("%d connections were made", y.made)
 		}
 	})
 }
