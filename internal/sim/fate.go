@@ -65,6 +65,9 @@ func (w *world) stops(r *rand.Rand) {
 		h := w.hosts[r.IntN(len(w.hosts))]
 		begin := w.moment(r) / tcp.Time(pick(r, 1, 20))
 		long := tcp.Time(r.Int64N(int64(pick(r, tcp.Second, 20*tcp.Second))))
+		if w.plan.Stopped > 0 {
+			begin, long = begin/1000, w.plan.Stopped
+		}
 		w.queue.add(epoch+begin, func() { h.stop() })
 		w.queue.add(epoch+min(w.plan.Healed, begin+long), func() { h.resume() })
 	}

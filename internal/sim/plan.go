@@ -30,9 +30,10 @@ type Plan struct {
 	Clog                        int // octets that wait for Rate before packets are dropped
 	SmallMTU                    bool
 	Partition, Stop, Kill, Odd  bool
-	Volume                      int     // most octets that a program writes
-	Urgent                      bool    // some of them are urgent, and stay in the stream
-	Refuse                      float64 // of packets: the device can't take them now
+	Stopped                     tcp.Time // how long Stop stops a program; 0: as it is drawn, up to 20 s
+	Volume                      int      // most octets that a program writes
+	Urgent                      bool     // some of them are urgent, and stay in the stream
+	Refuse                      float64  // of packets: the device can't take them now
 }
 
 // newPlan draws the plan of a seed.
