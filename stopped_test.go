@@ -46,6 +46,9 @@ func TestStoppedForLong(t *testing.T) {
 		return c.(*Conn)
 	}
 	idle, busy := dial(), dial()
+	// Its readers sleep by then: a program that is stopped with the lock is silent, and
+	// TestStoppedWithTheLock's.
+	time.Sleep(300 * time.Millisecond)
 	p.Kill(syscall.SIGSTOP)
 	data := make([]byte, 32<<20)
 	fill(data, 9)
