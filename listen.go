@@ -15,8 +15,8 @@ import (
 
 // Listen listens at address, like net.Listen. The network is "tcp", "tcp4" or
 // "tcp6"; port 0 means any port; without a host it listens at all addresses of
-// the connection server's host, of IPv4 only for "tcp4" and of IPv6 only for "tcp6". Errors are *net.OpError; errors.Is finds
-// EADDRINUSE and EADDRNOTAVAIL in them.
+// the connection server's host, of IPv4 only for "tcp4" and of IPv6 only for "tcp6".
+// Errors are *net.OpError; errors.Is finds EADDRINUSE and EADDRNOTAVAIL in them.
 func Listen(network, address string) (net.Listener, error) {
 	var lc ListenConfig
 	return lc.Listen(context.Background(), network, address)

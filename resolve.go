@@ -50,8 +50,16 @@ func unspecified(network string) netip.Addr {
 // unspecified address means those of both families for "tcp", and those of one family
 // for "tcp4" and "tcp6".
 func listenAt(network string, e wire.Endpoint) wire.Endpoint {
-	if e.Addr.IsZero() {
-		e.Addr = map[string]wire.Addr{"tcp": wire.Any, "tcp4": wire.Any4, "tcp6": wire.Any6}[network]
+	if !e.Addr.IsZero() {
+		return e
+	}
+	switch network {
+	case "tcp4":
+		e.Addr = wire.Any4
+	case "tcp6":
+		e.Addr = wire.Any6
+	default:
+		e.Addr = wire.Any
 	}
 	return e
 }

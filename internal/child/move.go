@@ -64,7 +64,7 @@ func (c *child) claimOne(k half.Claim) unix.Errno {
 	}
 	what, mtu := half.Registered(0), uint32(0)
 	_, errno := c.agree(&m, func(r *message.Message) {
-		what, mtu = c.noteClaim(&k, r), r.N&0xffff
+		what, mtu = c.noteClaim(&k, r), uint32(message.MoveGrantOf(r.N).MTU)
 	})
 	switch {
 	case errno == unix.EHOSTDOWN || errno == unix.ETIMEDOUT:
@@ -80,9 +80,13 @@ func (c *child) claimOne(k half.Claim) unix.Errno {
 
 // noteClaim notes what the server has given, and returns what that is.
 func (c *child) noteClaim(k *half.Claim, r *message.Message) (what half.Registered) {
-	points := r.Files
-	if r.N&(1<<16) != 0 {
-		c.record.bind(k.Socket, r.Local, message.BindHow(r.N>>17&1), points)
+	points, grant := r.Files, message.MoveGrantOf(r.N)
+	if grant.Bound {
+		how := message.BindHow(0)
+		if grant.Reuse {
+			how = message.BindReuse
+		}
+		c.record.bind(k.Socket, r.Local, how, points)
 		what, points = half.RegisteredBind, nil
 	}
 	if k.Listens {

@@ -27,9 +27,14 @@ func (s *Socket) TryAccept() (*Socket, error) {
 func (s *Socket) AwaitAccept() error {
 	s.rmu.Lock()
 	defer s.rmu.Unlock()
+	s.t.enter()
+	defer s.t.leave()
+	return s.awaitAccept()
+}
+
+// awaitAccept is AwaitAccept for who has the lock.
+func (s *Socket) awaitAccept() error {
 	t := s.t
-	t.enter()
-	defer t.leave()
 	t.drive()
 	la := &t.aux[s.i]
 	if err := t.wait(&s.rd, func() bool { return la.acceptHead != 0 || t.abandoned }); err != nil {

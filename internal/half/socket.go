@@ -150,12 +150,7 @@ func (s *Socket) Accept() (*Socket, error) {
 	t := s.t
 	t.enter()
 	defer t.leave()
-	t.drive()
-	la := &t.aux[s.i]
-	if err := t.wait(&s.rd, func() bool { return la.acceptHead != 0 || t.abandoned }); err != nil {
-		return nil, err
-	}
-	if err := t.deserted(); err != nil {
+	if err := s.awaitAccept(); err != nil {
 		return nil, err
 	}
 	return t.socket(t.accept(s.i)), nil

@@ -15,8 +15,9 @@ type Known struct {
 
 // TakeOver begins the work of a bottom half whose predecessor on the same segment
 // has died. What that was at is undone, wherever it was; what the program has reserved
-// and copies to without the lock stays its own. known is all that the server knows of this segment; what of it belongs to no socket is returned, to
-// be given back. dead reports whether the application is no more.
+// and copies to without the lock stays its own. known is all that the server knows of
+// this segment; what of it belongs to no socket is returned, to be given back. dead
+// reports whether the application is no more.
 func (b *Bottom) TakeOver(known []Known, dead func() bool) (lost []Known) {
 	b.mu.Lock()
 	if !b.lock.Inherit() {

@@ -20,6 +20,31 @@ func (h BindHow) Reuse() bool { return h&BindReuse != 0 }
 // Shard returns the shard and the number of shards, 0 and 0 if there are none.
 func (h BindHow) Shard() (at, of int) { return int(h >> 4 & 0xf), int(h >> 8 & 0x1f) }
 
+// MoveGrant is what the server has given for a Move: N of the General_Reply. Bits 0 to 15
+// are the MTU, 16 and 17 what came along.
+type MoveGrant struct {
+	MTU   uint16 // octets of a packet by the devices; 0: not by them
+	Bound bool   // the local end came along
+	Reuse bool   // … and has SO_REUSEADDR
+}
+
+// N is the grant as it goes in the message.
+func (g MoveGrant) N() uint32 {
+	n := uint32(g.MTU)
+	if g.Bound {
+		n |= 1 << 16
+	}
+	if g.Reuse {
+		n |= 1 << 17
+	}
+	return n
+}
+
+// MoveGrantOf is what N of a reply says.
+func MoveGrantOf(n uint32) MoveGrant {
+	return MoveGrant{MTU: uint16(n), Bound: n>>16&1 != 0, Reuse: n>>17&1 != 0}
+}
+
 // BindHowOf checks what came in a message.
 func BindHowOf(n uint32) (h BindHow, ok bool) {
 	h = BindHow(n)

@@ -31,3 +31,11 @@ func TestBindHow(t *testing.T) {
 		}
 	}
 }
+
+func TestMoveGrant(t *testing.T) {
+	for _, g := range []MoveGrant{{}, {MTU: 1500}, {MTU: 65535, Bound: true}, {Bound: true, Reuse: true}, {MTU: 65535, Reuse: true}} {
+		if got := MoveGrantOf(g.N()); got != g {
+			t.Errorf("%+v is read as %+v", g, got)
+		}
+	}
+}

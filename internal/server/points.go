@@ -80,8 +80,12 @@ func bindFamily(ap netip.AddrPort, reuse, only6 bool) (int, unix.Errno) {
 	if err != nil {
 		return -1, errnoOf(err)
 	}
-	if ap.Addr() == netip.IPv6Unspecified() { // all of IPv4, too, or not
-		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, map[bool]int{true: 1}[only6])
+	if ap.Addr() == netip.IPv6Unspecified() { // whatever net.ipv6.bindv6only says
+		v6only := 0
+		if only6 {
+			v6only = 1
+		}
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)
 	}
 	if reuse {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)

@@ -56,7 +56,10 @@ type grant struct {
 func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix.Errno)) {
 	g, errno := do(m)
 	r := message.Message{
-		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu | uint32(g.came&^cameIn)<<16, Files: g.points,
+		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Files: g.points,
+	}
+	if m.Type == message.Move {
+		r.N = message.MoveGrant{MTU: uint16(g.mtu), Bound: g.came&cameBound != 0, Reuse: g.came&cameReuse != 0}.N()
 	}
 	if g.came&cameIn != 0 {
 		r.Socket = message.NoSocket

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/message"
+	"usertcp/internal/nic"
 	"usertcp/internal/wire"
 )
 
@@ -16,6 +17,12 @@ import (
 // that they are, and be different ones of them. SYNs come when the last listens, so that
 // a connection's segments do not go to another shard in the middle; a hash of the
 // connection says to which. When a shard has gone its part goes to the next.
+
+// The devices' program and the messages know of as many shards.
+const (
+	_ = uint(nic.MaxShards - message.MaxShards)
+	_ = uint(message.MaxShards - nic.MaxShards)
+)
 
 // shard is which of how many a binding is: 0 of 0 if it has its end to itself.
 type shard struct {
