@@ -54,24 +54,34 @@ type entry struct {
 // A program that has taken sockets beside those that it had hands them over by two
 // calls: sockets that came from different programs can't go together (EXDEV).
 func HandOver(ctx context.Context, name string, wait time.Duration, sockets ...Handed) error {
-	fail := func(err error) error { return fmt.Errorf("usertcp: hand over %q: %w", name, err) }
+	return handing(name, sockets, func(s *user.Stack, entries []entry) error {
+		list, err := json.Marshal(entries)
+		if err != nil {
+			return err
+		}
+		if err := s.HandOver(ctx, name, max(wait, 0), list); err != nil {
+			return err
+		}
+		if i := slices.Index(process.shards, s); i >= 0 {
+			process.shards[i] = nil
+		}
+		process.taken = slices.DeleteFunc(process.taken, func(t *user.Stack) bool { return t == s })
+		return nil
+	})
+}
+
+// handing does something with the stack that the sockets are of, and with what is to be
+// said of them. process is locked meanwhile.
+func handing(name string, sockets []Handed, do func(*user.Stack, []entry) error) error {
 	process.Lock()
 	defer process.Unlock()
 	s, entries, err := listOf(sockets)
+	if err == nil {
+		err = do(s, entries)
+	}
 	if err != nil {
-		return fail(err)
+		return fmt.Errorf("usertcp: hand over %q: %w", name, err)
 	}
-	list, err := json.Marshal(entries)
-	if err != nil {
-		return fail(err)
-	}
-	if err := s.HandOver(ctx, name, max(wait, 0), list); err != nil {
-		return fail(err)
-	}
-	if i := slices.Index(process.shards, s); i >= 0 {
-		process.shards[i] = nil
-	}
-	process.taken = slices.DeleteFunc(process.taken, func(t *user.Stack) bool { return t == s })
 	return nil
 }
 

@@ -3,7 +3,6 @@ package usertcp
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -22,32 +21,25 @@ import (
 // buffers than one pool has room for, about 28 MiB; then, and after other errors that
 // wrap an errno, nothing has changed. Otherwise it is as for HandOver.
 func HandOverSome(ctx context.Context, name string, wait time.Duration, sockets ...Handed) error {
-	fail := func(err error) error { return fmt.Errorf("usertcp: hand over %q: %w", name, err) }
-	process.Lock()
-	defer process.Unlock()
-	s, entries, err := listOf(sockets)
-	if err != nil {
-		return fail(err)
-	}
+	return handing(name, sockets, func(s *user.Stack, entries []entry) error {
+		defer endEmpty()
+		return s.HandOverSome(ctx, name, max(wait, 0), partsOf(sockets), func(indices []uint32) ([]byte, error) {
+			for i := range entries {
+				entries[i].Index = indices[i]
+			}
+			return json.Marshal(entries)
+		})
+	})
+}
+
+// partsOf returns the sockets as the stack knows them.
+func partsOf(sockets []Handed) []user.Part {
 	parts := make([]user.Part, len(sockets))
 	for i, h := range sockets {
-		if parts[i].Listens = h.Listener != nil; parts[i].Listens {
-			parts[i].Socket = h.Listener.sock
-		} else {
-			parts[i].Socket = h.Conn.sock
-		}
+		_, parts[i].Socket = h.entry()
+		parts[i].Listens = h.Listener != nil
 	}
-	err = s.HandOverSome(ctx, name, max(wait, 0), parts, func(indices []uint32) ([]byte, error) {
-		for i := range entries {
-			entries[i].Index = indices[i]
-		}
-		return json.Marshal(entries)
-	})
-	endEmpty()
-	if err != nil {
-		return fail(err)
-	}
-	return nil
+	return parts
 }
 
 // HandOver hands this connection over, and none of the program's other sockets, with a

@@ -2,14 +2,11 @@ package nic
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
-
-	"usertcp/internal/testnet"
 )
 
 // From a leased block a pool opens connections to anybody, without asking, and gets
@@ -127,10 +124,7 @@ func TestLeasesThatCannotBe(t *testing.T) {
 // the rest.
 func TestLeasesAreTakenOver(t *testing.T) {
 	t.Parallel()
-	a, b := testnet.New(t), testnet.New(t)
-	testnet.Pair(a, b, 0)
-	pins := filepath.Join(t.TempDir(), "bpf")
-	tap := killed(t, a, pins, "va,lo")
+	a, _, pins, tap := afterKill(t, "va,lo")
 	defer tap.Close()
 	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})
 	before, after := m.Pools()[0], newPool(t, m, 8)

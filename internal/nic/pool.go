@@ -195,6 +195,11 @@ func (p *Pool) Connect(f wire.Flow) error {
 		p.flows[k] = true
 		return nil
 	}
+	return p.own(k, f, ebpf.UpdateNoExist)
+}
+
+// own makes a flow the pool's. The caller holds the lock.
+func (p *Pool) own(k kernelFlow, f wire.Flow, how ebpf.MapUpdateFlags) error {
 	if err := p.may(f.Local); err != nil {
 		return err
 	}
@@ -202,7 +207,7 @@ func (p *Pool) Connect(f wire.Flow) error {
 	if p.m.isLocal(f.Remote.Addr) {
 		o.Inside = 1
 	}
-	if err := mapError(p.m.kernel.Flows.Update(k, o, ebpf.UpdateNoExist)); err != nil {
+	if err := mapError(p.m.kernel.Flows.Update(k, o, how)); err != nil {
 		return err
 	}
 	p.flows[k] = true

@@ -2,7 +2,6 @@ package nic
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -112,10 +111,7 @@ func TestShardsThatDoNotFit(t *testing.T) {
 // has it with one of its own beside it, and when its pool has gone the other gets all.
 func TestTheNextServerHasShards(t *testing.T) {
 	t.Parallel()
-	a, b := testnet.New(t), testnet.New(t)
-	testnet.Pair(a, b, 0)
-	pins := filepath.Join(t.TempDir(), "bpf")
-	tap := killed(t, a, pins, "va,lo")
+	a, b, pins, tap := afterKill(t, "va,lo")
 	old := &Pool{file: tap}
 	at := endpoint("10.9.0.1:81") // where the victim has a shard
 	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})

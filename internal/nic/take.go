@@ -2,7 +2,6 @@ package nic
 
 import (
 	"github.com/cilium/ebpf"
-
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/wire"
@@ -44,21 +43,13 @@ func (p *Pool) TakeFlow(from *Pool, f wire.Flow) error {
 	if p.flows[k] {
 		return nil
 	}
-	if err := p.may(f.Local); err != nil {
-		return err
-	}
-	o := p.owner()
-	if p.m.isLocal(f.Remote.Addr) {
-		o.Inside = 1
-	}
 	how := ebpf.UpdateNoExist
 	if _, ok := from.flows[k]; ok {
 		how = ebpf.UpdateExist
 	}
-	if err := mapError(p.m.kernel.Flows.Update(k, o, how)); err != nil {
+	if err := p.own(k, f, how); err != nil {
 		return err
 	}
 	delete(from.flows, k)
-	p.flows[k] = true
 	return nil
 }

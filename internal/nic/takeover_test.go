@@ -62,10 +62,14 @@ func victim(pins string, devices []string) int {
 	return 0
 }
 
-// killed runs a victim in a namespace, kills it, and returns its TAP's descriptor.
-func killed(t *testing.T, in *testnet.Namespace, pins string, devices string) *os.File {
+// afterKill makes two namespaces joined by a veth pair, runs a victim in the first, and
+// kills it. It returns its pins and its TAP's descriptor, too.
+func afterKill(t *testing.T, devices string) (a, b *testnet.Namespace, pins string, tap *os.File) {
 	t.Helper()
-	return killedAs(t, in, os.Args[0], nil, pins, devices)
+	a, b = testnet.New(t), testnet.New(t)
+	testnet.Pair(a, b, 0)
+	pins = filepath.Join(t.TempDir(), "bpf")
+	return a, b, pins, killedAs(t, a, os.Args[0], nil, pins, devices)
 }
 
 // killedAs does so with the program and the rights that are given.
@@ -102,10 +106,7 @@ func killedAs(t *testing.T, in *testnet.Namespace, program string, rights *sysca
 // cleaned away.
 func TestTheNextServerTakesOver(t *testing.T) {
 	t.Parallel()
-	a, b := testnet.New(t), testnet.New(t)
-	testnet.Pair(a, b, 0)
-	pins := filepath.Join(t.TempDir(), "bpf")
-	tap := killed(t, a, pins, "va,lo")
+	a, b, pins, tap := afterKill(t, "va,lo")
 	works := func(when string) {
 		p := &Pool{file: tap}
 		done := make(chan error, 1)
@@ -154,10 +155,8 @@ func TestTheNextServerTakesOver(t *testing.T) {
 // server finds nothing to take over.
 func TestWhatIsDeadIsCleaned(t *testing.T) {
 	t.Parallel()
-	a, b := testnet.New(t), testnet.New(t)
-	testnet.Pair(a, b, 0)
-	pins := filepath.Join(t.TempDir(), "bpf")
-	killed(t, a, pins, "va").Close()
+	a, b, pins, tap := afterKill(t, "va")
+	tap.Close()
 	if err := dialed(b, "10.9.0.1:80"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("port of a dead pool: %v, want the kernel's refusal", err)
 	}
@@ -174,10 +173,7 @@ func TestWhatIsDeadIsCleaned(t *testing.T) {
 // nevertheless.
 func TestAPoolCannotOutstay(t *testing.T) {
 	t.Parallel()
-	a, b := testnet.New(t), testnet.New(t)
-	testnet.Pair(a, b, 0)
-	pins := filepath.Join(t.TempDir(), "bpf")
-	tap := killed(t, a, pins, "va")
+	a, _, pins, tap := afterKill(t, "va")
 	persist := func(f *os.File) {
 		rc, err := f.SyscallConn()
 		must(t, err)
@@ -252,10 +248,7 @@ func programs(t *testing.T, in *testnet.Namespace, device string) (names []strin
 // A server to which lo belongs leaves nothing of one to which it did not.
 func TestTheNextServerServesLo(t *testing.T) {
 	t.Parallel()
-	a, b := testnet.New(t), testnet.New(t)
-	testnet.Pair(a, b, 0)
-	pins := filepath.Join(t.TempDir(), "bpf")
-	tap := killed(t, a, pins, "va")
+	a, _, pins, tap := afterKill(t, "va")
 	defer tap.Close()
 	if got := programs(t, a, "lo"); !slices.Equal(got, []string{"hear_errors"}) {
 		t.Errorf("at lo there are %v", got)

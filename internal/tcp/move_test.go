@@ -64,13 +64,7 @@ func TestSoakMoving(t *testing.T) {
 
 // What is in an annex goes along: many gaps, both ways.
 func TestMoveWithManyGaps(t *testing.T) {
-	a := selective(t, 10, option(func(o *ConnOptions) { o.NoDelay = 1 }))
-	a.inject(sA, 1, 10001, 0)
-	a.c.cc.cwnd = 200000
-	for range 200 {
-		a.write(100)
-		a.drain()
-	}
+	a := withManyInFlight(t)
 	r := rand.New(rand.NewPCG(1, 12))
 	most, moves := uint32(0), 0
 	for n, i := range r.Perm(200) {

@@ -30,19 +30,26 @@ func TestRandomScripts(t *testing.T) {
 	}
 }
 
+// withManyInFlight returns a connection with 200 small segments in flight.
+func withManyInFlight(t *testing.T) *talk {
+	t.Helper()
+	a := selective(t, 10, option(func(o *ConnOptions) { o.NoDelay = 1 }))
+	a.inject(sA, 1, 10001, 0)
+	a.c.cc.cwnd = 200000
+	for range 200 {
+		a.write(100)
+		a.drain()
+	}
+	return a
+}
+
 // TestUndoWithManyGaps lets every step of a connection that loses much, both ways,
 // be compared with what a Conn of before would find: see end.step. Pieces come in
 // random order, so that ranges and runs come and go in the annex.
 func TestUndoWithManyGaps(t *testing.T) {
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 12))
-		a := selective(t, 10, option(func(o *ConnOptions) { o.NoDelay = 1 }))
-		a.inject(sA, 1, 10001, 0)
-		a.c.cc.cwnd = 200000
-		for range 200 {
-			a.write(100)
-			a.drain()
-		}
+		a := withManyInFlight(t)
 		most, far := uint32(0), false
 		for _, i := range r.Perm(200) {
 			at := 10001 + 100*i

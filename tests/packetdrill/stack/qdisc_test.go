@@ -30,16 +30,7 @@ func TestQueueingDisciplineOfTheScriptsDevice(t *testing.T) {
 		if q.refuses() {
 			t.Error("a device that is not there refuses packets")
 		}
-		if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: scriptDevice}}); err != nil {
-			t.Skip("no dummy devices here:", err)
-		}
-		l, err := netlink.LinkByName(scriptDevice)
-		if err == nil {
-			err = netlink.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := addScriptDevice(t)
 		for i, places := range []uint32{0, 10, 0, 1} {
 			fifo(t, l, places)
 			if q.refuses() != (places == 0) {
@@ -50,4 +41,20 @@ func TestQueueingDisciplineOfTheScriptsDevice(t *testing.T) {
 			}
 		}
 	})
+}
+
+// addScriptDevice makes the device that scripts want.
+func addScriptDevice(t *testing.T) netlink.Link {
+	t.Helper()
+	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: scriptDevice}}); err != nil {
+		t.Skip("no dummy devices here:", err)
+	}
+	l, err := netlink.LinkByName(scriptDevice)
+	if err == nil {
+		err = netlink.LinkSetUp(l)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

@@ -17,16 +17,7 @@ func TestMTUOfTheScriptsRoute(t *testing.T) {
 		if mtu, _ := r.mtu(theirs.Addr); mtu != 0 {
 			t.Errorf("without a device a route has an MTU of %d", mtu)
 		}
-		if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: scriptDevice}}); err != nil {
-			t.Skip("no dummy devices here:", err)
-		}
-		l, err := netlink.LinkByName(scriptDevice)
-		if err == nil {
-			err = netlink.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := addScriptDevice(t)
 		to := theirs.Addr.Netip().AsSlice()
 		route := netlink.Route{LinkIndex: l.Attrs().Index, Dst: &net.IPNet{IP: to, Mask: net.CIDRMask(32, 32)}}
 		epoch := -1
