@@ -55,6 +55,8 @@ type child struct {
 	limits       limits
 	kick         chan struct{} // there may be live connections
 	ended        chan struct{} // closed when the application has gone
+	owing        atomic.Int32  // sockets of which the server has to be told that they are no more
+	alone        chan struct{} // closed when the application has gone and nothing else is left
 }
 
 // maxRequests is how many of the application's requests are worked on at once.
@@ -72,6 +74,7 @@ func newChild(cfg config, control, frames, user *message.Channel, userFile *os.F
 		limits:   limits{heard: make(chan struct{})},
 		kick:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
+		alone:    make(chan struct{}),
 	}
 	p := newProgram(user, userFile)
 	p.taken = true
@@ -217,6 +220,7 @@ func (c *child) tick() error {
 			t.Reset(half.Tick)
 		}
 		<-t.C
+		c.mayLeave()
 		c.bottom.Look(true)
 		c.report(false)
 		if time.Since(handed) >= remnantPeriod {
@@ -266,7 +270,7 @@ func (o outside) Send(ip []byte) {
 // Gone implements half.Outside.
 func (o outside) Gone(socket uint32, what half.Registered, flow wire.Flow, done func()) {
 	go func() {
-		o.c.giveBack(socket, what, flow)
+		o.c.giveBackAtLast(socket, what, flow)
 		done()
 		o.c.wake()
 	}()

@@ -78,10 +78,12 @@ func (c *child) leaseDevice() unix.Errno {
 // returnDeviceLeases gives back what has been idle, and comes again while there is
 // more.
 func (c *child) returnDeviceLeases() {
-	for _, first := range c.bottom.IdleDeviceLeases() {
-		c.unlease(first, 1)
-	}
 	l := &c.deviceLeases
+	if l.begin() {
+		c.bottom.IdleDeviceLeases()
+		c.unleaseDevices()
+		l.end()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.idle = nil; len(c.record.deviceLeases()) > 0 {
@@ -89,15 +91,37 @@ func (c *child) returnDeviceLeases() {
 	}
 }
 
-// resumeDeviceLeases gives back what the child before this one had from the server and
-// the segment does not know, and goes on with the rest.
-func (c *child) resumeDeviceLeases() {
-	have, short := c.bottom.DeviceLeases()
+// begin keeps others from taking and returning blocks until end; false: they do.
+func (l *deviceLeases) begin() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.busy
+	l.busy = true
+	return !was
+}
+
+func (l *deviceLeases) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy = false
+}
+
+// unleaseDevices gives back the blocks that are on record and not in the segment any
+// more: if there is no server it is said again.
+func (c *child) unleaseDevices() {
+	have, _ := c.bottom.DeviceLeases()
 	for first := range c.record.deviceLeases() {
 		if !slices.Contains(have, first) {
 			c.unlease(first, 1)
 		}
 	}
+}
+
+// resumeDeviceLeases gives back what the child before this one had from the server and
+// the segment does not know, and goes on with the rest.
+func (c *child) resumeDeviceLeases() {
+	c.unleaseDevices()
+	have, short := c.bottom.DeviceLeases()
 	l := &c.deviceLeases
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -89,12 +89,10 @@ func (c *child) returnLeases() {
 			c.unlease(first, 0)
 		}
 	}
-	c.bottom.IdleDeviceLeases()
-	have, _ = c.bottom.DeviceLeases()
-	for first := range c.record.deviceLeases() {
-		if !slices.Contains(have, first) {
-			c.unlease(first, 1)
-		}
+	if c.deviceLeases.begin() {
+		c.bottom.IdleDeviceLeases()
+		c.unleaseDevices()
+		c.deviceLeases.end()
 	}
 }
 

@@ -18,10 +18,11 @@ import (
 type link struct {
 	control *message.Caller
 	frames  *message.Channel
+	next    chan struct{} // closed when another one has taken its place
 }
 
 func newLink(control, frames *message.Channel, handle func(*message.Message)) *link {
-	return &link{message.NewCaller(control, message.Child, message.Server, handle), frames}
+	return &link{message.NewCaller(control, message.Child, message.Server, handle), frames, make(chan struct{})}
 }
 
 // adoptTimeout is how long a server that has come to the meeting point has to say
@@ -136,6 +137,7 @@ func (c *child) follow(l *link) error {
 	c.limits.forget()
 	old := c.link.Swap(l)
 	old.frames.Close()
+	close(old.next)
 	go c.receiveFrames(l)
 	c.claimSoon() // what could not be claimed without a server
 	c.wake()

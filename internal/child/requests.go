@@ -110,6 +110,7 @@ func (c *child) awaitClosed(port uint16) {
 		}
 		select {
 		case <-gone:
+		case <-c.link.Load().control.Done():
 		case <-time.After(serverTimeout):
 		}
 	}
@@ -165,24 +166,6 @@ func (c *child) agree(m *message.Message, note func(*message.Message)) (message.
 		note(&r)
 	}
 	return r, errno
-}
-
-// giveBack tells the server what is free again, and closes the kernel's bind
-// points last.
-func (c *child) giveBack(socket uint32, what half.Registered, flow wire.Flow) {
-	c.agreed.RLock()
-	defer c.agreed.RUnlock()
-	if what&half.RegisteredFlow != 0 {
-		if own, ok := c.record.opened(socket); ok {
-			flow = own // a connection that was not begun has none yet
-		}
-		c.ask(&message.Message{Type: message.Forward, Op: message.OpClose, Socket: socket, Local: flow.Local, Remote: flow.Remote})
-	}
-	if what&half.RegisteredBind != 0 {
-		c.keepFlows(flow.Local)
-		c.ask(&message.Message{Type: message.Listen, Op: message.OpClose, Socket: socket})
-	}
-	c.record.drop(socket, what, flow)
 }
 
 // set changes a limit of the pool, or an option of a bind point.

@@ -230,30 +230,6 @@ func (p *Pool) disconnect(k kernelFlow) error {
 	return p.m.kernel.Flows.Delete(k)
 }
 
-// Forget takes back what a pool that was taken over has had, and nobody has confirmed
-// by Listen, Connect or Lease since.
-func (p *Pool) Forget() error {
-	p.m.mu.Lock()
-	defer p.m.mu.Unlock()
-	for k, confirmed := range p.listeners {
-		if !confirmed {
-			p.unlisten(k)
-		}
-	}
-	var err error
-	for k, confirmed := range p.flows {
-		if !confirmed {
-			err = errors.Join(err, p.disconnect(k))
-		}
-	}
-	for block, confirmed := range p.leases {
-		if !confirmed {
-			err = errors.Join(err, p.unlease(block))
-		}
-	}
-	return err
-}
-
 // may reports whether the host has an address that a pool wants.
 func (p *Pool) may(local wire.Endpoint) error {
 	if !p.m.isLocal(local.Addr) {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/half"
+	"usertcp/internal/testhost"
 	"usertcp/internal/testnet"
 	"usertcp/internal/user"
 	"usertcp/internal/wire"
@@ -179,6 +180,16 @@ func TestAConnectionOutlivesItsListener(t *testing.T) {
 	exchange(t, k, s, 1<<20)
 }
 
+// hello sends something from k to s.
+func hello(t *testing.T, k, s stream) {
+	t.Helper()
+	_, err := k.Write([]byte("hello"))
+	check(t, err)
+	buf := make([]byte, 5)
+	_, err = io.ReadFull(s, buf)
+	check(t, err)
+}
+
 // A server that is killed takes nothing with it; the next one goes on where it was.
 func TestAServerIsKilledAndStartedAgain(t *testing.T) {
 	a, b := pair(t, 1500)
@@ -186,21 +197,92 @@ func TestAServerIsKilledAndStartedAgain(t *testing.T) {
 	l, k, s := fromKernel(t, a, ub)
 	b.server.Kill(syscall.SIGKILL)
 	b.server.Wait()
-	echo := func() {
-		t.Helper()
-		_, err := k.Write([]byte("hello"))
-		check(t, err)
-		buf := make([]byte, 5)
-		_, err = io.ReadFull(s, buf)
-		check(t, err)
-	}
-	echo()
+	hello(t, k, s)
 	b.start()
-	echo()
+	hello(t, k, s)
 	k2, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
 	check(t, err)
 	s2, err := l.Accept()
 	check(t, err)
 	exchange(t, k2, s2, 1<<20)
 	exchange(t, k, s, 1<<20)
+}
+
+// A listener that is closed while there is no connection server gives its port back when
+// there is one again; connections that came in by it go on.
+func TestAListenerIsClosedWithoutAServer(t *testing.T) {
+	a, b := pair(t, 1500)
+	ub, other := b.attach(), b.attach()
+	l, k, s := fromKernel(t, a, ub)
+	b.server.Kill(syscall.SIGKILL)
+	b.server.Wait()
+	check(t, l.Close())
+	hello(t, k, s)
+	b.start()
+	var again *half.Socket
+	within(t, "another program can't have the port", func() bool {
+		var err error
+		again, _, err = other.Listen(context.Background(), end(testnet.PairB4, 80), 1, true)
+		return err == nil
+	})
+	k2, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
+	check(t, err)
+	s2, err := again.Accept()
+	check(t, err)
+	exchange(t, k2, s2, 1<<20)
+	exchange(t, k, s, 1<<20)
+	check(t, again.Close())
+	within(t, "the listener is still there", func() bool {
+		_, err := kernelDial(a.Namespace, end(testnet.PairB4, 80))
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+}
+
+// So does a connection.
+func TestAConnectionEndsWithoutAServer(t *testing.T) {
+	a, b := pair(t, 1500)
+	ub, other := b.attach(), b.attach()
+	l := a.Listen("tcp", testnet.PairA4+":0")
+	local, remote := end(testnet.PairB4, 4000), wire.EndpointFrom(l.Addr().(*net.TCPAddr).AddrPort())
+	open := func(by *user.Stack) (*half.Socket, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return by.Connect(ctx, local, remote)
+	}
+	u, err := open(ub)
+	check(t, err)
+	k, err := l.Accept()
+	check(t, err)
+	b.server.Kill(syscall.SIGKILL)
+	b.server.Wait()
+	reset(t, u)
+	if _, err := k.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the peer: %v", err)
+	}
+	b.start()
+	within(t, "another program can't have its four numbers", func() bool {
+		again, err := open(other)
+		if err == nil {
+			again.Close()
+		}
+		return err == nil
+	})
+}
+
+// A program that ends without a connection server leaves no child behind that waits for
+// one.
+func TestAProgramEndsWithoutAServer(t *testing.T) {
+	a, b := pair(t, 1500)
+	ub, other := b.attach(), b.attach()
+	l, k, s := fromKernel(t, a, ub)
+	pids := ub.Pids()
+	b.server.Kill(syscall.SIGKILL)
+	b.server.Wait()
+	check(t, l.Close())
+	hello(t, k, s)
+	check(t, ub.Close())
+	check(t, k.Close())
+	testhost.WantGone(t, pids[len(pids)-1])
+	b.start()
+	listen(t, other, end(testnet.PairB4, 80))
 }
