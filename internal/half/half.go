@@ -50,6 +50,7 @@ type Half struct {
 	out   tcp.Segment // departing
 	rings shm.Rings   // to be rung when the lock has been given back
 	round uint32      // connections that the present round of unblock may still try
+	mails mails
 	scripts
 
 	message [icmpMax]byte // an ICMP message that came in pieces
