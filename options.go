@@ -27,6 +27,7 @@ const (
 	OptionBaseMSS           = half.OptionBaseMSS           // octets of payload that nearly every path carries, with which a search for the path's MTU begins, as net.ipv4.tcp_base_mss; 0 (default): for packets of 1,200 octets
 	OptionMTUProbeFloor     = half.OptionMTUProbeFloor     // octets of payload below which no search goes, as net.ipv4.tcp_mtu_probe_floor; 0 (default): for packets of 552 octets, in IPv6 of 1,280
 	OptionUserTimeoutOption = half.OptionUserTimeoutOption // RFC 5482: 1 tells the peer of TCP_USER_TIMEOUT and heeds what it tells; 0 is the default
+	OptionAutoCorking       = half.OptionAutoCorking       // as net.ipv4.tcp_autocorking: 1 (default) lets small writes that follow each other at once share packets, see SetNoDelay; 0 does not
 	OptionSndMax            = half.OptionSndMax            // octets up to which the send buffer grows by itself, as the last number of net.ipv4.tcp_wmem
 	OptionRcvMax            = half.OptionRcvMax            // octets up to which the receive buffer grows by itself, as the last number of net.ipv4.tcp_rmem
 )
