@@ -77,6 +77,7 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	}
 	t.deliver = t.deliverEvent
 	t.passive = t.ctl.childTakes != 0
+	t.mayHold = true
 	t.awake = t.awaken
 	t.mails.poster, _ = cfg.Driver.(pool.Poster)
 	t.costly = cfg.Poll != 0
