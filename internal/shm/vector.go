@@ -40,6 +40,16 @@ func (v *Vector) Read(fd int) (int, unix.Errno) { return v.call(unix.SYS_READV, 
 // Write writes the runs to fd, and returns how many octets went.
 func (v *Vector) Write(fd int) (int, unix.Errno) { return v.call(unix.SYS_WRITEV, fd) }
 
+// Write writes b to fd, which does not block, as a Vector does.
+func Write(fd int, b []byte) unix.Errno {
+	for {
+		_, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		if e != unix.EINTR {
+			return e
+		}
+	}
+}
+
 func (v *Vector) call(number uintptr, fd int) (int, unix.Errno) {
 	for {
 		n, _, e := unix.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(&v.iov)), uintptr(v.n))
