@@ -9,6 +9,7 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/message"
+	"usertcp/internal/pool"
 )
 
 // limits is what this child has to do with the host's limits (half/limits.go): it
@@ -24,6 +25,7 @@ type limits struct {
 	over  time.Time          // since when there is more memory than allowed
 
 	circuits uint64 // octets of the circuits' memory
+	growths  uint32 // of the devices' MTU, that connections know of
 }
 
 const (
@@ -74,6 +76,10 @@ func (c *child) allow() {
 		Level: half.Level(have.Level), Orphans: have.Orphans, Sockets: have.Sockets,
 		FinWait: have.FinWait, OrphanTries: have.OrphanTries,
 	})
+	if c.nic != nil && have.DeviceMTU != 0 && c.limits.growths != have.Growths {
+		c.limits.growths = have.Growths
+		c.bottom.DevicesGrew(min(have.DeviceMTU, pool.MaxPDU))
+	}
 }
 
 // forget makes the next report go out: there is another server.

@@ -1,14 +1,16 @@
 package half
 
 import (
+	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
 
 // icmp takes an ICMP message, whole in b, of a packet with header ip. It goes to
 // the connection whose packet it quotes, if that is one of ours; the engine
-// checks whether the quoted segment is in flight.
-func (h *Half) icmp(b []byte, ip *wire.IP) {
+// checks whether the quoted segment is in flight. own is what the host's own devices
+// carry, in octets, if it is they who can't pass the packet on, else 0.
+func (h *Half) icmp(b []byte, ip *wire.IP, own uint16) {
 	var m wire.ICMP
 	body := b[ip.HeaderLen:]
 	if !wire.ICMPChecksumOK(&ip.Src, &ip.Dst, body) || wire.ParseICMP(body, &m) != nil || m.V6 == ip.Src.Is4() {
@@ -24,12 +26,30 @@ func (h *Half) icmp(b []byte, ip *wire.IP) {
 		return
 	}
 	c := h.begin(i)
-	if mtu, ok := m.TooBig(); ok {
+	mtu, tooBig := m.TooBig()
+	switch {
+	case tooBig && own != 0:
+		c.LocalMTU(&h.mem, h.now, uint32(own), m.Seq)
+	case tooBig:
 		c.PathMTU(&h.mem, h.now, uint32(mtu), m.Seq)
-	} else {
+	default:
 		c.Unreachable(&h.mem, h.now, icmpError(&m), m.Seq)
 	}
 	h.commit(i)
+}
+
+// DevicesGrew says that the host's devices or routes carry larger packets than before, up
+// to most octets.
+func (b *Bottom) DevicesGrew(most uint32) {
+	b.Change(func() {
+		for i := range min(b.ctl.conns.Fresh, MaxConns) {
+			if a := &b.aux[i]; a.use == useFree || a.circuit != pool.NIC || !b.conns[i].MayGrow(most) {
+				continue
+			}
+			b.begin(i).RouteGrew(most)
+			b.commit(i)
+		}
+	})
 }
 
 // icmpError returns what the program is told of a message: the errno that Linux has

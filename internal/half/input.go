@@ -89,8 +89,12 @@ func (h *Half) notTCP(b []byte, total int, k *packet, p *pool.Packet) {
 			b = append(b, h.drv.Octets(p.Region)[q.Off:q.Off+q.Len]...)
 		}
 	}
+	own := uint16(0)
+	if p != nil && p.Circuit == pool.NIC {
+		own = p.PathMTU
+	}
 	if len(b) == total {
-		h.icmp(b, &k.ip)
+		h.icmp(b, &k.ip, own)
 	}
 }
 

@@ -24,13 +24,17 @@ type PoolLimits struct {
 	FinWait     time.Duration // that an orphan may spend in FIN-WAIT-2; whole ms
 	Memory      uint64        // octets, most that the kernel may have given it
 
+	// The largest packet that goes by a device, octets, 0 if there are none; and a number
+	// that is another one when devices or routes carry larger packets than before.
+	DeviceMTU, Growths uint32
+
 	// By how much something has to change for the server to be told.
 	Step PoolUsage
 }
 
 const (
 	poolUsageLen  = 2*8 + 3*4
-	poolLimitsLen = 5*4 + 8 + poolUsageLen
+	poolLimitsLen = 7*4 + 8 + poolUsageLen
 	maxLevel      = 2
 )
 
@@ -65,7 +69,7 @@ func ParsePoolUsage(b []byte) (u PoolUsage, err error) {
 // Append appends l's octets to b.
 func (l *PoolLimits) Append(b []byte) []byte {
 	le := binary.LittleEndian
-	for _, v := range [...]uint32{l.Level, l.Orphans, l.Sockets, l.OrphanTries, uint32(l.FinWait.Milliseconds())} {
+	for _, v := range [...]uint32{l.Level, l.Orphans, l.Sockets, l.OrphanTries, uint32(l.FinWait.Milliseconds()), l.DeviceMTU, l.Growths} {
 		b = le.AppendUint32(b, v)
 	}
 	return l.Step.Append(le.AppendUint64(b, l.Memory))
@@ -79,13 +83,14 @@ func ParsePoolLimits(b []byte) (l PoolLimits, err error) {
 	le := binary.LittleEndian
 	l = PoolLimits{
 		Level: le.Uint32(b), Orphans: le.Uint32(b[4:]), Sockets: le.Uint32(b[8:]), OrphanTries: le.Uint32(b[12:]),
-		FinWait: time.Duration(le.Uint32(b[16:])) * time.Millisecond,
-		Memory:  le.Uint64(b[20:]),
+		FinWait:   time.Duration(le.Uint32(b[16:])) * time.Millisecond,
+		DeviceMTU: le.Uint32(b[20:]), Growths: le.Uint32(b[24:]),
+		Memory: le.Uint64(b[28:]),
 	}
 	if l.Level > maxLevel {
 		return PoolLimits{}, ErrLimits
 	}
-	l.Step, err = ParsePoolUsage(b[28:])
+	l.Step, err = ParsePoolUsage(b[36:])
 	return l, err
 }
 

@@ -27,6 +27,11 @@ type Config struct {
 	// Changed is called, by one goroutine and not often, when Addrs or an answer
 	// of Route may have changed. It may be nil.
 	Changed func()
+
+	// Grew is called, by the same goroutine, when a packet to some address may be longer
+	// than before, and the way that was found before is not used any more; mtu is the
+	// largest MTU of the devices that are served, octets. It may be nil.
+	Grew func(mtu int)
 }
 
 // Rule is about connections with a remote address in Prefix whose service has a

@@ -38,29 +38,45 @@ func (m *Manager) watch() {
 	defer close(m.ended)
 	buf := make([]byte, 1<<16)
 	for {
-		_, err := m.events.Read(buf)
+		n, err := m.events.Read(buf)
 		// So many changes that some were lost are changes.
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
-		m.drain(buf)
+		said := m.listenForMTUs()
+		said.note(buf, n, err)
+		m.drain(buf, said)
 		if err := m.place.do(m.sync); err != nil {
 			m.log.Error("network devices", "err", err)
 		}
 		if m.config.Changed != nil {
 			m.config.Changed()
 		}
-		time.Sleep(calm)
+		time.Sleep(calm) // longer than the programs keep a way that they have found
+		if m.config.Grew != nil && m.grown(said) {
+			m.config.Grew(m.MostMTU())
+		}
 	}
 }
 
 // drain takes what lies there.
-func (m *Manager) drain(buf []byte) {
+func (m *Manager) drain(buf []byte, said *heard) {
 	m.events.SetReadDeadline(time.Now())
 	defer m.events.SetReadDeadline(time.Time{})
 	for {
-		if _, err := m.events.Read(buf); err != nil && !errors.Is(err, unix.ENOBUFS) {
+		n, err := m.events.Read(buf)
+		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
+		said.note(buf, n, err)
 	}
+}
+
+// note takes what was read: n octets, or the word that something was lost.
+func (h *heard) note(buf []byte, n int, err error) {
+	if err != nil {
+		h.routes = true
+		return
+	}
+	h.take(buf[:n])
 }

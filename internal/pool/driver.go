@@ -58,7 +58,8 @@ type Packet struct {
 	SegSize uint16
 
 	// PathMTU of a received SYN is what a packet to its sender may have, in octets, 0 if
-	// the driver does not know.
+	// the driver does not know. Of an ICMP message that a packet was too big it is what the
+	// host's own devices carry, if it is they who say so.
 	PathMTU uint16
 
 	Header  uint16 // octets of Data that are headers

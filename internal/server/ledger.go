@@ -3,6 +3,7 @@ package server
 import (
 	"maps"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -27,7 +28,8 @@ type ledger struct {
 	mu       sync.Mutex
 	accounts map[*child]*account
 	level    level
-	users    map[int]level // of the memory that is one user's
+	devices  struct{ mtu, growths uint32 } // see message.PoolLimits
+	users    map[int]level                 // of the memory that is one user's
 }
 
 // account is what a child has and may have.
@@ -64,7 +66,9 @@ func (l level) next(used, most uint64) level {
 const grantPeriod = 10 * time.Millisecond
 
 func newLedger(l Limits) *ledger {
-	return &ledger{limits: l, kick: make(chan struct{}, 1), accounts: make(map[*child]*account), users: make(map[int]level)}
+	new := &ledger{limits: l, kick: make(chan struct{}, 1), accounts: make(map[*child]*account), users: make(map[int]level)}
+	new.devices.growths = rand.Uint32() // another one than that of the server before, which may have missed something
+	return new
 }
 
 // open returns what a child may have, who is told so.
@@ -98,6 +102,15 @@ func (l *ledger) close(c *child) {
 func (l *ledger) enter(c *child, uid int, u message.PoolUsage) {
 	l.mu.Lock()
 	l.account(c, uid).usage = u
+	l.mu.Unlock()
+	l.poke()
+}
+
+// grew notes that devices or routes carry larger packets than before, up to mtu octets.
+func (l *ledger) grew(mtu int) {
+	l.mu.Lock()
+	l.devices.mtu = uint32(mtu)
+	l.devices.growths++
 	l.mu.Unlock()
 	l.poke()
 }
@@ -164,7 +177,7 @@ func (l *ledger) mayHave(c *child, a *account, s sums) message.PoolLimits {
 	p := message.PoolLimits{
 		Level: uint32(max(l.level, l.users[a.uid])), Orphans: share(l.limits.Orphans, s.all.Orphans, a.usage.Orphans),
 		Sockets: math.MaxUint32, FinWait: l.limits.FinTimeout, OrphanTries: uint32(l.limits.OrphanRetries),
-		Step: l.limits.step(),
+		Step: l.limits.step(), DeviceMTU: l.devices.mtu, Growths: l.devices.growths,
 	}
 	if a.uid == 0 {
 		return p
@@ -187,7 +200,7 @@ func share(limit int, sum, own uint32) uint32 {
 // than it is worth a message.
 func (a *account) news(now *message.PoolLimits) bool {
 	t := &a.told
-	if !a.isTold || t.Level != now.Level || t.Memory != now.Memory {
+	if !a.isTold || t.Level != now.Level || t.Memory != now.Memory || t.Growths != now.Growths {
 		return true
 	}
 	return far(now.Orphans, t.Orphans, a.usage.Orphans, now.Step.Orphans) || far(now.Sockets, t.Sockets, a.usage.Sockets, now.Step.Sockets)

@@ -34,9 +34,11 @@ func (s *Server) openNIC() (err error) {
 	if cfg.Log == nil {
 		cfg.Log = s.log
 	}
+	cfg.Grew = s.ledger.grew
 	if s.nic, err = nic.Open(cfg); err != nil {
 		return err
 	}
+	s.ledger.grew(s.nic.MostMTU())
 	s.ports.devices = s.nic.Addrs
 	s.ports.ports = kernelPorts
 	return nil

@@ -329,7 +329,7 @@ type path struct {
 	again    Time       // when the next search may begin
 	probeAt  seq.Number // first octet of the probe in flight
 	peer     uint16     // the peer's MSS, or what stands for it
-	_        uint16
+	wide     uint16     // what mtu was before the host itself could carry no more than mtu, or 0
 }
 
 // deferral is what is waited for before a connection counts as open, and the

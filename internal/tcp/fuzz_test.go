@@ -103,7 +103,14 @@ func (f *fuzzer) icmp() {
 		f.do("RouteMTU", func(m *Memory) { f.c.RouteMTU(m, f.now, mtu<<2) })
 		return
 	}
-	f.do("PathMTU", func(m *Memory) { f.c.PathMTU(m, f.now, mtu, quoted) })
+	switch mtu & 0x30 {
+	case 0x10:
+		f.do("LocalMTU", func(m *Memory) { f.c.LocalMTU(m, f.now, mtu, quoted) })
+	case 0x20:
+		f.do("RouteGrew", func(*Memory) { f.c.RouteGrew(mtu << 2) })
+	default:
+		f.do("PathMTU", func(m *Memory) { f.c.PathMTU(m, f.now, mtu, quoted) })
+	}
 }
 
 func (f *fuzzer) play() {

@@ -109,15 +109,11 @@ func (c *Conn) RouteMTU(m *Memory, now Time, mtu uint32) {
 	if !c.State.Synchronized() {
 		return
 	}
-	most := uint32(p.peer)
-	if c.Opt.UserMSS != 0 {
-		most = min(most, uint32(c.Opt.UserMSS))
-	}
-	mtu = max(min(mtu, most+c.bareHeaders(), 65535), uint32(c.minPath()))
+	mtu = max(min(mtu, c.mostPath()), uint32(c.minPath()))
 	if mtu == uint32(p.max) {
 		return
 	}
-	p.max, p.high, p.tries, p.again = uint16(mtu), 0, 0, 0
+	p.max, p.high, p.tries, p.again, p.wide = uint16(mtu), 0, 0, 0, 0
 	switch {
 	case p.mtu > p.max:
 		c.setPath(p.max)
@@ -126,6 +122,15 @@ func (c *Conn) RouteMTU(m *Memory, now Time, mtu uint32) {
 	case p.hole == 0:
 		c.setPath(p.max)
 	}
+}
+
+// mostPath returns how large a packet the peer and the program allow.
+func (c *Conn) mostPath() uint32 {
+	most := uint32(c.path.peer)
+	if c.Opt.UserMSS != 0 {
+		most = min(most, uint32(c.Opt.UserMSS))
+	}
+	return min(most+c.bareHeaders(), 65535)
 }
 
 // setPath makes segments for packets of n octets.
@@ -160,8 +165,52 @@ func (c *Conn) PathMTU(m *Memory, now Time, mtu uint32, quoted seq.Number) {
 	c.Stats.PathMTUs++
 	c.setPath(uint16(mtu))
 	p.low, p.high = uint16(mtu), uint16(mtu)+1
-	p.again = now + pathRaise
+	p.again, p.wide = now+pathRaise, 0
 	c.resendAll(m, now)
+}
+
+// LocalMTU is PathMTU where it is the host itself that can't send the packet, since a
+// device or a route of its own carries no more than mtu octets now. It will know when
+// that is over, and call RouteGrew.
+func (c *Conn) LocalMTU(m *Memory, now Time, mtu uint32, quoted seq.Number) {
+	p := &c.path
+	was, wide := p.mtu, p.wide
+	if c.PathMTU(m, now, mtu, quoted); p.mtu == was {
+		return
+	}
+	if p.wide = wide; wide == 0 {
+		p.wide = was
+	}
+}
+
+// MayGrow reports whether RouteGrew would change something.
+func (c *Conn) MayGrow(most uint32) bool {
+	return c.State.Synchronized() && (c.path.wide != 0 || uint32(c.path.max) < min(most, c.mostPath()))
+}
+
+// RouteGrew says that devices or routes of the host carry larger packets than before, up
+// to most octets. What was only the host's own limit is forgotten; where the route to
+// this peer is not one of those LocalMTU says so at once. What a router has said, or a
+// search has found, lasts for its ten minutes (RFC 1191 section 6.3, RFC 8201 section 4).
+func (c *Conn) RouteGrew(most uint32) {
+	c.begin()
+	p := &c.path
+	if !c.MayGrow(most) {
+		return
+	}
+	was, wide := p.max, p.wide
+	p.max, p.wide = max(p.max, uint16(min(most, c.mostPath()))), 0
+	switch {
+	case wide == 0 && p.mtu < was:
+	case wide != 0 && wide < was: // what was known before the host's own limit
+		c.setPath(wide)
+		p.low, p.high = wide, wide+1
+	default:
+		p.high, p.tries, p.again = 0, 0, 0
+		if p.hole == 0 {
+			c.setPath(p.max)
+		}
+	}
 }
 
 // plateau returns the largest likely size below the present one.

@@ -437,3 +437,66 @@ func TestErrorEndsAnOpen(t *testing.T) {
 		a.wantNone()
 	}
 }
+
+// What the host itself can't carry for a while is used again when it can; what a router
+// has said, or a search has found, lasts for its ten minutes.
+func TestRouteThatGrows(t *testing.T) {
+	type said struct {
+		by  string // "host", "router", or "growth": what may be larger again
+		mtu uint32
+	}
+	for _, x := range []struct {
+		name   string
+		peer   uint16
+		of     uint16 // the MSS of the connection's own link
+		heard  []said
+		mss    uint32
+		wait   Time // and then
+		waited uint32
+	}{
+		{"the host's own limit", 1460, 1460, []said{{"host", 1300}, {"growth", 1500}}, 1460, 0, 1460},
+		{"two of them", 1460, 1460, []said{{"host", 1300}, {"host", 1200}, {"growth", 1500}}, 1460, 0, 1460},
+		{"without growth", 1460, 1460, []said{{"host", 1300}}, 1260, pathRaise, 1460},
+		{"a router's", 1460, 1460, []said{{"router", 1300}, {"growth", 1500}}, 1260, pathRaise, 1460},
+		{"the host's below a router's", 1460, 1460, []said{{"router", 1300}, {"host", 1200}, {"growth", 1500}}, 1260, pathRaise, 1460},
+		{"a router's below the host's", 1460, 1460, []said{{"host", 1300}, {"router", 1200}, {"growth", 1500}}, 1160, pathRaise, 1460},
+		{"a router's above the host's", 1460, 1460, []said{{"host", 1200}, {"router", 1300}, {"growth", 1500}}, 1460, 0, 1460},
+		{"a link that was small", 8960, 1460, []said{{"growth", 9000}}, 8960, 0, 8960},
+		{"a small link and a router", 8960, 1460, []said{{"router", 1300}, {"growth", 9000}}, 1260, pathRaise, 8960},
+		{"no more than the peer takes", 1460, 1460, []said{{"growth", 9000}}, 1460, 0, 1460},
+		{"grown too early", 1460, 1460, []said{{"host", 1300}, {"growth", 1500}, {"host", 1300}}, 1260, pathRaise, 1460},
+		{"nothing in flight", 1460, 1460, []said{{"host", 0}}, 1460, 0, 1460},
+	} {
+		a := established(t, func(tk *talk) { tk.syn.MSS = x.peer }, pathProbing(MTUProbeOff), option(func(o *ConnOptions) { o.MSS = x.of }))
+		for _, s := range x.heard {
+			at := a.c.snd.una
+			a.write(1000)
+			a.drain()
+			if s.mtu == 0 {
+				at, s.mtu = a.c.snd.nxt, 1200
+			}
+			switch s.by {
+			case "host":
+				a.do("LocalMTU", func(m *Memory) { a.c.LocalMTU(m, a.now, s.mtu, at) })
+			case "router":
+				a.do("PathMTU", func(m *Memory) { a.c.PathMTU(m, a.now, s.mtu, at) })
+			default:
+				a.do("RouteGrew", func(*Memory) { a.c.RouteGrew(s.mtu) })
+				if a.c.MayGrow(s.mtu) {
+					t.Errorf("%s: it may grow still", x.name)
+				}
+			}
+			a.drain()
+			a.inject(sA, 1, a.wrote+1, 0)
+		}
+		if a.c.snd.mss != x.mss {
+			t.Errorf("%s: segments of %d octets, want %d", x.name, a.c.snd.mss, x.mss)
+		}
+		a.advance(x.wait + Second)
+		a.write(2000)
+		a.drain()
+		if a.c.snd.mss != x.waited {
+			t.Errorf("%s: after %v of %d octets, want %d", x.name, x.wait, a.c.snd.mss, x.waited)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -176,4 +177,63 @@ func TestDeviceMTUBecomesSmaller(t *testing.T) {
 			n.ub.Close()
 		})
 	}
+}
+
+// A device's MTU, or a route's, becomes smaller in the middle and large again: the rest
+// goes by large packets at once, where it was the host itself that could not carry them;
+// it does not go back to what it was if a router has said so.
+func TestDeviceMTUBecomesLargeAgain(t *testing.T) {
+	a, b := pair(t, 9000)
+	for _, addr := range []string{testnet.PairB4, testnet.PairB6} {
+		n := meetAt(t, a, b, addr)
+		route := testnet.Route{To: netip.PrefixFrom(netip.MustParseAddr(addr), netip.MustParseAddr(addr).BitLen()).String(), Dev: "va", MTU: 2000, Lock: true}
+		for _, x := range []struct {
+			name         string
+			mtu          int
+			small, large func()
+		}{
+			{"device", 1400, func() { a.MTU("va", 1400); b.MTU("vb", 1400) }, func() { a.MTU("va", 9000); b.MTU("vb", 9000) }},
+			{"route", 2000, func() { a.SetRoute(route) }, func() { a.RemoveRoute(route.To) }},
+		} {
+			t.Run(x.name+" "+addr, func(t *testing.T) {
+				c, s := meetings[0].meet(t, n)
+				setDeadline(t, c, patience)
+				setDeadline(t, s, patience)
+				pathMTU := func() int {
+					info, err := c.(*half.Socket).Info()
+					check(t, err)
+					return int(info.PathMTU)
+				}
+				data := octets(1, 200000)
+				send := func() {
+					go c.Write(data)
+					_, err := io.ReadFull(s, make([]byte, len(data)))
+					check(t, err)
+				}
+				send()
+				x.small()
+				within(t, "the small MTU is not known", func() bool { send(); return pathMTU() == x.mtu })
+				x.large()
+				within(t, "the large MTU is not used", func() bool { send(); return pathMTU() == 9000 })
+				exchange(t, c, s, 1<<20)
+			})
+		}
+		n.l.Close()
+		n.ub.Close()
+	}
+}
+
+// A router's word on the path lasts though the host's own devices grow.
+func TestARoutersWordLastsThoughADeviceGrows(t *testing.T) {
+	a, b, r := routed(t, 1500)
+	n := meetAt(t, a, b, "10.2.0.2")
+	c, s := meetings[0].meet(t, n)
+	r.MTU("r1", 1500)
+	transfer(t, c, s, 1<<20, func() {
+		r.MTU("r1", 1280)
+		time.Sleep(time.Second)
+		a.MTU("a0", 1600)
+		time.Sleep(time.Second)
+	})
+	wantPathMTU(t, c, 1280, 1280)
 }

@@ -69,7 +69,8 @@ type layout struct {
 	total   int // octets of the packet: an Ethernet frame may be padded
 	header  int // of them, headers of IP and TCP
 	verify  bool
-	segSize int // 0 if it is one segment
+	segSize int    // 0 if it is one segment
+	pathMTU uint16 // pool.Packet's
 }
 
 // inspect finds out how the frame with the given head and packet b lies, and
@@ -102,6 +103,7 @@ func inspect(head *[headLen]byte, b []byte, l *layout) reason {
 			return badHeader
 		}
 		l.header += int(b[ip+12]>>4) * 4
+		l.pathMTU = wayBack(head)
 	}
 	if l.header > l.total || l.header > pool.MaxData {
 		return badHeader

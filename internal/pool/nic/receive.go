@@ -28,11 +28,15 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 		}
 		var l layout
 		b := d.rxOctets[int(slot)*SlotSize:]
-		if mtu := tooLarge(&d.inHead); mtu != 0 {
-			n = complain(&d.inHead, b[:SlotSize], n, mtu)
+		tooLarge := tooLarge(&d.inHead)
+		if tooLarge != 0 {
+			n = complain(&d.inHead, b[:SlotSize], n, tooLarge)
 		}
 		b = b[:n]
 		why := inspect(&d.inHead, b, &l)
+		if tooLarge != 0 {
+			l.pathMTU = tooLarge
+		}
 		if why == fine {
 			c.FramesIn++
 			c.OctetsIn += uint64(l.total)
@@ -108,7 +112,7 @@ func (d *Driver) fill(p *pool.Packet, slot uint32, b []byte, l *layout) {
 	p.Circuit, p.Region, p.Partial = pool.NIC, pool.RxRegion(pool.NIC), !l.verify
 	p.Header, p.Inline, p.NPieces = uint16(l.header), 0, 0
 	p.Payload, p.ID, p.SegSize = uint32(l.total-l.header), pool.None, uint16(l.segSize)
-	p.PathMTU = wayBack(&d.inHead)
+	p.PathMTU = l.pathMTU
 	if l.total <= pool.MaxData {
 		copy(p.Data[:], b[:l.total])
 		p.Inline = uint16(p.Payload)
