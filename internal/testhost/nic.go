@@ -15,14 +15,19 @@ import (
 
 // NICServer is the name of a program that is a connection server for devices until
 // SIGTERM; it says "ready". Its arguments are its socket, the devices, a directory for
-// pins, and what is denied.
+// pins, and what is denied, or "copies=" and how.
 const NICServer = "nic-server"
 
 func serveNIC(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	var deny []nic.Rule
+	var pools server.PoolOptions
 	for _, s := range args[3:] {
+		if how, ok := strings.CutPrefix(s, "copies="); ok {
+			pools.Copies = how
+			continue
+		}
 		r, err := nic.ParseRule(s)
 		if err != nil {
 			return err
@@ -35,6 +40,7 @@ func serveNIC(args []string) error {
 	}
 	return server.Run(ctx, server.Config{
 		NIC:    &nic.Config{Devices: strings.Split(args[1], ","), Pins: args[2], Deny: deny},
+		Pools:  pools,
 		Socket: args[0], ChildCommand: []string{exe, ChildArg},
 		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Ready: func(*server.Server) { fmt.Println("ready") },
