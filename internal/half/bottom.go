@@ -175,6 +175,7 @@ func (b *Bottom) Look(tick bool) {
 	if b.ended || b.absent || b.ctl.childTakes != 0 {
 		b.stand()
 	}
+	b.releaseDue()
 	if tick {
 		b.weigh()
 	}

@@ -79,7 +79,9 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	if t.passive = t.ctl.childTakes != 0; !t.passive && t.ctl.unplaced|t.ctl.copiesMore == 0 {
 		t.wanted, t.placed = t.wantedBy, t.placedFor
 	}
+	t.mayHold = true
 	t.awake = t.awaken
+	t.mails.poster, _ = cfg.Driver.(pool.Poster)
 	t.costly = cfg.Poll != 0
 	t.doze, t.brisk = cfg.Doze, true
 	t.cede = schedYield
@@ -114,11 +116,12 @@ func (t *Top) leave() {
 		t.bury()
 	}
 	t.flush()
-	r := t.takeRings()
+	r, mail := t.takeRings(), t.mails.take()
 	due := t.wheel.deadline()
 	t.lock.Unlock()
 	t.setTimers(due) // the runtime may need a system call for that: not with the lock
 	t.unlock(r)
+	t.mails.send(mail)
 }
 
 // unlock lets other goroutines of this process have the segment, and wakes who is to
