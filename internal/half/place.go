@@ -171,14 +171,22 @@ func (t *Top) wantedBy(i uint32) (rest []byte, had int) {
 // connection i.
 func (t *Top) placedFor(i uint32, n int) { t.sockets[i].rd.order.n += n }
 
-// mayDrain reports whether a call that reads into p from connection i had better take what
-// is there before anybody looks for more: what comes next can be placed when nothing is
-// left to be read first. While packets come faster than they are read that would never
-// be so else. Nobody may leave packets alone for long, though.
-func (t *Top) mayDrain(i uint32, p []byte) bool {
+// drain takes the place of drive where a call that reads into p from connection i had
+// better take what is there before anybody looks for more: what comes next can be placed
+// when nothing is left to be read first, and while packets come faster than they are read
+// that would never be so else. Nobody may leave packets alone for long, though: drain
+// reports false if it is time to look.
+func (t *Top) drain(i uint32, p []byte) bool {
 	if t.wanted == nil || t.next.conn != i || len(p) < placeLeast || t.conns[i].RcvQ.Count == 0 {
 		return false
 	}
-	t.now = t.clock()
-	return t.now-t.stepped < tcp.Time(drainMost)
+	if t.now = t.clock(); t.now-t.stepped >= tcp.Time(drainMost) {
+		return false
+	}
+	t.calls++
+	t.skipped = true
+	if !t.leading {
+		t.unattended()
+	}
+	return true
 }

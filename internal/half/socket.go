@@ -177,10 +177,10 @@ func (s *Socket) receive(p []byte, take bool) (int, error) {
 	if take {
 		o.into, o.n = p, 0
 	}
-	c := &t.conns[s.i]
-	if !t.mayDrain(s.i, p) {
+	if !t.drain(s.i, p) {
 		t.drive()
 	}
+	c := &t.conns[s.i]
 	var have uint32
 	var fin bool
 	err := t.wait(&s.rd, func() bool {
