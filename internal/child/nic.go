@@ -43,6 +43,7 @@ func (c *child) hearNIC() {
 	}
 	var events [2]unix.EpollEvent
 	for {
+		c.look()
 		err := raw.Read(func(fd uintptr) bool {
 			n, err := unix.EpollWait(int(fd), events[:], 0)
 			return n > 0 || err != nil && err != unix.EINTR
@@ -50,8 +51,6 @@ func (c *child) hearNIC() {
 		if err != nil {
 			return
 		}
-		c.bottom.Look(false)
-		c.wake()
 	}
 }
 
