@@ -27,6 +27,7 @@ const (
 	OptionBaseMSS           = half.OptionBaseMSS           // octets of payload that nearly every path carries, with which a search for the path's MTU begins, as net.ipv4.tcp_base_mss; 0 (default): for packets of 1,200 octets
 	OptionMTUProbeFloor     = half.OptionMTUProbeFloor     // octets of payload below which no search goes, as net.ipv4.tcp_mtu_probe_floor; 0 (default): for packets of 552 octets, in IPv6 of 1,280
 	OptionUserTimeoutOption = half.OptionUserTimeoutOption // RFC 5482: 1 tells the peer of TCP_USER_TIMEOUT and heeds what it tells; 0 is the default
+	OptionAutoCorking       = half.OptionAutoCorking       // as net.ipv4.tcp_autocorking: 1 (default) lets small writes that follow each other at once share packets, see SetNoDelay; 0 sends each at once
 	OptionSndMax            = half.OptionSndMax            // octets up to which the send buffer grows by itself, as the last number of net.ipv4.tcp_wmem
 	OptionRcvMax            = half.OptionRcvMax            // octets up to which the receive buffer grows by itself, as the last number of net.ipv4.tcp_rmem
 )
@@ -130,7 +131,11 @@ func toInt(on bool) int {
 	return 0
 }
 
-// SetNoDelay turns Nagle's algorithm off (true, the default) or on (TCP_NODELAY).
+// SetNoDelay turns Nagle's algorithm off (true, the default) or on (TCP_NODELAY). When
+// it is off a Write leaves at once, with one exception, as with Linux: over a network
+// device small writes that follow each other at once, more than eight within 50 µs of
+// each other, wait up to 20 µs for the next while what was written before is on its way
+// (up to about 0.1 ms, if the program writes no more). OptionAutoCorking turns that off.
 func (c *Conn) SetNoDelay(on bool) error { return c.setTCP(syscall.TCP_NODELAY, toInt(on)) }
 
 // SetCork holds back segments that are not full, for a round-trip timeout at most

@@ -212,6 +212,7 @@ func (c *child) tick() error {
 	t := time.NewTicker(half.Tick)
 	defer t.Stop()
 	handed := time.Now()
+	vacated := handed
 	for {
 		for c.bottom.Live() == 0 {
 			t.Stop()
@@ -235,6 +236,10 @@ func (c *child) tick() error {
 			c.collect()
 			c.handRemnants()
 			handed = time.Now()
+		}
+		if time.Since(vacated) >= lingerPeriod {
+			c.vacate()
+			vacated = time.Now()
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/message"
-	"usertcp/internal/wire"
 )
 
 // deviceLeases are blocks of ports from which the application opens connections by the
@@ -70,27 +69,17 @@ func (c *child) leaseDevice() unix.Errno {
 		c.record.leaseDevice(first, r.Files)
 	})
 	if errno == 0 && !c.bottom.LeaseDevice(first) {
-		c.unleaseDevice(first)
+		c.unlease(first, 1)
 		errno = unix.EMFILE
 	}
 	return errno
-}
-
-// unleaseDevice gives a block back.
-func (c *child) unleaseDevice(first uint16) {
-	c.agreed.RLock()
-	defer c.agreed.RUnlock()
-	_, errno := c.ask(&message.Message{Type: message.Listen, Op: message.OpUnlease, Local: wire.Endpoint{Port: first}})
-	if errno == 0 {
-		c.record.unleaseDevice(first)
-	}
 }
 
 // returnDeviceLeases gives back what has been idle, and comes again while there is
 // more.
 func (c *child) returnDeviceLeases() {
 	for _, first := range c.bottom.IdleDeviceLeases() {
-		c.unleaseDevice(first)
+		c.unlease(first, 1)
 	}
 	l := &c.deviceLeases
 	l.mu.Lock()
@@ -106,7 +95,7 @@ func (c *child) resumeDeviceLeases() {
 	have, short := c.bottom.DeviceLeases()
 	for first := range c.record.deviceLeases() {
 		if !slices.Contains(have, first) {
-			c.unleaseDevice(first)
+			c.unlease(first, 1)
 		}
 	}
 	l := &c.deviceLeases

@@ -2,6 +2,7 @@ package child
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -14,10 +15,13 @@ import (
 
 // leases are blocks of ports from which the application opens connections without
 // asking (half/ports.go). The child takes one when the application has opened
-// leaseWorth connections by asking, and more when it asks again. The record has them.
+// leaseWorth connections by asking, and as many again as there are when it has found no
+// port in them. The record has them. They go back when the application has ended and no
+// connection has a port of theirs.
 type leases struct {
 	mu    sync.Mutex     // never held while the server is asked: its answer may have to wait for somebody who wants this lock
 	asked int            // connections since the last lease
+	short uint32         // times that the application had found no port when the last block was taken
 	busy  bool           // the server is being asked
 	never bool           // the server has said that there are none for us
 	sent  map[uint16]int // circuit: leases that its peer was told of
@@ -48,13 +52,15 @@ func (c *child) opened() {
 // wantLease counts a connection that was asked for, and reports whether it is time for
 // a lease.
 func (c *child) wantLease() bool {
+	have, short := c.bottom.Leases()
 	l := &c.leases
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.asked++; l.never || l.busy || l.asked < leaseWorth {
+	l.asked++
+	if l.never || l.busy || len(have) == 0 && l.asked < leaseWorth || len(have) > 0 && short == l.short {
 		return false
 	}
-	l.asked, l.busy = 0, true
+	l.asked, l.busy, l.short = 0, true, short
 	return true
 }
 
@@ -66,9 +72,44 @@ func (c *child) lease() unix.Errno {
 		return errno
 	}
 	if _, err := c.bottom.Lease(r.Local.Port); err != nil {
+		c.unlease(r.Local.Port, 0)
 		return unix.EMFILE
 	}
 	return 0
+}
+
+// returnLeases gives back what a program that has ended has left vacant: all that is on
+// record and not in the segment any more, so that what the server has not heard of is
+// said again.
+func (c *child) returnLeases() {
+	c.bottom.ForgetVacantLeases()
+	have, _ := c.bottom.Leases()
+	for _, first := range c.record.leases() {
+		if !slices.Contains(have, first) {
+			c.unlease(first, 0)
+		}
+	}
+	c.bottom.IdleDeviceLeases()
+	have, _ = c.bottom.DeviceLeases()
+	for first := range c.record.deviceLeases() {
+		if !slices.Contains(have, first) {
+			c.unlease(first, 1)
+		}
+	}
+}
+
+// unlease gives a block back; devices is 1 if it is for the devices.
+func (c *child) unlease(first uint16, devices uint32) {
+	c.agreed.RLock()
+	defer c.agreed.RUnlock()
+	_, errno := c.ask(&message.Message{Type: message.Listen, Op: message.OpUnlease, N: devices, Local: wire.Endpoint{Port: first}})
+	switch {
+	case errno != 0:
+	case devices == 1:
+		c.record.unleaseDevice(first)
+	default:
+		c.record.unlease(first)
+	}
 }
 
 // tellLeases tells the peers of all circuits of leases that they do not know of.

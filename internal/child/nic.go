@@ -2,7 +2,9 @@ package child
 
 import (
 	"os"
+	"runtime"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -41,9 +43,18 @@ func (c *child) hearNIC() {
 	if err != nil {
 		return // ticks do, more slowly
 	}
+	watch := make(chan struct{}, 1)
+	defer close(watch)
+	go c.watch(watch)
 	var events [2]unix.EpollEvent
 	for {
 		c.look()
+		if c.bottom.Watched() {
+			select {
+			case watch <- struct{}{}:
+			default: // it is at it
+			}
+		}
 		err := raw.Read(func(fd uintptr) bool {
 			n, err := unix.EpollWait(int(fd), events[:], 0)
 			return n > 0 || err != nil && err != unix.EINTR
@@ -51,6 +62,22 @@ func (c *child) hearNIC() {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// timerSlack is how late the kernel may wake who watches, in ns; 50 µs is its default.
+const timerSlack = 1000
+
+// watch watches for what the application holds back for a moment, whenever it is told
+// to: with a thread of its own, since Go's timers are exact to a millisecond.
+func (c *child) watch(begin <-chan struct{}) {
+	runtime.LockOSThread()
+	unix.Prctl(unix.PR_SET_TIMERSLACK, timerSlack, 0, 0, 0)
+	for range begin {
+		c.bottom.Watch(func(d time.Duration) {
+			t := unix.NsecToTimespec(int64(d))
+			unix.Nanosleep(&t, nil)
+		})
 	}
 }
 

@@ -60,6 +60,13 @@ func (r *record) lease(first uint16) {
 	r.lent = append(r.lent, first)
 }
 
+// unlease forgets a block.
+func (r *record) unlease(first uint16) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lent = slices.DeleteFunc(r.lent, func(port uint16) bool { return port == first })
+}
+
 // leases returns the first ports of the blocks that the server has leased.
 func (r *record) leases() []uint16 {
 	r.mu.Lock()

@@ -4,21 +4,52 @@ import (
 	"time"
 
 	"usertcp/internal/message"
+	"usertcp/internal/tcp"
 )
 
 // remnantPeriod is how often a child whose application has ended looks whether
-// nothing is left but TIME-WAITs.
-const remnantPeriod = 100 * time.Millisecond
+// nothing is left but TIME-WAITs, and lingerPeriod how often what it can do without.
+const (
+	remnantPeriod = 100 * time.Millisecond
+	lingerPeriod  = 2 * time.Second
+)
+
+// remnantsAtOnce is how many remnants go in one message.
+const remnantsAtOnce = message.MaxPDU / tcp.RemnantLen
 
 // handRemnants gives connections in TIME-WAIT to the server when there are no
 // others any more: they need no process of their own for a minute. Those that the
 // server does not take stay.
-func (c *child) handRemnants() {
-	for _, r := range c.bottom.Remnants() {
-		m := message.Message{Type: message.TimeWait, PDU: r.Append(nil)}
-		if _, errno := c.ask(&m); errno != 0 {
+func (c *child) handRemnants() { c.leaveTimeWaits(c.bottom.Remnants()) }
+
+// vacate gives back what a program that has ended has left of ports, while other
+// connections of its keep this child: first what has been in TIME-WAIT for a while, then
+// the leased blocks in which nothing is left.
+func (c *child) vacate() {
+	select {
+	case <-c.ended:
+	default:
+		return
+	}
+	c.leaveTimeWaits(c.bottom.LingeringRemnants())
+	c.returnLeases()
+}
+
+func (c *child) leaveTimeWaits(rs []tcp.Remnant) {
+	for len(rs) > 0 {
+		var some []tcp.Remnant
+		n := min(len(rs), remnantsAtOnce)
+		some, rs = rs[:n], rs[n:]
+		m := message.Message{Type: message.TimeWait}
+		for i := range some {
+			m.PDU = some[i].Append(m.PDU)
+		}
+		r, errno := c.ask(&m)
+		for i := range some[:min(int(r.N), n)] {
+			c.bottom.Retire(some[i].Flow)
+		}
+		if errno != 0 {
 			return
 		}
-		c.bottom.Retire(r.Flow)
 	}
 }

@@ -22,7 +22,7 @@ func (t *Top) Abandon() {
 	if t.closed {
 		return
 	}
-	t.abandoned = true
+	t.abandoned, t.mayHold = true, false
 	t.now = t.clock()
 	for i, s := range t.sockets {
 		if s == nil {

@@ -100,7 +100,7 @@ func (a *Auditor) connection(i uint32, now tcp.Time) error {
 			return err
 		}
 	}
-	if x := &h.aux[i]; x.inLists&(1<<listBlocked) != 0 && h.drv.Backlog(x.circuit) == 0 && !h.drv.Pending() {
+	if x := &h.aux[i]; x.inLists&(1<<listBlocked) != 0 && h.drv.Backlog(x.circuit) == 0 && !h.drv.Pending() && h.ctl.hold.since.Load() == 0 {
 		return errors.New("it waits for room in an empty queue")
 	}
 	return a.timers(i, now)

@@ -177,6 +177,7 @@ func (b *Bottom) Look(tick bool) (again bool) {
 	if b.ended || b.absent || b.ctl.childTakes != 0 {
 		again = b.stand()
 	}
+	b.releaseDue()
 	if tick {
 		b.weigh()
 	}

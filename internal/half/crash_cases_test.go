@@ -59,13 +59,21 @@ func prepareBase(w *crashWorld) *crashBase {
 	return c
 }
 
-// write has a write n octets on x.
+// write has a write n octets on x, a while after what was written before: nothing is
+// held back.
 func (c *crashBase) write(w *crashWorld, n int) {
+	w.now += holdSoon
+	c.writeSoon(w, n)
+}
+
+// writeSoon does so at once.
+func (c *crashBase) writeSoon(w *crashWorld, n int) {
 	c.written += w.a.top.Write(c.x, stream(c.x, c.written, n))
 }
 
 // send has b write n octets on v.
 func (c *crashBase) send(w *crashWorld, n int) {
+	w.now += holdSoon
 	c.sent += w.b.top.Write(c.v, stream(c.v, c.sent, n))
 }
 
@@ -98,14 +106,47 @@ func reads(n int) func(*crashHost, []uint32) func() {
 
 var turn = step(func(h *crashHost, _ []uint32) { h.top.Step() })
 
-// synByServer is a step that there is on a ring only.
-const synByServer = "a SYN by the server"
+// Steps that there are on a ring only, or over devices only.
+const (
+	synByServer = "a SYN by the server"
+	holding     = "hold back what is written"
+	releasing   = "send what the program has held back"
+)
+
+// isOn reports whether there is such a step over devices, or on a ring.
+func (c *crashCase) isOn(devices bool) bool {
+	switch c.name {
+	case synByServer:
+		return !devices
+	case holding, releasing:
+		return devices
+	}
+	return true
+}
+
+// heldBack has a write little until the last of it is held back.
+func heldBack(w *crashWorld, c *crashBase) []uint32 {
+	before := w.a.top.Counters().Held
+	for range 2 * holdAfter {
+		c.writeSoon(w, 200)
+	}
+	if w.a.top.Counters().Held == before {
+		panic("BUG: nothing is held back")
+	}
+	return sockets(w, c)
+}
 
 var crashCases = []crashCase{
 	{"open", program, nothing, step(func(h *crashHost, _ []uint32) { h.top.Open() })},
 	{"listen", program, nothing, step(func(h *crashHost, _ []uint32) { h.listen(81, 4) })},
 	{"write little", program, sockets, writes(50)},
 	{"write behind what is queued", program, sockets, writes(3000)},
+	{holding, program, heldBack, writes(700)},
+	{releasing, child, func(w *crashWorld, c *crashBase) []uint32 {
+		heldBack(w, c)
+		w.now += holdMax
+		return nil
+	}, step(func(h *crashHost, _ []uint32) { h.bottom.Look(false) })},
 	{"write many buffers", program, sockets, writes(60000)},
 	{"read little", program, sockets, reads(100)},
 	{"read long payloads to their end", program, sockets, reads(60000)},

@@ -43,7 +43,7 @@ func TestCrashAtEveryWrite(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			after := newCrashWorld(t, way.devices) // the copies are put here
 			for i := range crashCases {
-				if c := &crashCases[i]; !way.devices || c.name != synByServer {
+				if c := &crashCases[i]; c.isOn(way.devices) {
 					t.Run(c.name, func(t *testing.T) {
 						crash(t, c, after, way.percent, rand.New(rand.NewPCG(seed, uint64(i))))
 						if t.Failed() {

@@ -3,7 +3,6 @@ package half
 import (
 	"slices"
 
-	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
 )
 
@@ -52,22 +51,23 @@ func (b *Bottom) DeviceLeases() (first []uint16, short uint32) {
 }
 
 // IdleDeviceLeases forgets the blocks for the devices of which no connection has a port,
-// if none was used of late, and returns their first ports.
+// if none was used of late or the application has ended, and returns their first ports.
 func (b *Bottom) IdleDeviceLeases() (first []uint16) {
 	b.Change(func() {
-		if l := &b.ports.onDevices; l.n > 0 && b.now-b.ports.dialled > deviceIdle {
-			first = b.dropIdle(l)
+		if l := &b.ports.onDevices; l.n > 0 && (b.ended || b.now-b.ports.dialled > deviceIdle) {
+			first = b.dropIdle(l, DevicePorts)
 		}
 	})
 	return first
 }
 
-// dropIdle takes the blocks out of l of which no connection has a port.
-func (b *Bottom) dropIdle(l *lent) (idle []uint16) {
+// dropIdle takes the blocks out of l, of size ports each, of which no connection has a
+// port.
+func (b *Bottom) dropIdle(l *lent, size uint16) (idle []uint16) {
 	used := map[uint16]bool{}
 	for i := range min(b.ctl.conns.Fresh, MaxConns) {
-		if a := &b.aux[i]; a.use != useFree && a.circuit == pool.NIC {
-			used[b.conns[i].Flow.Local.Port&^(DevicePorts-1)] = true
+		if a := &b.aux[i]; a.use != useFree {
+			used[b.conns[i].Flow.Local.Port&^(size-1)] = true
 		}
 	}
 	kept := l.first[:0]

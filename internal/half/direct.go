@@ -30,6 +30,7 @@ func NewDirect(cfg Config) (*Direct, error) {
 	if err := d.init(cfg, shm.TopHalf); err != nil {
 		return nil, err
 	}
+	d.mayHold = true
 	d.deliver = func(i uint32, ev tcp.Event) { d.happened = append(d.happened, Happening{i, ev}) }
 	return d, nil
 }

@@ -50,6 +50,7 @@ type Half struct {
 	out   tcp.Segment // departing
 	rings shm.Rings   // to be rung when the lock has been given back
 	round uint32      // connections that the present round of unblock may still try
+	mails mails
 	scripts
 
 	message [icmpMax]byte // an ICMP message that came in pieces
@@ -60,6 +61,8 @@ type Half struct {
 	// slow sends a packet to a peer to whom there is no circuit. Only the bottom
 	// half can: nil otherwise.
 	slow func(ip []byte)
+	// mayHold says that data may be held back for a moment on its way to a device.
+	mayHold bool
 	// passive says that the other half alone takes packets, and looks after timers.
 	passive bool
 }
@@ -349,6 +352,7 @@ const unblockMax = 1024
 func (h *Half) unblock() (more bool) {
 	q := &h.ctl.lists[listBlocked]
 	if h.round == 0 {
+		h.ctl.hold.none() // who holds back still says so again
 		h.round = min(h.ctl.live, MaxConns)
 	}
 	last := q.tail

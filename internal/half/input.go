@@ -165,8 +165,13 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 		}
 		i = none
 	}
-	if i != none && h.conns[i].State == tcp.TimeWait && h.conns[i].MayReopen(&h.arr) && h.listener(k.flow.Local) != none {
+	switch {
+	case i == none:
+	case h.conns[i].State == tcp.TimeWait && h.conns[i].MayReopen(&h.arr) && h.listener(k.flow.Local) != none:
 		h.reopen(i)
+		i = none
+	case direct && h.succeeded(i, k, circuit):
+		h.supersede(i)
 		i = none
 	}
 	if i != none {

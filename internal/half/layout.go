@@ -53,7 +53,8 @@ type control struct {
 	// The first line is written without the lock.
 	drives atomic.Uint32 // calls of the top half that drove the segment
 	leader atomic.Uint32 // 1: a goroutine of the top half leads
-	_      [56]byte
+	hold   hold
+	_      [40]byte
 
 	secret     [16]byte // of RFC 6528
 	conns      shm.FreeList
@@ -98,7 +99,8 @@ type Counters struct {
 	Refused                 uint64 // segments that a device could not take, and that wait for another try
 	Scripts                 uint64 // that the driver has executed
 	Moved                   uint64 // packets of connections that have gone to another pool
-	_                       [6]uint64
+	Held                    uint64 // how often data was held back for a moment, to share a packet: see hold.go
+	_                       [5]uint64
 	Operations              [8]uint64 // of the scripts, by pool.Kind
 }
 
@@ -161,7 +163,7 @@ type aux struct {
 	quiet  uint32    // of a listener: until when it answers nothing that is for nobody, s
 	former [6]uint16 // circuits+1 by which it went before, in whose memory some of its octets may lie
 	keys   uint32    // of a listener: its place in fastState.keys+1; 0: it has none
-	_      uint32
+	pace   pace      // of a connection over a device: see hold.go
 }
 
 var (

@@ -69,6 +69,8 @@ func (s *Socket) forsake() {
 func (t *Top) exchange(void Config) error {
 	t.ctl.leader.Store(0)
 	t.flush()
+	t.mails.now()
+	t.mails.poster = nil
 	r := t.takeRings()
 	t.lock.Unlock()
 	err := t.init(void, shm.TopHalf)

@@ -101,11 +101,11 @@ func TestWhoNaps(t *testing.T) {
 	if !nap() {
 		t.Error("a leader alone does not nap")
 	}
-	a.top.adapt(dozeMax)
+	a.top.adapt(dozeWorth)
 	if nap() {
 		t.Error("a nap though the wait before was long")
 	}
-	a.top.adapt(dozeMax / 2)
+	a.top.adapt(dozeWorth / 2)
 	if !nap() {
 		t.Error("no nap though the wait before was short")
 	}

@@ -37,6 +37,7 @@ func (h *Half) output(i uint32) {
 		if !ok || !h.transmit(i) && intact && h.takeBack(i) {
 			return
 		}
+		h.departed(i)
 	}
 }
 
@@ -65,7 +66,7 @@ const maxBurst = 1 << 22
 func (h *Half) room(i uint32) bool {
 	circuit := h.aux[i].circuit
 	room, backlog := h.roomOn(circuit)
-	if room > 0 && (backlog < corkBacklog || !h.conns[i].Corkable()) {
+	if room > 0 && (backlog < corkBacklog || !h.conns[i].Corkable()) && !h.holdsBack(i) {
 		return true
 	}
 	h.enlist(listBlocked, i)

@@ -47,7 +47,7 @@ type lent struct {
 	first [MaxLeases]uint16
 	n     uint32 // blocks
 	at    uint32 // next port to be tried, counted over all blocks
-	short uint32 // times that there was no port
+	short uint32 // times that there was no port though all blocks might be used
 	dials uint32 // times that a way was asked for
 }
 
@@ -98,10 +98,13 @@ func (l *lent) add(first uint16) (int, error) {
 // blocks returns the first ports of the blocks.
 func (l *lent) blocks() []uint16 { return l.first[:min(l.n, MaxLeases)] }
 
-// Leases returns the first ports of the leases.
-func (b *Bottom) Leases() (first []uint16) {
-	b.Change(func() { first = slices.Clone(b.ports.onRing.blocks()) })
-	return first
+// Leases returns the first ports of the leases, and how often there was no port in them.
+func (b *Bottom) Leases() (first []uint16, short uint32) {
+	b.Change(func() {
+		l := &b.ports.onRing
+		first, short = slices.Clone(l.blocks()), l.short
+	})
+	return first, short
 }
 
 // LeasesKnown notes that the peer of a circuit knows of the first n leases.
@@ -154,6 +157,31 @@ func (h *Half) mayOpen(remote *wire.Endpoint, circuit uint16) bool {
 	c := &h.onCircuit[circuit]
 	return slices.Contains(c.addrs[:], remote.Addr) &&
 		slices.Contains(c.first[:min(c.n, MaxLeases)], remote.Port&^(LeasePorts-1))
+}
+
+// succeeded reports whether the SYN in h.arr, which came by circuit itself, comes from the
+// port of connection i's other end, which has been leased to another pool since. So that
+// end is no more, nor can a packet of it come in another's place: it would have to come
+// by the former circuit. Numbers and timestamps, which are each pool's own, say nothing
+// here.
+func (h *Half) succeeded(i uint32, k *packet, circuit uint16) bool {
+	c, was := &h.conns[i], h.aux[i].circuit
+	if h.ports.strict == 0 || was == circuit || int(was) >= len(h.onCircuit) || int(circuit) >= len(h.onCircuit) ||
+		h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN || !h.mayOpen(&k.flow.Remote, circuit) {
+		return false
+	}
+	return c.State == tcp.TimeWait || c.State == tcp.LastAck || c.State == tcp.Closing || !h.drv.Usable(was)
+}
+
+// supersede ends connection i, whose other end is no more, for the sake of a new SYN: as
+// an RST would.
+func (h *Half) supersede(i uint32) {
+	e := tcp.ErrReset
+	if s := h.conns[i].State; s == tcp.TimeWait || s == tcp.LastAck || s == tcp.Closing {
+		e = tcp.ErrNone // all has been received on either side, or nobody will say
+	}
+	h.fail(i, e)
+	h.unhash(i)
 }
 
 // learn notes by which circuit the other end of connection i was reached, which this
@@ -237,7 +265,9 @@ func (h *Half) freePort(r *route, l *lent, size uint32, known uint64) (port uint
 			return port, i
 		}
 	}
-	l.short++
+	if all := uint64(1)<<min(l.n, MaxLeases) - 1; known&all == all {
+		l.short++
+	}
 	return 0, none
 }
 

@@ -22,7 +22,8 @@ func strictHosts(t *testing.T, told bool) (a, b *host) {
 		t.Fatalf("lease %d, %v", l, err)
 	}
 	if told {
-		b.bottom.PeerLeases(0, [2]wire.Addr{a.addr}, a.bottom.Leases())
+		first, _ := a.bottom.Leases()
+		b.bottom.PeerLeases(0, [2]wire.Addr{a.addr}, first)
 	}
 	a.bottom.LeasesKnown(0, 1)
 	a.bottom.Change(func() {

@@ -9,23 +9,59 @@ import (
 // TIME-WAIT and the application has ended: then somebody else can keep them, and
 // nobody needs this segment any more. As long as there is more it returns none.
 func (b *Bottom) Remnants() (rs []tcp.Remnant) {
-	b.Change(func() {
-		if !b.ended {
-			return
+	b.eachLeft(func(i uint32) bool {
+		r, ok := b.remnant(i)
+		if rs = append(rs, r); !ok {
+			rs = nil
 		}
-		for i := range min(b.ctl.conns.Fresh, MaxConns) {
-			if b.aux[i].use == useFree {
-				continue
-			}
-			r, ok := b.conns[i].Remnant()
-			if !ok || b.aux[i].use != useOrphan {
-				rs = nil
-				return
-			}
-			rs = append(rs, r)
-		}
+		return ok
 	})
 	return rs
+}
+
+// Lingering is how long a connection stays in TIME-WAIT with a pool whose program has
+// ended and which has others still: so long its peer asks for the acknowledgement of its
+// FIN by the circuit.
+const Lingering = 2 * tcp.Second
+
+// LingeringRemnants returns what is left of connections that have been in TIME-WAIT for
+// Lingering, if the application has ended, whatever else there is.
+func (b *Bottom) LingeringRemnants() (rs []tcp.Remnant) {
+	b.eachLeft(func(i uint32) bool {
+		if r, ok := b.remnant(i); ok && r.End <= b.now+tcp.TimeWaitLength-Lingering {
+			rs = append(rs, r)
+		}
+		return true
+	})
+	return rs
+}
+
+// eachLeft calls f with each socket that is there when the application has ended, until
+// it returns false.
+func (b *Bottom) eachLeft(f func(i uint32) bool) {
+	b.Change(func() {
+		for i := range min(b.ctl.conns.Fresh, MaxConns) {
+			if b.ended && b.aux[i].use != useFree && !f(i) {
+				return
+			}
+		}
+	})
+}
+
+// remnant returns what is left of connection i if that is all there is of it.
+func (b *Bottom) remnant(i uint32) (tcp.Remnant, bool) {
+	r, ok := b.conns[i].Remnant()
+	return r, ok && b.aux[i].use == useOrphan
+}
+
+// ForgetVacantLeases forgets the blocks of ports on the ring of which no connection has
+// one, if the application has ended.
+func (b *Bottom) ForgetVacantLeases() {
+	b.Change(func() {
+		if l := &b.ports.onRing; b.ended && l.n > 0 {
+			b.dropIdle(l, LeasePorts)
+		}
+	})
 }
 
 // Retire ends a connection in TIME-WAIT whose remnant somebody else keeps.

@@ -83,18 +83,27 @@ func (h *Half) packet() *pool.Packet {
 // post sends a packet. If it is not the one that packet returned last, or the script
 // has been executed since, it is copied. A device that may refuse packets is asked at
 // once, since the step that has made this one out is undone then: post reports false.
+// What goes by mail is not undone.
 func (h *Half) post(p *pool.Packet) bool {
 	if h.sending == sendPackets {
 		h.run()
 	}
 	h.need(1)
+	refusable := h.drv.MayRefuse(p.Circuit)
+	if refusable {
+		if h.mails.add(p) {
+			h.ctl.Counters.Operations[pool.OpSend]++
+			return true
+		}
+		h.mails.now()
+	}
 	q := &h.packets[h.sending]
 	if p != q {
 		*q = *p
 	}
 	h.sending++
 	h.script.Send(q)
-	if !h.drv.MayRefuse(p.Circuit) {
+	if !refusable {
 		return true
 	}
 	ops := h.script.Ops()

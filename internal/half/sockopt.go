@@ -72,6 +72,7 @@ var sockopts = map[optionName]sockopt{
 	{LevelUser, OptionBaseMSS}:           mssOption(func(o *tcp.ConnOptions) *uint16 { return &o.BaseMSS }),
 	{LevelUser, OptionMTUProbeFloor}:     mssOption(func(o *tcp.ConnOptions) *uint16 { return &o.FloorMSS }),
 	{LevelUser, OptionUserTimeoutOption}: flag(func(o *tcp.ConnOptions) *uint8 { return &o.UserTimeoutOption }),
+	{LevelUser, OptionAutoCorking}:       {getAutoCorking, setAutoCorking},
 	{LevelUser, OptionSndMax}:            number(func(o *tcp.ConnOptions) *uint32 { return &o.SndMax }, 0, maxBuffer),
 	{LevelUser, OptionRcvMax}:            number(func(o *tcp.ConnOptions) *uint32 { return &o.RcvMax }, 0, maxBuffer),
 }
@@ -88,6 +89,7 @@ const (
 	OptionRcvMax
 	OptionBaseMSS
 	OptionMTUProbeFloor
+	OptionAutoCorking
 )
 
 // SetOption changes an option by the kernel's level and name. It returns
@@ -173,6 +175,18 @@ func setLinger(o *tcp.ConnOptions, v int) error {
 	return nil
 }
 
+// getAutoCorking and setAutoCorking have it the other way round, since it is on by
+// default.
+func getAutoCorking(o *tcp.ConnOptions) int { return int(1 - min(o.NoAutoCork, 1)) }
+
+func setAutoCorking(o *tcp.ConnOptions, v int) error {
+	o.NoAutoCork = 1
+	if v != 0 {
+		o.NoAutoCork = 0
+	}
+	return nil
+}
+
 // maxFinWait is the longest TCP_LINGER2, s: the kernel's TCP_FIN_TIMEOUT_MAX.
 const maxFinWait = 120
 
@@ -191,7 +205,7 @@ func setFinWait(o *tcp.ConnOptions, v int) error {
 	case v < 0:
 		o.NoFinWait = 1
 	case v <= maxFinWait:
-		o.FinWait = uint16(v)
+		o.FinWait = uint8(v)
 	}
 	return nil
 }

@@ -77,7 +77,9 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	}
 	t.deliver = t.deliverEvent
 	t.passive = t.ctl.childTakes != 0
+	t.mayHold = true
 	t.awake = t.awaken
+	t.mails.poster, _ = cfg.Driver.(pool.Poster)
 	t.costly = cfg.Poll != 0
 	t.doze, t.brisk = cfg.Doze, true
 	t.cede = schedYield
@@ -112,11 +114,12 @@ func (t *Top) leave() {
 		t.bury()
 	}
 	t.flush()
-	r := t.takeRings()
+	r, mail := t.takeRings(), t.mails.take()
 	due := t.wheel.deadline()
 	t.lock.Unlock()
 	t.setTimers(due) // the runtime may need a system call for that: not with the lock
 	t.unlock(r)
+	t.mails.send(mail)
 }
 
 // unlock lets other goroutines of this process have the segment, and wakes who is to

@@ -133,6 +133,8 @@ func (h *Half) send(i uint32, r *reservation) bool {
 		h.cancel(r)
 		return false
 	}
+	a := &h.aux[i]
+	a.pace = a.pace.wrote(r.bytes, h.now)
 	h.begin(i)
 	first := 0
 	if h.stillTail(c, r) {

@@ -27,7 +27,8 @@ const (
 	spinMin     = 2 * time.Microsecond
 	spinYield   = 25 * time.Microsecond  // between two times that a leader whose looks are system calls gives its CPU away
 	spinWorth   = 125 * time.Microsecond // waits shorter than that make the next one spin
-	dozeMax     = 150 * time.Microsecond // no longer: the scheduler does not know that this thread sleeps
+	dozeMax     = 5 * time.Millisecond   // longer than a tick of the kernel's: a sooner end would set the CPU's timer
+	dozeWorth   = time.Millisecond       // waits shorter than that make the next one a nap
 	countPeriod = 100 * time.Millisecond // between two looks at the CPUs that are ours
 	looksYield  = 64                     // looks, where they cost next to nothing, after which the CPU is given away
 	lookFresh   = 20 * time.Microsecond  // so soon after a costly look a call does not look again
@@ -82,7 +83,7 @@ func (t *Top) spun() bool {
 // once may itself have had to wake up), the next spins as long as is allowed;
 // otherwise half as long as this one, down to next to nothing.
 func (t *Top) adapt(waited time.Duration) {
-	if t.brisk = waited < dozeMax; waited < spinWorth {
+	if t.brisk = waited < dozeWorth; waited < spinWorth {
 		t.spinBusy = spinMax
 	} else {
 		t.spinBusy = max(spinMin, t.spinBusy/2)
@@ -91,9 +92,10 @@ func (t *Top) adapt(waited time.Duration) {
 
 // nap sleeps for a short time, this thread and not only this goroutine, and reports
 // whether something has come. The poller would have to be armed for the sleep, wakes
-// one more descriptor, and hands the goroutine over to a thread; but it lets other
-// goroutines have this one's CPU. So this is for waits that promise to be short, and
-// for a leader whom nobody waits behind.
+// one more descriptor, and hands the goroutine over to a thread; but it gives this
+// goroutine's processor to others at once, and here the scheduler comes for it when it
+// notices. So this is for waits that promise to be short, and for a leader whom nobody
+// waits behind.
 //
 // Nothing is missed: the bell says that we sleep before we look a last time, and
 // device and doorbell are looked at as they are, so that what came before counts.

@@ -89,7 +89,7 @@ const (
 	OpOpen       // Forward: take a connection; Local.Port 0 asks for an ephemeral port
 	OpLink       // NewSocket: N is a link whose descriptors the application lacks
 	OpLease      // Listen: a block of ports for connections to be opened without asking
-	OpUnlease    // Listen: such a block for the devices is given back
+	OpUnlease    // Listen: such a block is given back
 )
 
 // DevicePorts is the number of ports in a block that is leased for the devices.
@@ -102,7 +102,7 @@ const MaxPDU = 65535
 const MaxFiles = 8
 
 // Version is the version of the messages. Processes of different versions don't talk.
-const Version = 4
+const Version = 5
 
 // NoSocket is the Socket of a Forward whose connection came in by a listener.
 const NoSocket = ^uint32(0)
@@ -151,7 +151,7 @@ var table = [numTypes + 1]form{
 	GeneralReply: {"General_Reply", Child | Server, User | Child | Server, false, 8, "Errno, and what the request's row says"},
 	Keep:         {"Keep", Child | Server, Server | Child, false, 8, "N=what: the child tells what a successor of it, or of the server, needs, and gets the same when it takes over"},
 	Adopt:        {"Adopt", Server, Child, false, 2, "N=version, Files: channels for messages and frames: a new server takes the child over, which answers with all that it keeps"},
-	TimeWait:     {"Time_Wait", Child, Server, true, 0, "PDU=what TIME-WAIT needs of a connection whose program has ended: the server answers its segments from now on; General_Reply"},
+	TimeWait:     {"Time_Wait", Child, Server, true, 0, "PDU=what TIME-WAIT needs of connections whose program has ended, one behind the other: the server answers their segments from now on; General_Reply, N=how many of them it has taken"},
 	HandOver:     {"Hand_Over", User | Child, Child | Server, false, 1, "Name, N=how long, ms, Socket=1 if the sockets are still to come, Files: a list of sockets, for who takes them: they are offered; General_Reply. Without Files, from the application: it does not use the segment any more; General_Reply"},
 	TakeOver:     {"Take_Over", User | Server, Server | Child, false, 1, "Name, N=version, Files: the child's end of a new channel, which the server passes on: this process takes what is offered; General_Reply with VCI, and Init_Reply from the child. From the application to the child, without Files: it has it; General_Reply with the list"},
 	Status:       {"Status", User, Server, false, 1, "Files: a pipe, into which the server writes what it knows of this user's children, or for root of all; General_Reply"},

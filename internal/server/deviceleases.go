@@ -8,6 +8,7 @@ import (
 
 	"usertcp/internal/message"
 	"usertcp/internal/nic"
+	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
 
@@ -72,7 +73,10 @@ func (c *child) unleaseNIC(first uint16) unix.Errno {
 }
 
 // reserveBlock finds a block of which nobody here uses a port, from a random one on (RFC
-// 6056 section 3.3.1), so that all others find it in use.
+// 6056 section 3.3.1), so that all others find it in use. None in which a connection is in
+// TIME-WAIT: a network may still have packets of it, and what tells them from those of
+// another connection (RFC 6191), the clock of the timestamps and the sequence numbers, is
+// the former program's own.
 func (p *portSpace) reserveBlock(child wire.VCI) (uint16, unix.Errno) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,10 +89,11 @@ func (p *portSpace) reserveBlock(child wire.VCI) (uint16, unix.Errno) {
 	if n <= 0 || len(p.blocks) >= n-n/5 { // some stay for those who ask
 		return 0, unix.EADDRNOTAVAIL
 	}
+	used := p.flowPorts()
 	start := rand.IntN(n)
 	for i := range n {
 		first := uint16((from + (start+i)%n) * nic.LeasePorts)
-		if p.unused(first, nic.LeasePorts) {
+		if !used.any(first, nic.LeasePorts) && p.waitingSince(first, nic.LeasePorts) >= tcp.TimeWaitLength && p.unused(first, nic.LeasePorts) {
 			p.takeBlock(child, first, -1)
 			return first, 0
 		}

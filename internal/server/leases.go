@@ -2,11 +2,13 @@ package server
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/message"
 	"usertcp/internal/pool/ring"
+	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
 
@@ -32,7 +34,8 @@ func (c *child) lease() (uint16, unix.Errno) {
 	return c.s.ports.lease(c.vci)
 }
 
-// adoptLease leases a child a block that it has had from the server before this one.
+// adoptLease leases a child a block that it has had from the server before this one. What
+// is in TIME-WAIT there the child has left, or the server has found to be over.
 func (p *portSpace) adoptLease(child wire.VCI, first uint16) unix.Errno {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,8 +48,27 @@ func (p *portSpace) adoptLease(child wire.VCI, first uint16) unix.Errno {
 	case !p.unused(first, ring.LeasePorts):
 		return unix.EADDRINUSE
 	}
+	p.lend(child, first)
+	return 0
+}
+
+// lend notes whose a block is. p.mu is held.
+func (p *portSpace) lend(child wire.VCI, first uint16) {
+	p.vacate(first, ring.LeasePorts)
 	p.leases[first] = child
 	p.use(child).leases++
+}
+
+// unlease takes a block back in which the child has no connection any more. The errno is
+// 0 or EINVAL.
+func (p *portSpace) unlease(child wire.VCI, first uint16) unix.Errno {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if id, ok := p.leases[first]; !ok || id != child {
+		return unix.EINVAL
+	}
+	delete(p.leases, first)
+	p.use(child).leases--
 	return 0
 }
 
@@ -57,31 +79,71 @@ func (p *portSpace) leased(port uint16) bool {
 	return ok || device
 }
 
-// lease gives a child a block of ports that nobody uses, beginning to look at a
-// random one (RFC 6056 section 3.3.1). It returns its first port; the errno is 0,
-// EMFILE (the child has as many as it may), or EADDRNOTAVAIL (there is none left).
+// lendAfter is how long what is in TIME-WAIT in a block has to have been so when the block
+// is lent: longer than a segment may be on its way through two connection servers, each of
+// which drops what it can't pass on within relayTimeout.
+const lendAfter = 300 * tcp.Millisecond
+
+// lease gives a child a block of ports that nobody uses: one in which nothing is in
+// TIME-WAIT, beginning to look at a random one (RFC 6056 section 3.3.1), else that in
+// which the last connection ended first, more than lendAfter ago. Who has blocks already
+// gets another only while as many are left for others. lease returns the block's first
+// port; the errno is 0, EMFILE (the child has as many as it may), or EADDRNOTAVAIL (there
+// is none left).
 func (p *portSpace) lease(child wire.VCI) (uint16, unix.Errno) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.use(child).leases >= ring.MaxLeases {
+	have, left := p.use(child).leases, numBlocks-spareBlocks-len(p.leases)
+	switch {
+	case have >= ring.MaxLeases:
 		return 0, unix.EMFILE
-	}
-	if len(p.leases) >= numBlocks-spareBlocks {
+	case left <= 0 || have > left:
 		return 0, unix.EADDRNOTAVAIL
 	}
+	used := p.flowPorts()
+	best, waited := uint16(0), tcp.Time(lendAfter)
 	start := rand.IntN(numBlocks)
 	for i := range numBlocks {
 		first := uint16((firstBlock + (start+i)%numBlocks) * ring.LeasePorts)
-		if p.unused(first, ring.LeasePorts) {
-			p.leases[first] = child
-			p.use(child).leases++
-			return first, 0
+		if used.any(first, ring.LeasePorts) || !p.unused(first, ring.LeasePorts) {
+			continue
+		}
+		if since := p.waitingSince(first, ring.LeasePorts); since > waited {
+			best, waited = first, since
+		}
+		if waited >= tcp.TimeWaitLength {
+			break
 		}
 	}
-	return 0, unix.EADDRNOTAVAIL
+	if best == 0 {
+		return 0, unix.EADDRNOTAVAIL
+	}
+	p.lend(child, best)
+	return best, 0
 }
 
-// unused reports whether nobody uses one of n ports.
+// portBlocks has a bit for each waitBlockPorts ports.
+type portBlocks [numWaitBlocks]bool
+
+// any reports whether one of n ports is in a block that is marked.
+func (b *portBlocks) any(first, n uint16) bool {
+	at := waitBlock(first)
+	return slices.Contains(b[at:at+int(n)/waitBlockPorts], true)
+}
+
+// flowPorts marks where connections have their local ports that the server knows of,
+// those among them that have outlived their listener, or the program that had leased
+// the port.
+func (p *portSpace) flowPorts() *portBlocks {
+	b := new(portBlocks)
+	for f := range p.flows {
+		b[waitBlock(f.Local.Port)] = true
+	}
+	return b
+}
+
+// unused reports whether nobody has bound or leased one of n ports, or opened a
+// connection from it by asking.
 func (p *portSpace) unused(first, n uint16) bool {
 	for i := range n {
 		port := first + i
@@ -89,8 +151,17 @@ func (p *portSpace) unused(first, n uint16) bool {
 			return false
 		}
 	}
-	// Whoever has leased a block opens connections without asking.
-	return p.waitingAt == nil || !p.waitingAt(first, n)
+	return true
+}
+
+// lent returns how many blocks a child has, for the devices or not.
+func (p *portSpace) lent(child wire.VCI) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if u := p.usage[child]; u != nil {
+		return u.leases + u.blocks
+	}
+	return 0
 }
 
 // holds reports whether all that a FrameLease of a child says is so.

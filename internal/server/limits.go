@@ -13,7 +13,7 @@ const (
 	maxFlows          = 32768 // ENOBUFS: connections forwarded to one child
 	maxSyns           = 128   // SYNs given to one child and not answered; more are dropped, as by a full queue
 	maxPeers          = 4096  // circuits of one child whose peers learn of its death
-	maxTimeWaits      = 16384 // ENOBUFS: the child keeps what is too much
+	maxTimeWaits      = 65536 // ENOBUFS: the child keeps what is too much
 	maxKept           = 1023  // circuits of one child that a successor can take over
 	maxRestarts       = 20    // of a child within restartPeriod; then it has ended for good
 )

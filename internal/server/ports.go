@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
 
@@ -42,10 +43,11 @@ type portSpace struct {
 
 	over func(lender wire.VCI, f wire.Flow) // a connection from a leased port has ended that another child had
 
-	waitingAt func(first, n uint16) bool // the same of any connection from one of n ports
-	leases    map[uint16]wire.VCI        // by first port
-	keepers   map[uint16][]*portKeeper   // by port
-	blocks    map[uint16]deviceLease     // by first port
+	waitingSince func(first, n uint16) tcp.Time // for how long all with one of n ports are
+	vacate       func(first, n uint16)          // ends that
+	leases       map[uint16]wire.VCI            // by first port
+	keepers      map[uint16][]*portKeeper       // by port
+	blocks       map[uint16]deviceLease         // by first port
 }
 
 // socketID names a socket: a child, and an index in its segment.
@@ -88,8 +90,11 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 		devices:  func() []netip.Addr { return nil },
 		ports:    func() (first, last uint16) { return firstEphemeral, lastEphemeral },
 		leases:   make(map[uint16]wire.VCI),
-		keepers:  make(map[uint16][]*portKeeper),
-		blocks:   make(map[uint16]deviceLease),
+
+		waitingSince: func(_, _ uint16) tcp.Time { return tcp.TimeWaitLength },
+		vacate:       func(_, _ uint16) {},
+		keepers:      make(map[uint16][]*portKeeper),
+		blocks:       make(map[uint16]deviceLease),
 	}
 	for _, a := range addrs {
 		p.addrs = append(p.addrs, wire.AddrFrom(a))

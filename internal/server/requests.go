@@ -36,7 +36,8 @@ func (c *child) request(m *message.Message) {
 		c.divert(m)
 	case message.TimeWait:
 		c.reply(m, func(m *message.Message) (grant, unix.Errno) {
-			return grant{local: m.Local}, c.leaveTimeWait(m.PDU)
+			n, errno := c.leaveTimeWaits(m.PDU)
+			return grant{local: m.Local, mtu: uint32(n)}, errno
 		})
 	default:
 		panic("BUG: a message that no child sends the server was decoded as one")
@@ -44,7 +45,8 @@ func (c *child) request(m *message.Message) {
 }
 
 // grant is what a child gets: a local end, the kernel's bind points of it, and the
-// MTU of the way by a device, 0 if there is none.
+// MTU of the way by a device, 0 if there is none. Where connections in TIME-WAIT are
+// taken their number stands there.
 type grant struct {
 	local  wire.Endpoint
 	points []int
@@ -72,7 +74,7 @@ func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix
 
 // listen does a Listen: OpBind takes the local end (N=1: SO_REUSEADDR), OpListen
 // lets SYNs for it come, OpClose gives it back. OpLease takes a block of
-// ports (N=1: for the devices), OpUnlease gives that back.
+// ports, OpUnlease gives that back (N=1: for the devices).
 func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
 	ports := c.s.ports
@@ -89,7 +91,10 @@ func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 	case message.OpListen:
 		return grant{local: m.Local}, c.listenNIC(id)
 	case message.OpUnlease:
-		return grant{local: m.Local}, c.unleaseNIC(m.Local.Port)
+		if m.N == 1 {
+			return grant{local: m.Local}, c.unleaseNIC(m.Local.Port)
+		}
+		return grant{local: m.Local}, ports.unlease(c.vci, m.Local.Port)
 	case message.OpLease:
 		if m.N == 1 {
 			return c.leaseNIC()

@@ -35,6 +35,7 @@ type ChildInfo struct {
 	Started  time.Time
 	Ports    int // bound
 	Flows    int // forwarded connections
+	Leases   int // blocks of ports from which it connects without asking
 	Circuits int
 	Usage    message.PoolUsage // what it has said last
 
@@ -80,6 +81,6 @@ func (c *child) info() ChildInfo {
 	c.mu.Unlock()
 	return ChildInfo{
 		VCI: c.vci, PID: c.pid(), AppPID: app.pid, UID: app.uid, Started: c.started,
-		Ports: ports, Flows: flows, Circuits: circuits, Usage: c.s.ledger.usage(c),
+		Ports: ports, Flows: flows, Leases: c.s.ports.lent(c.vci), Circuits: circuits, Usage: c.s.ledger.usage(c),
 	}
 }

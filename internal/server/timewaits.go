@@ -21,8 +21,9 @@ import (
 type timeWaits struct {
 	mu      sync.Mutex
 	byFlow  map[wire.Flow]*tcp.Remnant
-	file    *os.File // nil if it could not be made: then they die with the server
-	records int      // in the file
+	blocks  [numWaitBlocks]blockWaits // by local port
+	file    *os.File                  // nil if it could not be made: then they die with the server
+	records int                       // in the file
 	sweeper *time.Timer
 	gone    func(wire.Flow) // is told what is forgotten; nil: nobody
 }
@@ -57,7 +58,7 @@ func bootID() string {
 func (w *timeWaits) read(b []byte) {
 	for now := clock(); len(b) >= tcp.RemnantLen; b = b[tcp.RemnantLen:] {
 		if r, ok := tcp.ParseRemnant(b[:tcp.RemnantLen]); ok && r.End > now && r.End <= now+tcp.TimeWaitLength {
-			w.byFlow[r.Flow] = &r
+			w.note(&r)
 		}
 	}
 }
@@ -85,25 +86,39 @@ func (w *timeWaits) rewrite() error {
 	return err
 }
 
-// add takes a remnant that a child leaves. The errno is 0, EINVAL or ENOBUFS.
-func (w *timeWaits) add(b []byte, local func(wire.Addr) bool) (f wire.Flow, errno unix.Errno) {
-	r, ok := tcp.ParseRemnant(b)
-	now := clock()
-	if !ok || !local(r.Flow.Local.Addr) || r.End > now+tcp.TimeWaitLength {
-		return f, unix.EINVAL
+// parse reads the remnants that a child leaves, one behind the other. The errno is 0 or
+// EINVAL.
+func (w *timeWaits) parse(b []byte, local func(wire.Addr) bool) ([]tcp.Remnant, unix.Errno) {
+	if len(b) == 0 || len(b)%tcp.RemnantLen != 0 {
+		return nil, unix.EINVAL
 	}
+	rs := make([]tcp.Remnant, 0, len(b)/tcp.RemnantLen)
+	for now := clock(); len(b) > 0; b = b[tcp.RemnantLen:] {
+		r, ok := tcp.ParseRemnant(b[:tcp.RemnantLen])
+		if !ok || !local(r.Flow.Local.Addr) || r.End > now+tcp.TimeWaitLength {
+			return nil, unix.EINVAL
+		}
+		rs = append(rs, r)
+	}
+	return rs, 0
+}
+
+// add takes as many remnants as there is room for, and returns their number.
+func (w *timeWaits) add(rs []tcp.Remnant) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.byFlow) >= maxTimeWaits {
-		w.expire(now)
+	if len(w.byFlow)+len(rs) > maxTimeWaits {
+		w.expire(clock())
 	}
-	if len(w.byFlow) >= maxTimeWaits {
-		return f, unix.ENOBUFS
+	n = min(len(rs), max(0, maxTimeWaits-len(w.byFlow)))
+	var b []byte
+	for i := range rs[:n] {
+		w.note(&rs[i])
+		b = rs[i].Append(b)
 	}
-	w.byFlow[r.Flow] = &r
-	w.records++
+	w.records += n
 	w.file.Write(b) // a record that is lost is missed only if this server is killed
-	return r.Flow, 0
+	return n
 }
 
 // tell has somebody be told what is forgotten from now on.
@@ -115,7 +130,10 @@ func (w *timeWaits) tell(gone func(wire.Flow)) {
 
 // forget ends TIME-WAIT. w.mu is held.
 func (w *timeWaits) forget(f wire.Flow) {
-	delete(w.byFlow, f)
+	if _, ok := w.byFlow[f]; ok {
+		delete(w.byFlow, f)
+		w.blocks[waitBlock(f.Local.Port)].n--
+	}
 	if w.gone != nil {
 		w.gone(f)
 	}
@@ -162,19 +180,6 @@ func (w *timeWaits) has(f wire.Flow) bool {
 	return r != nil && r.End > clock()
 }
 
-// hasPort reports whether a connection from one of n local ports is in TIME-WAIT.
-func (w *timeWaits) hasPort(first, n uint16) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := clock()
-	for f, r := range w.byFlow {
-		if f.Local.Port-first < n && r.End > now {
-			return true
-		}
-	}
-	return false
-}
-
 // count returns how many there are.
 func (w *timeWaits) count() int {
 	w.mu.Lock()
@@ -197,7 +202,9 @@ func (w *timeWaits) input(f wire.Flow, seg, out *tcp.Segment, listened bool) (mi
 		w.forget(f)
 		return false, false
 	}
-	return true, r.Input(now, seg, out)
+	answer = r.Input(now, seg, out)
+	w.blocks[waitBlock(f.Local.Port)].note(r)
+	return true, answer
 }
 
 // close ends the sweeping. The file stays for the next server if children stay.

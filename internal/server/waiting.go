@@ -32,18 +32,30 @@ const (
 // when it begins.
 func (s *Server) byDevice(f wire.Flow) bool { return s.nic != nil && !s.onRing(f.Remote.Addr) }
 
-// leaveTimeWait takes a connection in TIME-WAIT over from a child.
-func (c *child) leaveTimeWait(b []byte) unix.Errno {
+// leaveTimeWaits takes connections in TIME-WAIT over from a child, as many as it can, and
+// says how many. The errno is 0, EINVAL or ENOBUFS, or the devices'.
+func (c *child) leaveTimeWaits(b []byte) (n int, errno unix.Errno) {
 	s := c.s
-	f, errno := s.timeWaits.add(b, func(a wire.Addr) bool {
+	rs, errno := s.timeWaits.parse(b, func(a wire.Addr) bool {
 		return s.ports.onRing(a) || s.nic != nil && s.ports.onDevice(a)
 	})
-	if errno == 0 && s.byDevice(f) {
-		if errno = s.waiting.take(f, c.pool); errno != 0 {
-			s.timeWaits.drop(f)
+	if errno != 0 {
+		return 0, errno
+	}
+	if n = s.timeWaits.add(rs); n < len(rs) {
+		errno = unix.ENOBUFS
+	}
+	for i := range rs[:n] {
+		if f := rs[i].Flow; s.byDevice(f) {
+			if e := s.waiting.take(f, c.pool); e != 0 {
+				for _, r := range rs[i:n] {
+					s.timeWaits.drop(r.Flow)
+				}
+				return i, e
+			}
 		}
 	}
-	return errno
+	return n, errno
 }
 
 // resumeTimeWaits takes what comes for the connections that the server before had.

@@ -40,6 +40,16 @@ func (v *Vector) Read(fd int) (int, unix.Errno) { return v.call(unix.SYS_READV, 
 // Write writes the runs to fd, and returns how many octets went.
 func (v *Vector) Write(fd int) (int, unix.Errno) { return v.call(unix.SYS_WRITEV, fd) }
 
+// Write writes b to fd, which does not block, as a Vector does.
+func Write(fd int, b []byte) unix.Errno {
+	for {
+		_, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		if e != unix.EINTR {
+			return e
+		}
+	}
+}
+
 func (v *Vector) call(number uintptr, fd int) (int, unix.Errno) {
 	for {
 		n, _, e := unix.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(&v.iov)), uintptr(v.n))
@@ -50,12 +60,14 @@ func (v *Vector) call(number uintptr, fd int) (int, unix.Errno) {
 }
 
 // Await waits until one of two descriptors has something to be read, at most as long
-// as limit says, and reports which. The Go scheduler is not told, so that the wait has
-// to be short; a signal ends it.
+// as limit says, and reports which; a signal ends it. The Go scheduler is told, so that
+// nothing waits for this thread. A limit that is over before the kernel's next tick has
+// the CPU's timer set, and set back: on a virtual machine that costs more than the rest
+// of the sleep.
 func Await(a, b int, limit time.Duration) (first, second bool) {
 	p := [2]unix.PollFd{{Fd: int32(a), Events: unix.POLLIN}, {Fd: int32(b), Events: unix.POLLIN}}
 	left := unix.NsecToTimespec(int64(limit))
-	unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 2, uintptr(unsafe.Pointer(&left)), 0, 0, 0)
+	unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 2, uintptr(unsafe.Pointer(&left)), 0, 0, 0)
 	return p[0].Revents != 0, p[1].Revents != 0
 }
 

@@ -2,7 +2,9 @@ package shm
 
 import (
 	"bytes"
+	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,6 +87,7 @@ func TestVectorDoesNotAllocate(t *testing.T) {
 		v.Write(w)
 		v.Read(r)
 		Ready(r)
+		Await(r, w, 0)
 	}); n != 0 {
 		t.Errorf("%v allocations in a round", n)
 	}
@@ -100,5 +103,41 @@ func TestReady(t *testing.T) {
 	}
 	if !Ready(r) {
 		t.Error("a pipe with something in it is not ready")
+	}
+}
+
+func TestAwaitSaysWhich(t *testing.T) {
+	r1, w1 := pipe(t)
+	r2, w2 := pipe(t)
+	if a, b := Await(r1, r2, 0); a || b {
+		t.Error("an empty pipe is ready")
+	}
+	unix.Write(w2, []byte{1})
+	if a, b := Await(r1, r2, time.Minute); a || !b {
+		t.Errorf("ready: %v, %v; it is the second", a, b)
+	}
+	unix.Write(w1, []byte{1})
+	if a, b := Await(r1, r2, time.Minute); !a || !b {
+		t.Errorf("ready: %v, %v; it is both", a, b)
+	}
+}
+
+// Who sleeps holds nobody up who needs the processor.
+func TestAwaitLetsOthersRun(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	r, w := pipe(t)
+	go func() {
+		time.Sleep(10 * time.Millisecond)
+		unix.Write(w, []byte{1})
+	}()
+	const limit = time.Minute
+	began := time.Now()
+	for time.Since(began) < limit { // a signal ends it, too
+		if a, _ := Await(r, r, limit-time.Since(began)); a {
+			break
+		}
+	}
+	if d := time.Since(began); d > limit/2 {
+		t.Errorf("who would have ended the sleep had to wait %v", d)
 	}
 }

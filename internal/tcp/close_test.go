@@ -294,7 +294,7 @@ func TestHowLongAnOrphanWaits(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		host    Time
-		program uint16
+		program uint8
 		want    Time
 	}{
 		{"the default", 0, 0, 60 * Second},

@@ -52,8 +52,9 @@ type ConnOptions struct {
 	FastOpen          uint8  // as a client, send the first data in the SYN (RFC 7413)
 	FastOpenQueue     uint16 // of a listener: connections that data in a SYN may have opened at one time; 0: none
 	FastOpenNoCookie  uint8  // neither ask for a cookie nor for one to be sent
+	NoAutoCork        uint8  // what fills no segment does not wait behind packets that are not done with
 	NoFinWait         uint8  // an orphan does not wait in FIN-WAIT-2, but resets (TCP_LINGER2 less than 0)
-	FinWait           uint16 // s that an orphan waits in FIN-WAIT-2 (TCP_LINGER2); 0: as long as the host says
+	FinWait           uint8  // s that an orphan waits in FIN-WAIT-2 (TCP_LINGER2); 0: as long as the host says
 	BaseMSS           uint16 // octets of payload that nearly every path carries (Linux's tcp_base_mss); 0: for packets of 1,200 octets
 	FloorMSS          uint16 // octets of payload, least that a black hole leads to (tcp_mtu_probe_floor); 0: for the least MTU of a path
 }

@@ -18,6 +18,7 @@ type Driver struct {
 	gone     atomic.Bool // the device is no more: nobody waits for it
 	nap      nap
 	pace     pace
+	post     post
 	ctl      *control
 	bufs     pool.Buffers
 	txOctets []byte

@@ -1,0 +1,74 @@
+package half
+
+import (
+	"sync/atomic"
+
+	"usertcp/internal/pool"
+)
+
+// mails is what the top half sends when it has given the lock back: a packet to a
+// device is a system call, which may deliver it and give the CPU to who waits for it,
+// and other goroutines would wait for the lock meanwhile. Only packets without pieces
+// go this way, whose buffers nobody needs then, and whose step is not undone if the
+// device refuses them: they are lost, as packets may be. Those of one connection may
+// overtake each other, if they are sent by two goroutines, as on any network.
+type mails struct {
+	poster pool.Poster // nil: all is sent with the lock
+	bag    *pool.Mail  // nil: empty
+	spare  [4]atomic.Pointer[pool.Mail]
+}
+
+// add puts a packet into the bag, and reports whether it goes this way.
+func (m *mails) add(p *pool.Packet) bool {
+	if m.poster == nil || p.NPieces > 0 {
+		return false
+	}
+	if m.bag == nil {
+		m.bag = m.fresh()
+	} else if m.bag.Full() {
+		m.now()
+	}
+	return m.bag.Add(m.poster, p)
+}
+
+// now sends what there is, with the lock: something that goes behind it is.
+func (m *mails) now() {
+	if m.bag != nil && m.bag.Len() > 0 {
+		m.poster.Post(m.bag)
+		m.bag.Reset()
+	}
+}
+
+// take returns what there is to be sent without the lock, nil if there is nothing.
+func (m *mails) take() *pool.Mail {
+	b := m.bag
+	if b == nil || b.Len() == 0 {
+		return nil
+	}
+	m.bag = nil
+	return b
+}
+
+// send sends what take returned. It needs no lock.
+func (m *mails) send(b *pool.Mail) {
+	if b == nil {
+		return
+	}
+	m.poster.Post(b)
+	b.Reset()
+	for i := range m.spare {
+		if m.spare[i].CompareAndSwap(nil, b) {
+			return
+		}
+	}
+}
+
+// fresh returns an empty bag.
+func (m *mails) fresh() *pool.Mail {
+	for i := range m.spare {
+		if b := m.spare[i].Swap(nil); b != nil {
+			return b
+		}
+	}
+	return new(pool.Mail)
+}
