@@ -199,6 +199,9 @@ func (c *Config) complete() error {
 		c.ChildCommand = []string{exe, "child"}
 	}
 	if c.Spawn == nil {
+		if err := c.Pools.possible(); err != nil {
+			return fmt.Errorf("server: %w", err)
+		}
 		cred, err := c.identify()
 		if err != nil {
 			return err

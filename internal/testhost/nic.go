@@ -2,6 +2,7 @@ package testhost
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,7 +16,7 @@ import (
 
 // NICServer is the name of a program that is a connection server for devices until
 // SIGTERM; it says "ready". Its arguments are its socket, the devices, a directory for
-// pins, and what is denied, or "copies=" and how.
+// pins, and what is denied; one in braces is its server.PoolOptions as JSON.
 const NICServer = "nic-server"
 
 func serveNIC(args []string) error {
@@ -24,8 +25,10 @@ func serveNIC(args []string) error {
 	var deny []nic.Rule
 	var pools server.PoolOptions
 	for _, s := range args[3:] {
-		if how, ok := strings.CutPrefix(s, "copies="); ok {
-			pools.Copies = how
+		if strings.HasPrefix(s, "{") {
+			if err := json.Unmarshal([]byte(s), &pools); err != nil {
+				return err
+			}
 			continue
 		}
 		r, err := nic.ParseRule(s)
@@ -40,8 +43,7 @@ func serveNIC(args []string) error {
 	}
 	return server.Run(ctx, server.Config{
 		NIC:    &nic.Config{Devices: strings.Split(args[1], ","), Pins: args[2], Deny: deny},
-		Pools:  pools,
-		Socket: args[0], ChildCommand: []string{exe, ChildArg},
+		Socket: args[0], ChildCommand: []string{exe, ChildArg}, Pools: pools,
 		Log:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Ready: func(*server.Server) { fmt.Println("ready") },
 	})

@@ -19,7 +19,7 @@ func TestPayloadsLandInTheReadersMemory(t *testing.T) {
 			t.Parallel()
 			na, nb := testnet.New(t), testnet.New(t)
 			testnet.Pair(na, nb, 1500)
-			a, b := newHost(t, na, "va"), newHost(t, nb, "vb", "copies="+how)
+			a, b := newHost(t, na, "va"), newHost(t, nb, "vb", fmt.Sprintf(`{"Copies":%q}`, how))
 			ub := b.attach()
 			l, at := listen(t, ub, end(testnet.PairB4, 0))
 			for k, dialled := range []func() (stream, error){
