@@ -50,7 +50,7 @@ type Top struct {
 	watched   atomic.Uint32 // calls when the watchdog last looked
 	patience  atomic.Int64  // ns until it looks again
 	watch     *time.Timer
-	watching  bool // watch is set, or about to be
+	watching  bool        // watch is set, or about to be
 	watchSoon bool        // watch is to be set
 	alarm     *time.Timer // for the timers of the engine
 	alarmAt   tcp.Time
