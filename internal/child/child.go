@@ -121,7 +121,7 @@ func (c *child) arrange() (err error) {
 	for _, o := range []struct {
 		on  bool
 		set func(*shm.Segment) error
-	}{{c.cfg.takes, half.SetChildTakes}, {c.cfg.cache, half.SetBufferCache}, {c.cfg.copies, half.SetCopies}} {
+	}{{c.cfg.takes, half.SetChildTakes}, {c.cfg.cache, half.SetBufferCache}, {c.cfg.copies, half.SetCopies}, {c.cfg.unplaced, half.SetUnplaced}} {
 		if o.on {
 			err = errors.Join(err, o.set(c.seg))
 		}
@@ -183,12 +183,23 @@ func (c *child) hear() {
 	bell := os.NewFile(uintptr(fd), "doorbell")
 	var b [8]byte
 	for {
+		c.look()
 		if _, err := bell.Read(b[:]); err != nil {
 			return
 		}
-		c.bottom.Look(false)
-		c.wake()
 	}
+}
+
+// letIn is how long the lock is left alone for others, after a long time with it.
+const letIn = 100 * time.Microsecond
+
+// look looks, first of all before anything has rung: if the child takes all packets its
+// peers and its device wake it only when it has said that it sleeps.
+func (c *child) look() {
+	for c.bottom.Look(false) {
+		time.Sleep(letIn)
+	}
+	c.wake()
 }
 
 // wake makes the ticking begin if there is something to tick for.
@@ -221,7 +232,9 @@ func (c *child) tick() error {
 		}
 		<-t.C
 		c.mayLeave()
-		c.bottom.Look(true)
+		if c.bottom.Look(true) {
+			c.doors[1].Ring()
+		}
 		c.report(false)
 		if time.Since(handed) >= remnantPeriod {
 			c.collect()

@@ -48,6 +48,13 @@ func (c *child) hearNIC() {
 	go c.watch(watch)
 	var events [2]unix.EpollEvent
 	for {
+		c.look()
+		if c.bottom.Watched() {
+			select {
+			case watch <- struct{}{}:
+			default: // it is at it
+			}
+		}
 		err := raw.Read(func(fd uintptr) bool {
 			n, err := unix.EpollWait(int(fd), events[:], 0)
 			return n > 0 || err != nil && err != unix.EINTR
@@ -55,14 +62,6 @@ func (c *child) hearNIC() {
 		if err != nil {
 			return
 		}
-		c.bottom.Look(false)
-		if c.bottom.Watched() {
-			select {
-			case watch <- struct{}{}:
-			default: // it is at it
-			}
-		}
-		c.wake()
 	}
 }
 

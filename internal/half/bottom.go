@@ -145,17 +145,19 @@ func (b *Bottom) forgotten(d departed) {
 	}
 }
 
-// Look is called at each tick, and when the child's doorbell rings.
-func (b *Bottom) Look(tick bool) {
+// Look is called when the child begins, at each tick, and when the child's doorbell
+// rings. It reports whether it has given the lock back before the end: the caller looks
+// again when others have had time to take it.
+func (b *Bottom) Look(tick bool) (again bool) {
 	if !b.enter() {
-		return
+		return false
 	}
 	defer b.leave()
 	drives := b.ctl.drives.Load()
 	came := drives != b.drives
 	pending := b.drv.Pending() || b.wheel.deadline() <= b.now
 	switch {
-	case b.ended:
+	case b.ended || b.ctl.childTakes != 0: // what lies there is nobody else's
 	case came:
 		if b.absent {
 			b.absent = false
@@ -173,12 +175,13 @@ func (b *Bottom) Look(tick bool) {
 		b.decay()
 	}
 	if b.ended || b.absent || b.ctl.childTakes != 0 {
-		b.stand()
+		again = b.stand()
 	}
 	b.releaseDue()
 	if tick {
 		b.weigh()
 	}
+	return again
 }
 
 // flushIdle empties buffer caches that neither half has used since the last tick: what
@@ -201,27 +204,37 @@ const maxTurns = 1024
 // long as a thousand usually do, and somebody else may want the lock.
 const standMax = 20 * time.Millisecond
 
+// standBrief bounds it where the child takes all packets, while the program wants to
+// write and read.
+const standBrief = 2 * time.Millisecond
+
 // maxFrames is how many packets may wait for the lock to be given back, to be sent
 // through the connection server; more are lost, as packets may be.
 const maxFrames = 1024
 
-// stand does the top half's work.
-func (b *Bottom) stand() {
+// stand does the top half's work, and reports whether there may be more. If so nobody
+// is woken for what lies there: neither device nor peers know that we sleep.
+func (b *Bottom) stand() (more bool) {
 	b.drv.Changed()
-	end := b.clock() + tcp.Time(standMax)
+	limit := standMax
+	if !b.ended && b.ctl.childTakes != 0 {
+		limit = standBrief
+	}
+	end := b.clock() + tcp.Time(limit)
 	for range 64 {
 		for n := 0; n < maxTurns && b.turn(); n++ {
 			b.ctl.Counters.BottomDrives++
 			if b.now > end {
-				return
+				return true
 			}
 		}
 		b.bell.Sleep(shm.BottomHalf)
 		b.flush()
 		if !b.drv.Arm() {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // Live returns the number of connections and listeners that there are.

@@ -25,6 +25,15 @@ func (o *PoolOptions) schedule(start func() error) error {
 	return <-done
 }
 
+// possible reports what keeps children from the priority and the CPU that they are to
+// have: whoever starts the server is told, and not each program.
+func (o *PoolOptions) possible() error {
+	if o.Realtime == 0 {
+		return nil
+	}
+	return o.schedule(func() error { return nil })
+}
+
 // prepare gives the calling thread what a child is to have of it.
 func (o *PoolOptions) prepare() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,6 +49,16 @@ func (d Doorbell) Ring() {
 func (d Doorbell) Clear() {
 	var b [8]byte
 	unix.Read(d.fd, b[:])
+}
+
+// Await waits for a ring, at most as long as limit says, forgets it, and reports
+// whether there was one; as Await of descriptors.
+func (d Doorbell) Await(limit time.Duration) bool {
+	rung, _ := Await(d.fd, -1, limit)
+	if rung {
+		d.Clear()
+	}
+	return rung
 }
 
 // Close closes the descriptor.

@@ -3,6 +3,7 @@ package shm
 import (
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -129,5 +130,31 @@ func TestRingsAreRungLater(t *testing.T) {
 		if rung(t, d) {
 			t.Errorf("doorbell %d was rung twice", i)
 		}
+	}
+}
+
+func TestDoorbellIsAwaited(t *testing.T) {
+	d := newDoorbell(t)
+	const long = time.Minute
+	if d.Await(0) {
+		t.Error("a new doorbell has been rung")
+	}
+	d.Ring() // before
+	if !d.Await(long) {
+		t.Error("a ring that came before is missed")
+	}
+	if d.Await(0) {
+		t.Error("one ring is heard twice")
+	}
+	began := time.Now()
+	time.AfterFunc(5*time.Millisecond, d.Ring)
+	for !d.Await(long) && time.Since(began) < long {
+		// A signal.
+	}
+	if time.Since(began) > long/2 {
+		t.Error("a ring does not end the wait")
+	}
+	if n := testing.AllocsPerRun(100, func() { d.Ring(); d.Await(long) }); n != 0 {
+		t.Errorf("%v allocations for a ring", n)
 	}
 }

@@ -34,6 +34,12 @@ func (v *Vector) Add(b []byte) {
 	v.n++
 }
 
+// Forget empties the list, and forgets the memory, which is somebody else's.
+func (v *Vector) Forget() {
+	clear(v.iov[:v.n])
+	v.n = 0
+}
+
 // Read fills the runs from fd, and returns how many octets came.
 func (v *Vector) Read(fd int) (int, unix.Errno) { return v.call(unix.SYS_READV, fd) }
 
@@ -59,7 +65,7 @@ func (v *Vector) call(number uintptr, fd int) (int, unix.Errno) {
 	}
 }
 
-// Await waits until one of two descriptors has something to be read, at most as long
+// Await waits until one of two descriptors, -1 for none, has something to be read, at most as long
 // as limit says, and reports which; a signal ends it. The Go scheduler is told, so that
 // nothing waits for this thread. A limit that is over before the kernel's next tick has
 // the CPU's timer set, and set back: on a virtual machine that costs more than the rest

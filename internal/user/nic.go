@@ -15,6 +15,7 @@ import (
 // sleep on then.
 func (s *Stack) joinNIC(files []int, door shm.Doorbell) (driver pool.Driver, bed bed, err error) {
 	if len(files) == 0 {
+		bed.doze = func(limit time.Duration) bool { return s.driver.Pending() || door.Await(limit) }
 		return s.driver, bed, nil
 	}
 	if err := unix.SetNonblock(files[0], true); err != nil {
