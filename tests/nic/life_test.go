@@ -280,8 +280,8 @@ func TestAProgramEndsWithoutAServer(t *testing.T) {
 	b.server.Wait()
 	check(t, l.Close())
 	hello(t, k, s)
+	reset(t, k) // TIME-WAIT would take its minute
 	check(t, ub.Close())
-	check(t, k.Close())
 	testhost.WantGone(t, pids[len(pids)-1])
 	b.start()
 	listen(t, other, end(testnet.PairB4, 80))
