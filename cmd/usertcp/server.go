@@ -68,7 +68,7 @@ beside the kernel's TCP; that takes root. Netfilter does not see this traffic:
 	flags.IntVar(&f.pools.PDU, "pdu", 65535, "`octets` of a packet on the ring")
 	flags.StringVar(&f.receive, "receive", "caller", "`who` takes packets: caller, child")
 	flags.BoolVar(&f.pools.Cached, "buffer-cache", false, "buffers come from a cache of each half's")
-	flags.StringVar(&f.pools.Copies, "copies", "single", "`how` to copy data: single, normal")
+	flags.StringVar(&f.pools.Copies, "copies", "placed", "`how` to copy data: placed (where a reader waits\nfor it), single, normal")
 	flags.IntVar(&f.pools.Realtime, "realtime", 0, "children run under SCHED_FIFO with this `prio`")
 	flags.IntVar(&f.pools.CPU, "child-cpu", -1, "real-time children run on this `CPU`")
 	flags.IntVar(&f.maxChildren, "max-children", 512, "at most `n` programs of a user, but root")

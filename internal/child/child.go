@@ -118,7 +118,7 @@ func (c *child) arrange() (err error) {
 	for _, o := range []struct {
 		on  bool
 		set func(*shm.Segment) error
-	}{{c.cfg.takes, half.SetChildTakes}, {c.cfg.cache, half.SetBufferCache}, {c.cfg.copies, half.SetCopies}} {
+	}{{c.cfg.takes, half.SetChildTakes}, {c.cfg.cache, half.SetBufferCache}, {c.cfg.copies, half.SetCopies}, {c.cfg.unplaced, half.SetUnplaced}} {
 		if o.on {
 			err = errors.Join(err, o.set(c.seg))
 		}

@@ -58,6 +58,7 @@ type config struct {
 	takes     bool // this child takes all packets
 	cache     bool // buffers come from caches
 	copies    bool // payloads are copied once more on each side
+	unplaced  bool // … are not placed in the memory of who waits for them
 	tap       int  // descriptor of the pool's device, 0 if it has none
 	program   int  // descriptor of the program that this process runs, 0 if there is none
 }
@@ -74,6 +75,7 @@ func parse(args []string) (config, error) {
 	f.BoolVar(&cfg.takes, "takes", false, "take all packets, instead of the application")
 	f.BoolVar(&cfg.cache, "buffer-cache", false, "buffers come from caches")
 	f.BoolVar(&cfg.copies, "copies", false, "payloads are copied once more on each side")
+	f.BoolVar(&cfg.unplaced, "unplaced", false, "payloads are not placed in the memory of who waits for them")
 	f.IntVar(&cfg.mtu, "pdu", pool.MaxPDU, "longest packet on the ring")
 	f.IntVar(&cfg.cpu, "cpu", 0, "where both halves run")
 	f.Func("lock", "the segment's lock", func(s string) (err error) {

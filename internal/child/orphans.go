@@ -88,7 +88,7 @@ func (c *child) endOrphans(m *message.Message) {
 // work puts what a pool's halves have done into the words of a message.
 func work(w half.Work) message.PoolWork {
 	m := message.PoolWork{
-		Scripts: w.Scripts, Crossings: w.Crossings, Copied: w.Copied,
+		Scripts: w.Scripts, Crossings: w.Crossings, Copied: w.Copied, Placed: w.Placed, Missed: w.Missed,
 		Hits: w.Cache.Hits, Misses: w.Cache.Misses, Flushes: w.Cache.Flushes,
 		Operations: map[string]uint64{},
 	}

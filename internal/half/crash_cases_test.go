@@ -154,6 +154,12 @@ var crashCases = []crashCase{
 		c.send(w, 40000)
 		return nil
 	}, turn},
+	{"take long packets into the program's memory", program, func(w *crashWorld, c *crashBase) []uint32 {
+		return placeable(w, c, false)
+	}, places(1)},
+	{"take long packets into the program's memory in vain", program, func(w *crashWorld, c *crashBase) []uint32 {
+		return placeable(w, c, true)
+	}, places(0)},
 	{"take short packets", program, func(w *crashWorld, c *crashBase) []uint32 {
 		for range 4 {
 			c.send(w, 120)
@@ -272,6 +278,40 @@ func (c *crashBase) readAt(w *crashWorld, n int) {
 		}
 		n -= k
 		c.gotY += k
+	}
+}
+
+// placeable has packets come for a connection of which nothing is to be read first; with
+// gap one before them is lost.
+func placeable(w *crashWorld, c *crashBase, gap bool) []uint32 {
+	for range 100 {
+		n, _ := w.a.top.Read(c.u, make([]byte, 64<<10))
+		c.gotU += n
+	}
+	w.settle()
+	if gap {
+		c.lose(w)
+	}
+	c.send(w, 9000)
+	c.send(w, 30000)
+	return sockets(w, c)
+}
+
+// places is a turn for which a program waits with memory for payloads. Over devices so
+// many packets at least land there, or if it is none, one is copied back.
+func places(least uint64) func(*crashHost, []uint32) func() {
+	return func(h *crashHost, at []uint32) func() {
+		into, n := make([]byte, 64<<10), 0
+		clear(into)
+		h.top.wanted = func(i uint32) ([]byte, int) { return into[n:], n }
+		h.top.placed = func(_ uint32, k int) { n += k }
+		h.top.next = foresight{conn: at[2], header: 52, streak: streakMost}
+		return func() {
+			h.top.Step()
+			if c := &h.top.ctl.Counters; h.w.devices && (c.Placed < least || (c.PlaceMissed > 0) != (least == 0)) {
+				panic("BUG: nothing is tried")
+			}
+		}
 	}
 }
 

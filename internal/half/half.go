@@ -58,6 +58,11 @@ type Half struct {
 	// deliver tells the program of events; the top half wakes goroutines, the
 	// bottom half leaves a note.
 	deliver func(i uint32, ev tcp.Event)
+	// wanted and placed are the top half's: where a program waits for a payload that can be
+	// placed there, and that some was. nil: nowhere.
+	wanted func(i uint32) (rest []byte, had int)
+	placed func(i uint32, n int)
+	next   foresight
 	// slow sends a packet to a peer to whom there is no circuit. Only the bottom
 	// half can: nil otherwise.
 	slow func(ip []byte)
@@ -240,7 +245,13 @@ func (h *Half) turn() bool {
 // takeWhatComes takes packets, and handles timers that are due. It reports whether
 // there were any.
 func (h *Half) takeWhatComes() bool {
-	did := false
+	did, over := h.takePlaced()
+	if !did || !over {
+		h.acknowledge()
+	}
+	if over {
+		return h.runTimers() || did
+	}
 	arrived := h.receive()
 	h.lookAhead(arrived)
 	for i := range arrived {

@@ -37,10 +37,18 @@ func (h *Half) arrive(p *pool.Packet) {
 		h.release(p)
 		return
 	}
+	if i != h.next.conn {
+		h.putBack(p)
+	}
+	h.foresee(i, p)
 	if !h.take(p, &h.arr) {
 		return
 	}
-	h.input(i)
+	if p.Placed > 0 {
+		h.inputPlaced(i, p)
+	} else {
+		h.input(i)
+	}
 }
 
 // parse reads the headers in b of a packet of total octets, and counts what is
@@ -148,6 +156,11 @@ func headerLen(b []byte) int {
 func (h *Half) input(i uint32) {
 	c := h.begin(i)
 	c.Input(&h.mem, h.now, &h.arr)
+	h.endInput(i)
+}
+
+// endInput ends the step that has given the segment in h.arr to connection i.
+func (h *Half) endInput(i uint32) {
 	h.commit(i)
 	if h.arr.Payload.Count > 0 {
 		h.freeChunks(&h.arr.Payload)

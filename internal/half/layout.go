@@ -70,7 +70,8 @@ type control struct {
 	childTakes uint32 // 1: the bottom half alone takes packets, and looks after timers
 	buffered   uint32 // 1: buffers come from caches
 	copiesMore uint32 // 1: payloads are copied into buffers of the pool's own on both sides
-	_          [14]uint32
+	unplaced   uint32 // 1: payloads are not placed in the memory of who waits for them
+	_          [13]uint32
 	limits     limits
 	Counters   Counters
 }
@@ -99,8 +100,10 @@ type Counters struct {
 	Refused                 uint64 // segments that a device could not take, and that wait for another try
 	Scripts                 uint64 // that the driver has executed
 	Moved                   uint64 // packets of connections that have gone to another pool
+	Placed                  uint64 // payload octets that have come to lie in their reader's memory at once
+	PlaceMissed             uint64 // packets that were not what was foreseen, and were copied back
 	Held                    uint64 // how often data was held back for a moment, to share a packet: see hold.go
-	_                       [5]uint64
+	_                       [3]uint64
 	Operations              [8]uint64 // of the scripts, by pool.Kind
 }
 

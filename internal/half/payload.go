@@ -89,6 +89,8 @@ func (h *Half) take(p *pool.Packet, s *tcp.Segment) bool {
 	case p.Payload == 0:
 		h.release(p)
 		return true
+	case p.Placed > 0:
+		return h.refer(p, s)
 	case p.NPieces > 0 && p.Payload >= byReference && h.ctl.copiesMore == 0 && !h.drv.Crowded(p.Circuit):
 		return h.refer(p, s)
 	case p.NPieces > 0:

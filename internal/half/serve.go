@@ -13,7 +13,7 @@ import (
 // lock, for which it would have to wait behind all others who have been woken.
 type order struct {
 	into []byte // nil: nothing has been ordered
-	n    int    // octets that have been read
+	n    int    // octets that have been read, or placed there
 	done atomic.Bool
 }
 
@@ -26,7 +26,14 @@ var errServed = errors.New("served")
 func (t *Top) serve(s *Socket) bool {
 	w := &s.rd
 	o := &w.order
-	if !w.waiting || o.into == nil || s.closing || s.deaf || w.expired() || !t.visible(s.i) {
+	if !w.waiting || o.into == nil {
+		return false
+	}
+	if o.n > 0 {
+		t.serveOut(w)
+		return true
+	}
+	if s.closing || s.deaf || w.expired() || !t.visible(s.i) {
 		return false
 	}
 	have, _ := t.readable(s.i)
@@ -39,13 +46,19 @@ func (t *Top) serve(s *Socket) bool {
 	script.Copy()
 	t.copied(script, pool.OpCopyOut)
 	t.consume(s.i, n)
+	o.n = n
+	t.serveOut(w)
+	return true
+}
+
+// serveOut wakes w, whose order has been carried out.
+func (t *Top) serveOut(w *waiter) {
 	t.followers.remove(w)
 	t.renounce(w)
-	o.n, o.into = n, nil
-	o.done.Store(true)
+	w.order.into = nil
+	w.order.done.Store(true)
 	t.wake(w)
 	t.served++
-	return true
 }
 
 // visible reports whether what connection i has received is mapped here.

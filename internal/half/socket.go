@@ -173,21 +173,27 @@ func (s *Socket) receive(p []byte, take bool) (int, error) {
 	defer s.rmu.Unlock()
 	t := s.t
 	t.enter()
-	t.drive()
+	o := &s.rd.order
+	if take {
+		o.into, o.n = p, 0
+	}
+	if !t.drain(s.i, p) {
+		t.drive()
+	}
 	c := &t.conns[s.i]
 	var have uint32
 	var fin bool
-	if take {
-		s.rd.order.into = p
-	}
 	err := t.wait(&s.rd, func() bool {
 		have, fin = t.readable(s.i)
-		return have > 0 && int(have) >= min(int(c.Opt.RcvLowat), len(p)) || fin || s.deaf || c.State == tcp.Closed
+		return take && o.n > 0 || have > 0 && int(have) >= min(int(c.Opt.RcvLowat), len(p)) || fin || s.deaf || c.State == tcp.Closed
 	})
 	if err == errServed {
-		return s.rd.order.n, nil
+		return o.n, nil
 	}
-	s.rd.order.into = nil
+	if o.into = nil; take && o.n > 0 {
+		t.leave()
+		return o.n, nil
+	}
 	if err != nil || have == 0 || len(p) == 0 {
 		if err == nil && have == 0 {
 			err = s.end(fin || s.deaf)

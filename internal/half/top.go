@@ -76,7 +76,9 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 		return nil, err
 	}
 	t.deliver = t.deliverEvent
-	t.passive = t.ctl.childTakes != 0
+	if t.passive = t.ctl.childTakes != 0; !t.passive && t.ctl.unplaced|t.ctl.copiesMore == 0 {
+		t.wanted, t.placed = t.wantedBy, t.placedFor
+	}
 	t.mayHold = true
 	t.awake = t.awaken
 	t.mails.poster, _ = cfg.Driver.(pool.Poster)

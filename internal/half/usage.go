@@ -44,6 +44,8 @@ type Work struct {
 	Operations [pool.Kinds]uint64
 	Crossings  uint64 // system calls that the operations have cost
 	Copied     uint64 // octets copied once more
+	Placed     uint64 // octets that came to lie in their reader's memory at once
+	Missed     uint64 // packets whose payload was placed in vain, and copied back
 	Cache      pool.CacheStats
 }
 
@@ -55,7 +57,7 @@ func (b *Bottom) Work() (w Work) {
 
 func (h *Half) done() Work {
 	c := &h.ctl.Counters
-	w := Work{Scripts: c.Scripts, Crossings: h.drv.Crossings(), Copied: c.Copied, Cache: h.rx.CacheStats()}
+	w := Work{Scripts: c.Scripts, Crossings: h.drv.Crossings(), Copied: c.Copied, Placed: c.Placed, Missed: c.PlaceMissed, Cache: h.rx.CacheStats()}
 	copy(w.Operations[:], c.Operations[:])
 	if d, ok := h.drv.(pool.Cacher); ok {
 		w.Cache = w.Cache.Plus(d.CacheStats())

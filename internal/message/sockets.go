@@ -31,6 +31,8 @@ type PoolWork struct {
 	Operations map[string]uint64 // of the scripts, by what they do
 	Crossings  uint64            // system calls that they have cost
 	Copied     uint64            // octets copied once more
+	Placed     uint64            // octets that came to lie in their reader's memory at once
+	Missed     uint64            // packets whose payload was placed in vain, and copied back
 
 	// The buffer caches: buffers that came from there, times that one was empty and was
 	// filled, and times that one was emptied. All are 0 without the caches.

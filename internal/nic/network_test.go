@@ -122,16 +122,34 @@ func TestRoutes(t *testing.T) {
 }
 
 // The way of a connection that sends is followed when it changes, soon; in between
-// its limits hold as they were.
-func TestAFlowFollowsItsRoute(t *testing.T) {
-	t.Parallel()
+// its limits hold as they were. It does not matter what lets it send.
+func TestAConnectionFollowsItsRoute(t *testing.T) {
+	for _, row := range []struct {
+		name        string
+		give, taken func(p *Pool) error
+	}{
+		{"flow", func(p *Pool) error {
+			return errors.Join(p.Connect(flow("10.9.0.1:40064", "10.9.0.2:2000")), p.Connect(flow("[fd09::1]:40064", "[fd09::2]:2000")))
+		}, func(p *Pool) error { return p.Disconnect(flow("10.9.0.1:40064", "10.9.0.2:2000")) }},
+		{"lease", func(p *Pool) error { return p.Lease(40064) }, func(p *Pool) error { return p.Unlease(40064) }},
+		{"listener", func(p *Pool) error {
+			return errors.Join(p.Listen(endpoint("10.9.0.1:40064")), p.Listen(endpoint("[fd09::1]:40064")))
+		}, func(p *Pool) error { return p.Unlisten(endpoint("10.9.0.1:40064")) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			followsItsRoute(t, row.give, row.taken)
+		})
+	}
+}
+
+func followsItsRoute(t *testing.T, give, take func(p *Pool) error) {
 	m, a, b := pair(t, Config{})
 	testnet.Join(testnet.Wire{A: testnet.End{In: a, Name: "vc", Addrs: []string{"10.8.0.1/24"}}, B: testnet.End{In: b, Name: "vd", Addrs: []string{"10.8.0.2/24"}}})
 	p := newPool(t, m, 1)
-	must(t, p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
-	must(t, p.Connect(flow("[fd09::1]:1000", "[fd09::2]:2000")))
-	s := segment{src: "10.9.0.1:1000", dst: "10.9.0.2:2000"}
-	s6 := segment{src: "[fd09::1]:1000", dst: "[fd09::2]:2000"}
+	must(t, give(p))
+	s := segment{src: "10.9.0.1:40064", dst: "10.9.0.2:2000"}
+	s6 := segment{src: "[fd09::1]:40064", dst: "[fd09::2]:2000"}
 	big := s
 	big.payload = string(make([]byte, 1461))
 	count := func(what string, s segment, c func(PoolCounters) uint64) {
@@ -157,7 +175,7 @@ func TestAFlowFollowsItsRoute(t *testing.T) {
 	count("by the first again", s, out)
 	a.RemoveAddr("va", "fd09::1/64")
 	count("from an address that has gone", s6, foreign)
-	must(t, p.Disconnect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+	must(t, take(p))
 	before := counters(t, p)
 	send(t, p, s)
 	if counters(t, p).Foreign != before.Foreign+1 {

@@ -64,6 +64,7 @@ type Packet struct {
 	Header  uint16 // octets of Data that are headers
 	Inline  uint16 // octets of Data behind them that are payload
 	Payload uint32 // octets of payload, inline or in pieces
+	Placed  uint32 // received: of them, from the first on, what was placed elsewhere, and is not where the piece says (Placer)
 	ID      uint32 // received: what Release takes when the pieces are not needed any more, or None
 	Pieces  [MaxPieces]Piece
 	Bufs    [MaxPieces]uint32 // sending: the buffer of each piece

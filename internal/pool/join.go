@@ -79,9 +79,13 @@ func (j *Joint) owner(op *Op) Driver {
 func (j *Joint) receive(ops []Op) {
 	n := 0
 	if j.taken < jointBurst {
+		into := ops[0].Data
 		n = received(j.ring, ops[:min(len(ops), jointBurst-j.taken)])
 		if j.taken += n; n == len(ops) {
 			return
+		}
+		if n == 0 {
+			ops[0].Data = into
 		}
 	}
 	j.taken = 0

@@ -12,7 +12,7 @@ const (
 	OpCopyIn              // copy Data into Mem
 	OpCopyOut             // copy Mem into Data
 	OpSend                // send Packet
-	OpReceive             // take the next packet that has arrived into Packet
+	OpReceive             // take the next packet that has arrived into Packet; if there is Data, see Placer
 	Kinds     = iota
 )
 
@@ -33,7 +33,7 @@ type Op struct {
 	Off     uint32
 	Packet  *Packet
 	Mem     []byte // of the pool
-	Data    []byte // of the program, as long as Mem
+	Data    []byte // of the program, as long as Mem; of a reception, where its payload is wanted
 }
 
 // MaxOps is how many operations a Script has room for.
@@ -178,7 +178,7 @@ func Perform(d Operations, ops []Op) {
 		case OpSend:
 			op.Done = d.Send(op.Packet)
 		case OpReceive:
-			if op.Done = d.Receive(op.Packet); !op.Done {
+			if op.Done = receive(d, op); !op.Done {
 				i += dry(ops[i+1:])
 			}
 		default:

@@ -57,7 +57,7 @@ type PoolOptions struct {
 	Lock       string // of a segment: adaptive (default), semaphore, peterson or edwards
 	ChildTakes bool   // the child takes all packets, as in 1995, instead of whoever is there
 	Cached     bool   // buffers come from a cache of each half's (paper, 4.5.1)
-	Copies     string // of a payload on each side: single (default), or normal, which is two
+	Copies     string // of a payload on each side: placed (default), single or normal
 	PDU        int    // longest packet on the ring, octets; 0: 65,535
 	Realtime   int    // priority of the children under SCHED_FIFO, 1 to 99; 0: ordinary
 	CPU        int    // of the children, if Realtime is set; -1: any. With edwards their programs must be there too
@@ -68,8 +68,8 @@ func (o *PoolOptions) check() error {
 	switch {
 	case o.Lock != "" && !slices.Contains(lockNames, o.Lock):
 		return fmt.Errorf("server: no lock %q (there are: %s)", o.Lock, strings.Join(lockNames, ", "))
-	case o.Copies != "" && o.Copies != "single" && o.Copies != "normal":
-		return fmt.Errorf("server: no copies %q (there are: single, normal)", o.Copies)
+	case o.Copies != "" && !slices.Contains(copiesNames, o.Copies):
+		return fmt.Errorf("server: no copies %q (there are: %s)", o.Copies, strings.Join(copiesNames, ", "))
 	case o.PDU != 0 && (o.PDU < minPDU || o.PDU > maxPDU):
 		return fmt.Errorf("server: PDUs of %d are not between %d and %d octets", o.PDU, minPDU, maxPDU)
 	case o.Realtime < 0 || o.Realtime > 99:
@@ -92,6 +92,11 @@ const (
 // lockNames are those of internal/shm, which a server does not import.
 var lockNames = []string{"adaptive", "semaphore", "peterson", "edwards"}
 
+// copiesNames say how often a payload is copied on each side: "placed" once, over devices
+// by the kernel alone where a program waits for it, "single" once, over devices twice with
+// the kernel's, "normal" once more.
+var copiesNames = []string{"placed", "single", "normal"}
+
 // args are what of it the child has to know.
 func (o *PoolOptions) args() (args []string) {
 	if o.Lock != "" {
@@ -109,7 +114,10 @@ func (o *PoolOptions) args() (args []string) {
 	if o.Cached {
 		args = append(args, "-buffer-cache")
 	}
-	if o.Copies == "normal" {
+	switch o.Copies {
+	case "single":
+		args = append(args, "-unplaced")
+	case "normal":
 		args = append(args, "-copies")
 	}
 	return args

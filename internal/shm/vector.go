@@ -34,6 +34,12 @@ func (v *Vector) Add(b []byte) {
 	v.n++
 }
 
+// Forget empties the list, and forgets the memory, which is somebody else's.
+func (v *Vector) Forget() {
+	clear(v.iov[:v.n])
+	v.n = 0
+}
+
 // Read fills the runs from fd, and returns how many octets came.
 func (v *Vector) Read(fd int) (int, unix.Errno) { return v.call(unix.SYS_READV, fd) }
 

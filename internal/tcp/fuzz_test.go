@@ -110,7 +110,13 @@ func (f *fuzzer) play() {
 	switch op := f.byte() % 20; op {
 	case 0, 1, 2, 3, 4:
 		seg := f.segment()
-		f.do("Input", func(m *Memory) { f.c.Input(m, f.now, &seg) })
+		f.do("Input", func(m *Memory) {
+			if seg.More = seg.Len%4 == 1; seg.Len%4 > 1 {
+				f.c.InputRead(m, f.now, &seg, 1+seg.Len/2)
+			} else {
+				f.c.Input(m, f.now, &seg)
+			}
+		})
 		f.st.give(seg.Payload)
 	case 5:
 		q := f.st.put(pattern(0, min(int(f.byte())*8, len(f.st.free)*slot/8)), slot)

@@ -9,6 +9,7 @@ const (
 
 	delayedAck = 40 * Millisecond // RFC 9293 MUST-58 allows 500 ms
 	quickAcks  = 16               // segments acknowledged at once when a connection is young
+	stretchAck = 256 << 10        // octets in order that one acknowledgement may be for, where they come together
 	oddPause   = 500 * Millisecond
 
 	timeWait    = 60 * Second // 2 MSL, as Linux counts it

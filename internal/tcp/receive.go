@@ -15,6 +15,11 @@ func (c *Conn) Consume(m *Memory, now Time, n uint32) {
 	if have, _ := c.Readable(); n > have {
 		panic("BUG: more was read than was there")
 	}
+	c.read(m, now, n)
+}
+
+// read takes n octets from the front of RcvQ, which has them.
+func (c *Conn) read(m *Memory, now Time, n uint32) {
 	head := c.RcvHead + n
 	for c.RcvQ.Count > 0 {
 		size := m.Chunks[c.RcvQ.Head].Len

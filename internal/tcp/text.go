@@ -71,7 +71,13 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 	text.trimFront(m, uint32(start.From(seg.Seq)), &rest)
 	text.trimBack(m, uint32(end.From(start)), &rest)
 	if start == r.nxt {
-		c.takeInOrder(m, now, text, start, end, &rest)
+		if gap := c.takeInOrder(m, text, start, end, &rest); gap {
+			// "A TCP receiver SHOULD send an immediate ACK when the incoming segment fills
+			// in all or part of a gap in the sequence space" (RFC 5681 section 3.2)
+			c.pending |= pendAck
+		} else {
+			c.oweAck(now, seg.More)
+		}
 	} else {
 		c.putAside(m, text, start, end, &rest)
 		c.Stats.OutOfOrder++
@@ -85,10 +91,11 @@ func (c *Conn) arriveData(m *Memory, now Time, seg *Segment, end seq.Number) {
 	}
 }
 
-// takeInOrder takes the octets [start, end) that come next, and what they join.
-func (c *Conn) takeInOrder(m *Memory, now Time, text Queue, start, end seq.Number, rest *Queue) {
+// takeInOrder takes the octets [start, end) that come next, and what they join. It
+// reports whether something was missing.
+func (c *Conn) takeInOrder(m *Memory, text Queue, start, end seq.Number, rest *Queue) (gap bool) {
 	r := &c.rcv
-	gap := c.ooo.n > 0
+	gap = c.ooo.n > 0
 	end = c.fillGap(m, &text, start, end, rest)
 	c.Stats.BytesIn += uint64(end.From(start))
 	r.nxt = end
@@ -99,27 +106,32 @@ func (c *Conn) takeInOrder(m *Memory, now Time, text Queue, start, end seq.Numbe
 		c.Events |= EventReadable
 	}
 	c.pullRange(m)
-	if gap {
-		// "A TCP receiver SHOULD send an immediate ACK when the incoming segment fills
-		// in all or part of a gap in the sequence space" (RFC 5681 section 3.2)
-		c.pending |= pendAck
-		return
-	}
-	c.oweAck(now)
+	return gap
 }
 
-// oweAck decides when data in order is acknowledged.
-func (c *Conn) oweAck(now Time) {
+// oweAck decides when data in order is acknowledged. If more is there already one
+// acknowledgement does for all of it, up to stretchAck.
+func (c *Conn) oweAck(now Time, more bool) {
 	r := &c.rcv
+	owed := uint32(r.nxt.From(r.acked))
 	switch {
 	case r.quick > 0:
 		r.quick--
 		c.pending |= pendAck
-	case c.Opt.QuickAck != 0, uint32(r.nxt.From(r.acked)) > r.mss:
+	case c.Opt.QuickAck != 0, owed > r.mss && !more, owed > min(stretchAck, c.windowLimit()/4):
 		// "an ACK SHOULD be generated for at least every second full-sized segment"
 		// (RFC 9293 SHLD-19)
 		c.pending |= pendAck
 	case !c.armed(timerAck):
 		c.arm(timerAck, now+delayedAck)
+	}
+}
+
+// AckOwed says that what was thought to be there already (Segment.More) is not: what
+// waits for it is acknowledged now.
+func (c *Conn) AckOwed() {
+	c.begin()
+	if c.armed(timerAck) && uint32(c.rcv.nxt.From(c.rcv.acked)) > c.rcv.mss {
+		c.pending |= pendAck
 	}
 }

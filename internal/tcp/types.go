@@ -63,6 +63,7 @@ type Segment struct {
 	Window   uint16 // as on the wire: not scaled
 	Urgent   uint16
 	ECN      uint8 // the ECN field of the IP header: NotECT, ECT0, ECT1 or CE
+	More     bool  // arriving: the caller thinks that the next one is there already, and calls AckOwed if it is not
 	Options  wire.Options
 
 	// Len is the number of payload octets.

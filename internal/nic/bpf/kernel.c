@@ -388,7 +388,7 @@ static __always_inline _Bool same(const struct way *way, const struct packet *p)
 
 static __always_inline struct way *way_of(const struct packet *p)
 {
-	__u32 at = bpf_ntohs(p->sport) % WAYS;
+	__u32 at = (bpf_ntohs(p->sport) ^ bpf_ntohs(p->dport)) % WAYS; // of those of a listener only the peers' ports differ
 
 	return bpf_map_lookup_elem(&ways, &at);
 }
@@ -404,7 +404,7 @@ static __always_inline _Bool known(const struct packet *p, enum grant by, const 
 		found->mtu = owner->mtu;
 		return bpf_ktime_get_coarse_ns() < owner->until;
 	}
-	if (by != LEASE || p->flags & FLAG_SYN)
+	if (p->flags & FLAG_SYN)
 		return 0; // a SYN is asked about
 	way = way_of(p);
 	if (!way)
@@ -427,9 +427,8 @@ static __always_inline void note(const struct packet *p, enum grant by, struct o
 		owner->device = found->device;
 		owner->mtu = found->mtu;
 		owner->until = until;
-	}
-	if (by != LEASE)
 		return;
+	}
 	way = way_of(p);
 	if (!way)
 		return;

@@ -115,7 +115,8 @@ const why = `## Why they differ
   what it gives here: on several CPUs the child need not wait for the program's to be free.
 - Copies: over a ring one on each side, of the program into the packet's buffer and out of it, or two
   in the variants that say so, through buffers of the pool's own. Over devices the kernel copies what
-  it is given and gives, once on each side besides. The kernel's TCP copies once on each side, from the
+  it is given and gives, once on each side besides; where the default's reader waits for a long
+  payload the kernel's copy is into its memory, and the only one on that side. The kernel's TCP copies once on each side, from the
   program and to it; the paper's normal kernel copied twice, its single-copy kernel had hardware for it.
 - Over loopback the kernel's packets have up to 64 KB, whatever the setting: the device's MTU is
   the host's, and nothing of the host is changed here. Over devices both stacks have the setting's MTU,

@@ -27,6 +27,7 @@ var Variants = []Variant{
 	{Name: "caller receives, Peterson", Paper: "A.1", Stack: "user", Spin: "off", Server: []string{"-lock", "peterson"}, Table: true},
 	{Name: "caller receives, buffer cache", Paper: "section 7, and a buffer cache", Stack: "user", Spin: "default", Server: []string{"-buffer-cache"}, Table: true},
 	{Name: "caller receives, two copies", Paper: "section 7, and a normal TCP's copies", Stack: "user", Spin: "default", Server: []string{"-copies", "normal"}, Table: true},
+	{Name: "caller receives, nothing placed", Paper: "section 7, and payloads that lie in the pool until they are read", Stack: "user", Spin: "default", Server: []string{"-copies", "single"}, Table: true},
 	{Name: "caller receives (default)", Paper: "section 7, and no system call for the lock", Stack: "user", Spin: "default"},
 }
 

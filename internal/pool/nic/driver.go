@@ -26,9 +26,10 @@ type Driver struct {
 	holds    []uint32
 	links    []uint32
 
-	in, out shm.Vector
-	inHead  [headLen]byte
-	outHead [headLen + pool.MaxData]byte
+	unplaceable bool // the program has waited with memory that can't be written
+	in, out     shm.Vector
+	inHead      [headLen]byte
+	outHead     [headLen + pool.MaxData]byte
 }
 
 var _ pool.Driver = (*Driver)(nil)

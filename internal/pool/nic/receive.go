@@ -10,7 +10,10 @@ import (
 // Receive implements pool.Operations. A packet is read straight into a slot: its
 // payload stays there until the program has read it. Short payloads go into the
 // packet itself.
-func (d *Driver) Receive(p *pool.Packet) bool {
+func (d *Driver) Receive(p *pool.Packet) bool { return d.receive(p, 0, nil) }
+
+// receive takes the next packet; see place.go for header and into.
+func (d *Driver) receive(p *pool.Packet, header int, into []byte) bool {
 	c := &d.ctl.counters
 	if d.pace.rest() {
 		return false
@@ -21,13 +24,14 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 			d.discard()
 			return false
 		}
-		n, ok := d.read(slot)
+		n, ok := d.read(slot, header, into)
 		if !ok {
 			d.ctl.rx.Release(d.links, slot)
 			return false
 		}
 		var l layout
 		b := d.rxOctets[int(slot)*SlotSize:]
+		placed := d.placed(b, n, header, into)
 		if mtu := tooLarge(&d.inHead); mtu != 0 {
 			n = complain(&d.inHead, b[:SlotSize], n, mtu)
 		}
@@ -39,7 +43,7 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 			if l.segSize > 0 {
 				c.MergedIn++
 			}
-			d.fill(p, slot, b, &l)
+			d.fill(p, slot, b, &l, placed)
 			return true
 		}
 		d.passOver(why)
@@ -47,14 +51,16 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 	}
 }
 
-// read reads the next frame, its packet into a slot; ok is false if there is
-// none.
-func (d *Driver) read(slot uint32) (n int, ok bool) {
+// read reads the next frame, its packet into a slot, and what lies behind so many
+// octets of headers into into first; ok is false if there is none.
+func (d *Driver) read(slot uint32, header int, into []byte) (n int, ok bool) {
 	c := &d.ctl.counters
 	d.in.Reset()
 	d.in.Add(d.inHead[:])
 	at := int(slot) * SlotSize
-	d.in.Add(d.rxOctets[at : at+SlotSize])
+	d.in.Add(d.rxOctets[at : at+header])
+	d.in.Add(into)
+	d.in.Add(d.rxOctets[at+header+len(into) : at+SlotSize])
 	for !d.gone.Load() {
 		n, errno := d.in.Read(d.fd)
 		c.Reads++
@@ -62,6 +68,11 @@ func (d *Driver) read(slot uint32) (n int, ok bool) {
 		case errno == unix.EAGAIN:
 			c.EmptyReads++
 			d.pace.nothing()
+			return 0, false
+		case errno == unix.EFAULT && len(into) > 0:
+			// The packet is lost. The program's memory can't be written: it will find out
+			// when it is given the octets.
+			d.unplaceable = true
 			return 0, false
 		case errno != 0 || n == 0:
 			c.RxErrors++
@@ -103,13 +114,15 @@ func (d *Driver) passOver(why reason) {
 	}
 }
 
-// fill makes a packet of what lies in a slot.
-func (d *Driver) fill(p *pool.Packet, slot uint32, b []byte, l *layout) {
+// fill makes a packet of what lies in a slot, and of its first payload octets in the
+// reader's memory, as many as have been placed there.
+func (d *Driver) fill(p *pool.Packet, slot uint32, b []byte, l *layout, placed int) {
 	p.Circuit, p.Region, p.Partial = pool.NIC, pool.RxRegion(pool.NIC), !l.verify
 	p.Header, p.Inline, p.NPieces = uint16(l.header), 0, 0
 	p.Payload, p.ID, p.SegSize = uint32(l.total-l.header), pool.None, uint16(l.segSize)
 	p.PathMTU = wayBack(&d.inHead)
-	if l.total <= pool.MaxData {
+	p.Placed = uint32(min(placed, int(p.Payload)))
+	if l.total <= pool.MaxData && p.Placed == 0 {
 		copy(p.Data[:], b[:l.total])
 		p.Inline = uint16(p.Payload)
 		d.ctl.rx.Release(d.links, slot)

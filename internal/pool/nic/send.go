@@ -24,8 +24,9 @@ func (d *Driver) Backlog(uint16) int { return 0 }
 // Notify implements pool.Driver.
 func (d *Driver) Notify(uint16, bool, bool) {}
 
-// Notice implements pool.Driver.
-func (d *Driver) Notice() {}
+// Notice implements pool.Driver. It begins a turn, whose first look is for what has come
+// meanwhile, and not for what lay behind the last packet.
+func (d *Driver) Notice() { d.pace.behind = false }
 
 // Flush implements pool.Driver: what was sent has left.
 func (d *Driver) Flush(*shm.Rings) {}
