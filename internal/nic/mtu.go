@@ -40,27 +40,35 @@ type heard struct {
 	least  map[int]int // the smallest MTU of each device
 }
 
-// listenForMTUs returns what is to be heard next, beginning with what the devices have now.
-func (m *Manager) listenForMTUs() *heard {
+// hearing returns what is to be heard next, beginning with what the devices have now.
+func (m *Manager) hearing() *heard {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	h := &heard{least: map[int]int{}}
-	for index, l := range m.links {
-		h.least[index] = l.mtu
-	}
+	h := &heard{}
+	h.renew(m)
 	return h
 }
 
-// grown reports whether a packet to somebody may be larger now than when the burst was on.
+// renew begins anew. m.mu is held.
+func (h *heard) renew(m *Manager) {
+	h.routes, h.least = false, map[int]int{}
+	for index, l := range m.links {
+		h.least[index] = l.mtu
+	}
+}
+
+// grown reports whether a packet to somebody may be larger now than when the burst was on,
+// and begins anew.
 func (m *Manager) grown(h *heard) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	grown := h.routes
 	for _, d := range m.devices {
-		if least, ok := h.least[d.index]; ok && m.links[d.index].mtu > least {
-			return true
-		}
+		least, ok := h.least[d.index]
+		grown = grown || ok && m.links[d.index].mtu > least
 	}
-	return h.routes
+	h.renew(m)
+	return grown
 }
 
 // take takes the messages in b. What cannot be read may be anything.

@@ -68,7 +68,7 @@ func TestWhatIsHeardOfMTUs(t *testing.T) {
 		"half of a message":              {damaged[:len(damaged)-3], true},
 	} {
 		m := &Manager{devices: map[string]*device{"va": {index: 3}}, links: map[int]linkState{3: {"va", 9000}, 4: {"vc", 9000}}}
-		h := m.listenForMTUs()
+		h := m.hearing()
 		h.take(x.b)
 		if got := m.grown(h); got != x.want {
 			t.Errorf("%s: %v", name, got)

@@ -37,13 +37,13 @@ func subscribe() (*os.File, error) {
 func (m *Manager) watch() {
 	defer close(m.ended)
 	buf := make([]byte, 1<<16)
+	said := m.hearing()
 	for {
 		n, err := m.events.Read(buf)
 		// So many changes that some were lost are changes.
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
-		said := m.listenForMTUs()
 		said.note(buf, n, err)
 		m.drain(buf, said)
 		if err := m.place.do(m.sync); err != nil {
@@ -53,7 +53,7 @@ func (m *Manager) watch() {
 			m.config.Changed()
 		}
 		time.Sleep(calm) // longer than the programs keep a way that they have found
-		if m.config.Grew != nil && m.grown(said) {
+		if m.grown(said) && m.config.Grew != nil {
 			m.config.Grew(m.MostMTU())
 		}
 	}
