@@ -188,7 +188,7 @@ func (t *Top) drain(i uint32, p []byte) bool {
 	if t.now = t.clock(); t.now-t.stepped >= tcp.Time(drainMost) {
 		return false
 	}
-	t.calls++
+	t.calls.Add(1)
 	t.skipped = true
 	if !t.leading {
 		t.unattended()

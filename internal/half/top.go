@@ -46,10 +46,11 @@ type Top struct {
 	poked     atomic.Bool        // somebody in this process wants the leader to look
 	spin      Spin
 	spinBusy  time.Duration // how long the next wait spins
-	calls     uint32        // of the program
-	watched   uint32        // calls when the watchdog last looked
+	calls     atomic.Uint32 // of the program
+	watched   atomic.Uint32 // calls when the watchdog last looked
+	patience  atomic.Int64  // ns until it looks again
 	watch     *time.Timer
-	watching  bool
+	watching  bool        // watch is set, or about to be
 	watchSoon bool        // watch is to be set
 	alarm     *time.Timer // for the timers of the engine
 	alarmAt   tcp.Time
@@ -142,7 +143,7 @@ func (t *Top) unlock(r shm.Rings) {
 // drive does what there is to do, unless somebody else is at it. It may give the lock
 // back meanwhile.
 func (t *Top) drive() {
-	t.calls++
+	t.calls.Add(1)
 	if !t.leading {
 		t.fetchCircuits() // a program that only polls never leads
 	}
@@ -355,22 +356,29 @@ func (t *Top) unattended() {
 	t.bell.Awake()
 	if !t.watching && !t.closed && t.ctl.live > 0 {
 		t.watching = true
-		t.watched = t.calls
+		t.watched.Store(t.calls.Load())
+		t.patience.Store(int64(watchPeriod))
 		t.watchSoon = true
 	}
 }
 
 // watchdog looks after a segment that the program has left unattended for a
-// whole period: it leads until somebody waits again.
+// whole period: it leads until somebody waits again. Beside a program that calls all the
+// time it looks less and less often, and does not take the segment from it: each look
+// is a thread that wakes, on a CPU that somebody else may have had.
 func (t *Top) watchdog() {
+	if calls := t.calls.Load(); calls != t.watched.Load() {
+		t.watched.Store(calls)
+		d := min(2*time.Duration(t.patience.Load()), watchMost)
+		t.patience.Store(int64(d))
+		t.watch.Reset(d)
+		return
+	}
 	t.enter()
 	defer t.leave()
 	switch {
 	case t.closed || t.leading || t.ctl.live == 0:
 		t.watching = false
-	case t.calls != t.watched:
-		t.watched = t.calls
-		t.watchSoon = true
 	default:
 		t.watching = false
 		t.lead(nil, func() bool { return t.closed || t.ctl.live == 0 || t.followers.first() != nil })
@@ -385,6 +393,9 @@ func (t *Top) setTimers(at tcp.Time) {
 	if t.watchSoon {
 		t.watchSoon = false
 		t.watch.Reset(watchPeriod)
+	}
+	if t.watching && !t.leading {
+		return // the watchdog comes first, or the program
 	}
 	if at < t.alarmAt && !t.closed && !t.passive {
 		t.alarmAt = at

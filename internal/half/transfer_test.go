@@ -193,6 +193,29 @@ func TestBottomHalfStandsIn(t *testing.T) {
 	wantIdle(t, b)
 }
 
+// Beside a program that calls all the time the watchdog looks less and less often, and no
+// alarm is set: each is a thread that wakes. Once the program does not call the watchdog
+// leads, and the alarm is set.
+func TestWatchdogOfABusyProgram(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	go io.Copy(io.Discard, cb)
+	top := a.top
+	wantWithin(t, "the watchdog to look seldom", func() bool {
+		for range 50_000 { // some call may wait, and lead, or the watchdog may lead: then it begins anew
+			ca.Write(make([]byte, 10))
+			if time.Duration(top.patience.Load()) == watchMost {
+				return true
+			}
+		}
+		return false
+	})
+	wantWithin(t, "it to lead, and an alarm", func() (leads bool) {
+		top.Change(func() { leads = top.leading && top.alarmAt != tcp.Never })
+		return leads
+	})
+}
+
 // An alarm that comes when the top half is being closed does not come again and
 // again, though what is due stays due.
 func TestAlarmAfterClose(t *testing.T) {

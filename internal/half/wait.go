@@ -23,6 +23,7 @@ const (
 // Times of the top half.
 const (
 	watchPeriod = time.Millisecond
+	watchMost   = 4 * time.Millisecond // beside a program that calls all the time
 	spinMax     = 50 * time.Microsecond
 	spinMin     = 2 * time.Microsecond
 	spinYield   = 25 * time.Microsecond  // between two times that a leader whose looks are system calls gives its CPU away

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -217,6 +218,26 @@ func usable(a netlink.Addr) (netip.Addr, bool) {
 // isLocal reports whether an address is this host's. The caller holds the lock.
 func (m *Manager) isLocal(a wire.Addr) bool {
 	return m.local[a] || a.Netip().IsLoopback()
+}
+
+// lookAgain is the least time between two looks for addresses that somebody asks for.
+const lookAgain = 5 * time.Millisecond
+
+// know looks for an address that is not known now, and not when the kernel's word of it
+// has its turn: whoever has just given it to the host may use it.
+func (m *Manager) know(a wire.Addr) {
+	m.mu.Lock()
+	look := !a.IsZero() && !m.isLocal(a) && time.Since(m.looked) > lookAgain
+	if look {
+		m.looked = time.Now()
+	}
+	m.mu.Unlock()
+	if !look {
+		return
+	}
+	if err := m.place.do(m.sync); err != nil {
+		m.log.Error("network devices", "err", err)
+	}
 }
 
 // syncPools forgets pools whose TAP has gone, or that nobody has open any more.

@@ -39,6 +39,7 @@ type Manager struct {
 	addrs      []netip.Addr       // of the devices served
 	pools      map[int]*Pool      // by number of their TAP
 	complained time.Time          // when the log was last told of a route
+	looked     time.Time          // when somebody last asked for an address that was not known
 }
 
 // device is one that the configuration names; index is 0 while it is not there.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/testnet"
+	"usertcp/internal/wire"
 )
 
 // Addresses and devices come and go.
@@ -122,16 +123,34 @@ func TestRoutes(t *testing.T) {
 }
 
 // The way of a connection that sends is followed when it changes, soon; in between
-// its limits hold as they were.
-func TestAFlowFollowsItsRoute(t *testing.T) {
-	t.Parallel()
+// its limits hold as they were. It does not matter what lets it send.
+func TestAConnectionFollowsItsRoute(t *testing.T) {
+	for _, row := range []struct {
+		name        string
+		give, taken func(p *Pool) error
+	}{
+		{"flow", func(p *Pool) error {
+			return errors.Join(p.Connect(flow("10.9.0.1:40064", "10.9.0.2:2000")), p.Connect(flow("[fd09::1]:40064", "[fd09::2]:2000")))
+		}, func(p *Pool) error { return p.Disconnect(flow("10.9.0.1:40064", "10.9.0.2:2000")) }},
+		{"lease", func(p *Pool) error { return p.Lease(40064) }, func(p *Pool) error { return p.Unlease(40064) }},
+		{"listener", func(p *Pool) error {
+			return errors.Join(p.Listen(endpoint("10.9.0.1:40064")), p.Listen(endpoint("[fd09::1]:40064")))
+		}, func(p *Pool) error { return p.Unlisten(endpoint("10.9.0.1:40064")) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			followsItsRoute(t, row.give, row.taken)
+		})
+	}
+}
+
+func followsItsRoute(t *testing.T, give, take func(p *Pool) error) {
 	m, a, b := pair(t, Config{})
 	testnet.Join(testnet.Wire{A: testnet.End{In: a, Name: "vc", Addrs: []string{"10.8.0.1/24"}}, B: testnet.End{In: b, Name: "vd", Addrs: []string{"10.8.0.2/24"}}})
 	p := newPool(t, m, 1)
-	must(t, p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
-	must(t, p.Connect(flow("[fd09::1]:1000", "[fd09::2]:2000")))
-	s := segment{src: "10.9.0.1:1000", dst: "10.9.0.2:2000"}
-	s6 := segment{src: "[fd09::1]:1000", dst: "[fd09::2]:2000"}
+	must(t, give(p))
+	s := segment{src: "10.9.0.1:40064", dst: "10.9.0.2:2000"}
+	s6 := segment{src: "[fd09::1]:40064", dst: "[fd09::2]:2000"}
 	big := s
 	big.payload = string(make([]byte, 1461))
 	count := func(what string, s segment, c func(PoolCounters) uint64) {
@@ -157,7 +176,7 @@ func TestAFlowFollowsItsRoute(t *testing.T) {
 	count("by the first again", s, out)
 	a.RemoveAddr("va", "fd09::1/64")
 	count("from an address that has gone", s6, foreign)
-	must(t, p.Disconnect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+	must(t, take(p))
 	before := counters(t, p)
 	send(t, p, s)
 	if counters(t, p).Foreign != before.Foreign+1 {
@@ -280,5 +299,65 @@ func TestFaultyWireIsServed(t *testing.T) {
 			}
 		}()
 		echo(t, p, row[0], row[1])
+	}
+}
+
+// An address that has come back is the kernel's before the programs know of it. What
+// comes in between for a pool's port is no segment of the kernel's, which would reset
+// it; nor of the pool's. What is to be forwarded, is.
+func TestASegmentForAnAddressThatIsNotKnownYet(t *testing.T) {
+	t.Parallel()
+	m, a, b := pair(t, Config{})
+	p := newPool(t, m, 1)
+	for _, l := range []string{"10.9.0.1:80", "[fd09::1]:80", "0.0.0.0:81", "[::]:82"} {
+		must(t, p.Listen(endpoint(l)))
+	}
+	must(t, p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")))
+	w := raw(t, b, a, "vb", "va")
+	for _, s := range []string{"10.9.0.1", "fd09::1"} {
+		must(t, m.kernel.Addresses.Delete(keyAddress(wire.AddrFrom(netip.MustParseAddr(s)))))
+	}
+	for _, row := range []struct {
+		name, src, dst    string
+		passes, delivered bool
+	}{
+		{"listener", "10.9.0.2:5", "10.9.0.1:80", false, false},
+		{"listener, IPv6", "[fd09::2]:5", "[fd09::1]:80", false, false},
+		{"listener at all addresses", "10.9.0.2:5", "10.9.0.1:81", false, false},
+		{"listener at all addresses, IPv6", "[fd09::2]:5", "[fd09::1]:82", false, false},
+		{"flow", "10.9.0.2:2000", "10.9.0.1:1000", false, true},
+		{"nobody's port", "10.9.0.2:5", "10.9.0.1:83", true, false},
+		{"another host's address", "10.9.0.2:5", "10.9.0.9:81", true, false},
+		{"another host's address, IPv6", "[fd09::2]:5", "[fd09::9]:82", true, false},
+	} {
+		before, err := m.Counters()
+		must(t, err)
+		w.segment(t, segment{src: row.src, dst: row.dst, payload: mark})
+		var now Counters
+		if !soon(func() bool { now, err = m.Counters(); must(t, err); return now != before }) {
+			t.Fatalf("%s: nothing is counted", row.name)
+		}
+		if passes, delivered := now.Passed > before.Passed, now.Delivered > before.Delivered; passes != row.passes || delivered != row.delivered {
+			t.Errorf("%s: counters %+v, before %+v", row.name, now, before)
+		}
+		if got := read(t, p, waitFor(row.delivered)); (got != nil) != row.delivered {
+			t.Errorf("%s: the pool got %v", row.name, got)
+		}
+	}
+}
+
+// Whoever has just given an address to the host may use it.
+func TestAnAddressIsKnownWhenItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	m, a, _ := pair(t, Config{})
+	p := newPool(t, m, 1)
+	for i := range 5 {
+		a.AddAddr("va", "10.9.0.50/32") // each time while the change before is new
+		time.Sleep(2 * lookAgain)
+		if err := p.Listen(endpoint("10.9.0.50:80")); err != nil {
+			t.Errorf("listening, %d: %v", i, err)
+		}
+		must(t, p.Unlisten(endpoint("10.9.0.50:80")))
+		a.RemoveAddr("va", "10.9.0.50/32")
 	}
 }

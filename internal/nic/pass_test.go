@@ -142,6 +142,44 @@ func soon(is func() bool) bool {
 	return is()
 }
 
+// Datagrams in fragments arrive at the kernel's sockets whole, though a pool has the port
+// for TCP at all addresses.
+func TestFragmentsAreUnharmed(t *testing.T) {
+	t.Parallel()
+	m, a, b := pair(t, Config{})
+	p := newPool(t, m, 1)
+	must(t, p.Listen(endpoint("[::]:80")))
+	sent := make([]byte, 8000) // six fragments
+	for i := range sent {
+		sent[i] = byte(i * 7)
+	}
+	for _, to := range []string{"10.9.0.1:80", "[fd09::1]:80"} {
+		var at net.PacketConn
+		var from net.Conn
+		var err, err2 error
+		a.Do(func() { at, err = net.ListenPacket("udp", to) })
+		b.Do(func() { from, err2 = net.Dial("udp", to) })
+		must(t, errors.Join(err, err2))
+		defer at.Close()
+		defer from.Close()
+		before, err := m.Counters()
+		must(t, err)
+		_, err = from.Write(sent)
+		must(t, err)
+		must(t, at.SetReadDeadline(time.Now().Add(patience)))
+		got := make([]byte, 1<<16)
+		n, _, err := at.ReadFrom(got)
+		must(t, err)
+		if !bytes.Equal(got[:n], sent) {
+			t.Errorf("%s: %d octets arrived, of %d, or others", to, n, len(sent))
+		}
+		if c, err := m.Counters(); err != nil || c.Passed+c.Fragments < before.Passed+before.Fragments+6 {
+			t.Errorf("%s: counters %+v, before %+v, %v; want six more that passed", to, c, before, err)
+		}
+	}
+	quiet(t, p)
+}
+
 // IPv6 extension headers that any host passes over do not hide a segment; others, and
 // too many, are the kernel's.
 func TestExtensionHeaders(t *testing.T) {

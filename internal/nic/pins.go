@@ -18,6 +18,11 @@ type pins struct {
 	dir  string
 	made []string // directories, the outermost first
 	lock *os.File
+
+	// under is the directory that our bpffs is mounted on, and its lock: a server that
+	// does not see the mount, in a mount namespace of its own as those of ip netns exec
+	// have one, sees this one, and must not remove it: that takes the mount away.
+	under *os.File
 }
 
 // layout is part of the directory's name: programs that lay out the maps otherwise
@@ -56,25 +61,30 @@ func openPins(dir string) (*pins, error) {
 }
 
 // take takes the directory's lock.
-func (p *pins) take() error {
-	f, err := os.Open(p.dir)
+func (p *pins) take() (err error) {
+	p.lock, err = lockDir(p.dir)
+	return err
+}
+
+// lockDir takes the lock of a directory: it is held until the file is closed.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
-		p.lock = f
-		return nil
+		return f, nil
 	}
 	defer f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("%s: %w: held by %s", p.dir, ErrServed, lockHolder(f))
+		return nil, fmt.Errorf("%s: %w: held by %s", dir, ErrServed, lockHolder(f))
 	}
-	return fmt.Errorf("lock %s: %w", p.dir, err)
+	return nil, fmt.Errorf("lock %s: %w", dir, err)
 }
 
 // mount puts a bpffs at dir unless there is one at or above it.
-func (p *pins) mount(dir string) error {
+func (p *pins) mount(dir string) (err error) {
 	at := dir
 	for at != "/" {
 		if _, err := os.Stat(at); err == nil {
@@ -86,6 +96,9 @@ func (p *pins) mount(dir string) error {
 		return nil
 	}
 	if err := p.mkdir(dir); err != nil {
+		return err
+	}
+	if p.under, err = lockDir(dir); err != nil {
 		return err
 	}
 	if err := unix.Mount(mountSource, dir, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
@@ -151,11 +164,26 @@ func (p *pins) close() {
 	// Detached, since a process that is just being started may have a copy of the
 	// lock's descriptor for a moment.
 	if ourMount(dir) && !hasDirs(dir) && unix.Unmount(dir, unix.MNT_DETACH) == nil {
-		os.Remove(dir)
+		p.removeUnder(dir)
 	}
 	for i := len(p.made) - 1; i >= 0; i-- {
 		os.Remove(p.made[i]) // fails where something is in it
 	}
+	if p.under != nil {
+		p.under.Close()
+	}
+}
+
+// removeUnder removes the directory that our mount was on. If the server before us has
+// made the mount its lock is not ours yet.
+func (p *pins) removeUnder(dir string) {
+	if p.under == nil {
+		var err error
+		if p.under, err = lockDir(dir); err != nil {
+			return
+		}
+	}
+	os.Remove(dir)
 }
 
 // hasDirs reports whether somebody has something in a bpffs: beside directories there
@@ -171,6 +199,6 @@ const mountSource = "usertcp-nic"
 // ourMount reports whether a bpffs is mounted at dir that we have mounted, or the
 // server before whose place we have taken.
 func ourMount(dir string) bool {
-	mounts, err := os.ReadFile("/proc/self/mounts")
+	mounts, err := os.ReadFile("/proc/thread-self/mounts")
 	return err == nil && strings.Contains("\n"+string(mounts), "\n"+mountSource+" "+dir+" bpf ")
 }

@@ -129,7 +129,27 @@ static __always_inline void say_way_back(struct __sk_buff *skb, const struct pac
 	bpf_skb_store_bytes(skb, sizeof(back.dst), back.mark, sizeof(back) - sizeof(back.dst), 0);
 }
 
-// A segment for a leased port or a listener, or for nobody.
+// kernel_has says that the kernel does not forward what goes to the segment's destination:
+// that it has the address itself, or no way to it. Only TAPs may ask that.
+static __always_inline _Bool kernel_has(struct __sk_buff *skb, const struct packet *p, __u32 tap)
+{
+	struct bpf_fib_lookup fib = {.ifindex = tap, .l4_protocol = PROTO_TCP, .sport = p->sport, .dport = p->dport};
+
+	if (p->v6) {
+		fib.family = 10; // AF_INET6
+		__builtin_memcpy(fib.ipv6_src, &p->src, 16);
+		__builtin_memcpy(fib.ipv6_dst, &p->dst, 16);
+	} else {
+		fib.family = 2; // AF_INET
+		fib.ipv4_src = p->src.word[3];
+		fib.ipv4_dst = p->dst.word[3];
+	}
+	return bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH) == BPF_FIB_LKUP_RET_NOT_FWDED;
+}
+
+// A segment for a leased port or a listener, or for nobody. An address that comes back
+// is the kernel's at once, and known here a moment later: in between its TCP, which has
+// no such connection, would reset it. The peer sends again what is dropped.
 static __always_inline int to_port(struct __sk_buff *skb, struct packet *p, struct device_counters *c)
 {
 	struct owner *leased = lease_owner(p->dport);
@@ -137,8 +157,14 @@ static __always_inline int to_port(struct __sk_buff *skb, struct packet *p, stru
 	struct settings *s;
 	__u32 zero = 0;
 
-	if (!owner || !is_local(&p->dst, p->v6))
+	if (!owner)
 		return NEXT;
+	if (!is_local(&p->dst, p->v6)) {
+		if (!kernel_has(skb, p, owner->tap))
+			return NEXT;
+		c->strange++;
+		return DROP;
+	}
 	if (!is_host(&p->src, p->v6) || (skb->ifindex != LOOPBACK && is_local(&p->src, p->v6))) {
 		c->strange++;
 		return NEXT;
@@ -388,7 +414,7 @@ static __always_inline _Bool same(const struct way *way, const struct packet *p)
 
 static __always_inline struct way *way_of(const struct packet *p)
 {
-	__u32 at = bpf_ntohs(p->sport) % WAYS;
+	__u32 at = (bpf_ntohs(p->sport) ^ bpf_ntohs(p->dport)) % WAYS; // of those of a listener only the peers' ports differ
 
 	return bpf_map_lookup_elem(&ways, &at);
 }
@@ -404,7 +430,7 @@ static __always_inline _Bool known(const struct packet *p, enum grant by, const 
 		found->mtu = owner->mtu;
 		return bpf_ktime_get_coarse_ns() < owner->until;
 	}
-	if (by != LEASE || p->flags & FLAG_SYN)
+	if (p->flags & FLAG_SYN)
 		return 0; // a SYN is asked about
 	way = way_of(p);
 	if (!way)
@@ -427,9 +453,8 @@ static __always_inline void note(const struct packet *p, enum grant by, struct o
 		owner->device = found->device;
 		owner->mtu = found->mtu;
 		owner->until = until;
-	}
-	if (by != LEASE)
 		return;
+	}
 	way = way_of(p);
 	if (!way)
 		return;

@@ -89,8 +89,8 @@ struct {
 	__type(value, struct owner);
 } leases SEC(".maps");
 
-// The way out of a connection from a leased port, found out before: any that has the
-// same place takes its place. While it is written until is 0.
+// The way out of a connection from a leased port or of a listener's, found out before:
+// any that has the same place takes its place. While it is written until is 0.
 struct way {
 	struct address src, dst;
 	__be16 sport, dport;

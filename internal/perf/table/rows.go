@@ -43,8 +43,11 @@ func Rows() []Row {
 	ring = append(ring, transactions(goals{off: 1.2, byDefault: 5, on: 15, many: 5, crr: 2, http: 1.5})...)
 	nic := []Row{
 		{Name: "stream, 64 KiB", Test: perf.Stream, Size: 64 << 10, Goal: 1, Mixed: 0.9, CPUGoal: 1},
+		{Name: "stream, 64 KiB, two CPUs", Test: perf.Stream, Size: 64 << 10, CPUs: perf.Split, Goal: 1, Mixed: 0.9, CPUGoal: 1},
 		{Name: "stream, 64 KiB, devices without offloads", Test: perf.Stream, Size: 64 << 10, NoOffloads: true, Goal: 1},
+		{Name: "stream, 64 KiB, devices without offloads, two CPUs", Test: perf.Stream, Size: 64 << 10, NoOffloads: true, CPUs: perf.Split, Goal: 1},
 		{Name: "stream, 64 octets, no delay", Test: perf.Stream, Size: 64, NoDelay: true, Goal: 4},
+		{Name: "stream, 4 KiB, no delay", Test: perf.Stream, Size: 4 << 10, NoDelay: true},
 	}
 	nic = append(nic, transactions(goals{off: 1.2, byDefault: 2, on: 4, many: 1.5, crr: 1.3, http: 1.1})...)
 	return append(complete("ring", ring), complete("nic", nic)...)
