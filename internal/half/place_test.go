@@ -372,8 +372,8 @@ func TestDrainingEndsSoon(t *testing.T) {
 	defer top.leave()
 	top.next.conn = s.i
 	top.stepped = top.clock()
-	calls := top.calls
-	if !top.drain(s.i, p) || top.calls != calls+1 || !top.skipped {
+	calls := top.calls.Load()
+	if !top.drain(s.i, p) || top.calls.Load() != calls+1 || !top.skipped {
 		t.Error("a call that reads what is there looks for more")
 	}
 	for name, change := range map[string]func(){
