@@ -1,6 +1,7 @@
 package half
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 	"usertcp/internal/tcp"
 )
 
-// wakes counts what a driver is told of who sleeps; something lies there always.
+// woken counts what a driver is told of who sleeps; something lies there always.
 type woken struct {
 	pool.Driver
 	awake, armed int
@@ -68,12 +69,21 @@ func TestAChildThatTakesAllGivesTheLockBack(t *testing.T) {
 	if n := b.counters().PacketsIn - before; n == 0 {
 		t.Error("it has taken nothing")
 	}
-	b.bottom.clock = func() tcp.Time { return clock() + later }
-	for n := 0; b.bottom.Look(false); n++ {
-		if n > 1000 {
-			t.Fatal("no end")
+	stop := make(chan struct{})
+	var child sync.WaitGroup
+	defer child.Wait()
+	defer close(stop)
+	fixed := later
+	b.bottom.clock = func() tcp.Time { return clock() + fixed }
+	child.Go(func() { // what comes later, too, is the child's to take
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				b.bottom.Look(false)
+			}
 		}
-		time.Sleep(time.Millisecond)
-	}
+	})
 	check(t, readOctets(s, octets(1, 100_000)))
 }

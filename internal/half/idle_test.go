@@ -105,3 +105,25 @@ func (b *bench) wantNothingHeld() {
 		}
 	}
 }
+
+// Of two ends that keep their connection alive one asks for both: half as many packets
+// for each of a hundred thousand idle connections.
+func TestOneOfBothEndsAsks(t *testing.T) {
+	b := newBench(t, 16)
+	x, y, _ := b.pair()
+	for _, i := range []uint32{x, y} {
+		b.top.SetOptions(i, func(o *tcp.ConnOptions) { o.KeepAlive, o.KeepIdle, o.KeepInterval = 1, 15, 15 })
+	}
+	const periods = 100
+	for range periods * 15 {
+		b.now += tcp.Second
+		b.run()
+	}
+	px, py := b.top.Conn(x).Stats.Probes, b.top.Conn(y).Stats.Probes
+	if most, least := max(px, py), min(px, py); least > 1 || most < periods*9/10 || most > periods {
+		t.Errorf("in %d periods one end has asked %d times, the other %d; want only one to ask", periods, px, py)
+	}
+	if got := b.top.Conn(x).State; got != tcp.Established {
+		t.Errorf("the connection is %v", got)
+	}
+}

@@ -121,6 +121,7 @@ const (
 	flagStarved                        // the program wanted to write and found no room
 	flagFollows                        // rcv.tsRecent is what the connection before had last: see Follow
 	flagRefused                        // the device has refused what was to be sent, and taken nothing since
+	flagPeerProbes                     // the peer's keep-alive has come, and ours has not been needed since
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }

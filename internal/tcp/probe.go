@@ -1,5 +1,7 @@
 package tcp
 
+import "usertcp/internal/wire"
+
 // watchWindow sets the persist timer when there is something to send, nothing in
 // flight that could bring an acknowledgement, and yet nothing may leave: the
 // window is closed or silly, or the program has corked the connection.
@@ -70,8 +72,30 @@ func (c *Conn) keepAlive(now Time) {
 		c.stop(timerKeep)
 		return
 	}
-	due := c.rcv.lastSeg + seconds(c.Opt.KeepIdle)
-	c.arm(timerKeep, max(due, now))
+	c.arm(timerKeep, max(c.rcv.lastSeg+c.keepIdle(), now))
+}
+
+// keepIdle returns how long the peer is silent before we ask whether it is there. If it
+// asks, too, one of both asks for both: the other, whose first sequence number is the
+// smaller one, waits for an eighth longer.
+func (c *Conn) keepIdle() Time {
+	idle := seconds(c.Opt.KeepIdle)
+	if c.has(flagPeerProbes) && c.snd.iss.Before(c.rcv.irs) {
+		idle += idle / 8
+	}
+	return idle
+}
+
+// hearProbe takes a segment that is not acceptable for a sign of life if it is the
+// peer's keep-alive: "no data or acknowledgment packets have been received" (MUST-26)
+// does not hold then. Nobody but the peer knows both numbers.
+func (c *Conn) hearProbe(now Time, seg *Segment) {
+	if seg.Flags&(wire.SYN|wire.FIN|wire.ACK) != wire.ACK || seg.Seq != c.rcv.nxt.Minus(1) || seg.Ack != c.snd.nxt {
+		return
+	}
+	c.rcv.lastSeg = now
+	c.snd.keepProbes = 0
+	c.set(flagPeerProbes)
 }
 
 func seconds(n uint32) Time { return Time(max(n, 1)) * Second }
@@ -90,7 +114,7 @@ func (c *Conn) keptLongEnough(now Time) bool {
 // packets have been received for the connection within an interval" (MUST-26).
 func (c *Conn) keepTimeout(m *Memory, now Time) {
 	s := &c.snd
-	idle := seconds(c.Opt.KeepIdle)
+	idle := c.keepIdle()
 	switch due := c.rcv.lastSeg + idle; {
 	case c.flight() > 0 || c.unsent() > 0:
 		c.arm(timerKeep, now+idle)
@@ -100,6 +124,7 @@ func (c *Conn) keepTimeout(m *Memory, now Time) {
 		c.reset()
 		c.end(m, now, ErrTimeout)
 	default:
+		c.clear(flagPeerProbes)
 		s.keepProbes = min(s.keepProbes+1, 254)
 		c.pending |= pendProbe
 		c.arm(timerKeep, now+seconds(c.Opt.KeepInterval))

@@ -124,6 +124,40 @@ func TestKeepAlive(t *testing.T) {
 		a.advance(Second)
 		a.want(sA, 0, 1, 0)
 	})
+	t.Run("the peer's is a sign of life", func(t *testing.T) {
+		a := established(t, on)
+		for range 5 {
+			a.advance(9 * Second)
+			a.inject(sA, 0, 1, 0)
+			a.want(sA, 1, 1, 0)
+		}
+		// Which of both asks from now on is said by their first sequence numbers.
+		idle := 10 * Second
+		if a.c.snd.iss.Before(a.c.rcv.irs) {
+			idle += idle / 8
+		}
+		a.advance(idle - 1)
+		a.wantNone()
+		a.advance(1)
+		a.want(sA, 0, 1, 0)
+		a.inject(sA, 1, 1, 0)
+		a.advance(10 * Second) // it does not ask any more: nobody waits for it
+		a.want(sA, 0, 1, 0)
+		a.inject(sA, 0, 1, 0) // it does: that is an answer, too
+		a.want(sA, 1, 1, 0)
+		a.advance(9 * Second)
+		a.wantNone()
+	})
+	t.Run("what could be anybody's is none", func(t *testing.T) {
+		a := established(t, on)
+		a.advance(9 * Second)
+		for _, x := range [][2]int{{-1, 1}, {0, 0}, {-1000, 1}} {
+			a.inject(sA, x[0], x[1], 0)
+		}
+		a.drain()
+		a.advance(Second)
+		a.want(sA, 0, 1, 0)
+	})
 	t.Run("data in flight has its own timer", func(t *testing.T) {
 		a := established(t, on)
 		a.write(10)

@@ -69,6 +69,7 @@ func (c *Conn) answerUnacceptable(now Time, seg *Segment) {
 		return
 	}
 	c.challenge(now)
+	c.hearProbe(now, seg)
 	c.repeatedSynAck(seg)
 }
 

@@ -51,12 +51,12 @@ func TestOctetsWithThePapersMachinery(t *testing.T) {
 }
 
 // The device wakes a child that takes all packets from the first one on: no program's
-// first handshake waits for the child's tick, 10 ms. One program in twenty would do.
+// first handshake waits for the child's tick, 10 ms. One program in sixty would do.
 func TestTheFirstPacketWakesAChildThatTakesAll(t *testing.T) {
 	a, b := arranged(t, server.PoolOptions{ChildTakes: true})
 	at, _ := kernelAccept(t, b.Namespace, "10.9.0.2")
 	best := time.Hour
-	for range 20 {
+	for range 60 {
 		s := a.attach()
 		began := time.Now()
 		c, err := dial(s, at)
