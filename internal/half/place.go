@@ -154,7 +154,9 @@ func SetUnplaced(s *shm.Segment) error {
 }
 
 // wantedBy returns the memory of who waits to read from connection i that nothing has
-// been placed in yet, and how much has been.
+// been placed in yet, and how much has been, if it is who takes the packets: when he has
+// enough he comes back with more memory at once. A follower comes when the leader lets
+// him, who has others to serve meanwhile.
 func (t *Top) wantedBy(i uint32) (rest []byte, had int) {
 	if int(i) >= len(t.sockets) || t.sockets[i] == nil {
 		return nil, 0
@@ -163,6 +165,9 @@ func (t *Top) wantedBy(i uint32) (rest []byte, had int) {
 	o := &s.rd.order
 	if o.into == nil || s.closing || s.deaf || s.rd.expired() || t.conns[i].Opt.RcvLowat > 1 {
 		return nil, 0
+	}
+	if s.rd.waiting {
+		return o.into[o.n:], 0
 	}
 	return o.into[o.n:], o.n
 }

@@ -323,3 +323,70 @@ func TestPlacedStreamsAtRandom(t *testing.T) {
 		t.Errorf("%d octets placed, %d packets in vain: nothing was tried", placed, missed)
 	}
 }
+
+// Whose memory payloads may be placed in, and whose not.
+func TestWhoseMemoryIsWanted(t *testing.T) {
+	a, b := newHosts(t, SpinOff)
+	a.run()
+	b.run()
+	s, _ := connect(t, a, b)
+	top := a.top
+	for _, row := range []struct {
+		name      string
+		change    func()
+		rest, had int
+	}{
+		{"who waits", func() {}, 90, 10},
+		{"who follows", func() { s.rd.waiting = true }, 90, 0},
+		{"who does not wait", func() { s.rd.order.into = nil }, 0, 0},
+		{"whose socket is being closed", func() { s.closing = true }, 0, 0},
+		{"who reads no more", func() { s.deaf = true }, 0, 0},
+		{"whose time is over", func() { s.rd.passed = true }, 0, 0},
+		{"who wants so much at least", func() { top.conns[s.i].Opt.RcvLowat = 2 }, 0, 0},
+	} {
+		top.enter()
+		s.rd.order.into, s.rd.order.n = make([]byte, 100), 10
+		row.change()
+		rest, had := top.wantedBy(s.i)
+		none, nobody := top.wantedBy(MaxConns - 1)
+		s.rd.order.into, s.rd.order.n = nil, 0
+		s.rd.waiting, s.closing, s.deaf, s.rd.passed, top.conns[s.i].Opt.RcvLowat = false, false, false, false, 1
+		top.leave()
+		if len(rest) != row.rest || had != row.had || none != nil || nobody != 0 {
+			t.Errorf("%s: memory of %d octets, %d of them full; of nobody %d", row.name, len(rest), had, len(none))
+		}
+	}
+}
+
+// A program that reads what is there is not kept from looking for more for long.
+func TestDrainingEndsSoon(t *testing.T) {
+	a, b := newHosts(t, SpinOff)
+	a.run()
+	b.run()
+	s, peer := connect(t, a, b)
+	peer.Write(octets(1, 50_000))
+	wantRead(t, s, octets(1, 50_000)[:1000])
+	top := a.top
+	p := make([]byte, placeLeast)
+	top.enter()
+	defer top.leave()
+	top.next.conn = s.i
+	top.stepped = top.clock()
+	calls := top.calls.Load()
+	if !top.drain(s.i, p) || top.calls.Load() != calls+1 || !top.skipped {
+		t.Error("a call that reads what is there looks for more")
+	}
+	for name, change := range map[string]func(){
+		"for long":                  func() { top.stepped -= tcp.Time(drainMost) },
+		"with little memory":        func() { p = p[:placeLeast-1] },
+		"where nothing is foreseen": func() { top.next.conn++ },
+		"where nothing is placed":   func() { top.wanted = nil },
+	} {
+		stepped, next, wanted, q := top.stepped, top.next, top.wanted, p
+		change()
+		if top.drain(s.i, p) {
+			t.Error("not looked for more", name)
+		}
+		top.stepped, top.next, top.wanted, p = stepped, next, wanted, q
+	}
+}

@@ -154,7 +154,7 @@ func TestDoorbellIsAwaited(t *testing.T) {
 	if time.Since(began) > long/2 {
 		t.Error("a ring does not end the wait")
 	}
-	if n := testing.AllocsPerRun(100, func() { d.Ring(); d.Await(long) }); n != 0 {
-		t.Errorf("%v allocations for a ring", n)
+	if n := testing.AllocsPerRun(100, func() { d.Await(0) }); n != 0 {
+		t.Errorf("%v allocations for a look", n)
 	}
 }
