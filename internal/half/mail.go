@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"usertcp/internal/pool"
+	"usertcp/internal/wire"
 )
 
 // mails is what the top half sends when it has given the lock back: a packet to a
@@ -19,8 +20,11 @@ type mails struct {
 }
 
 // add puts a packet into the bag, and reports whether it goes this way.
+// A reset does not: with the lock given back the bottom half may have the server take
+// the connection's way from us, and nothing gets through then; nobody would send it
+// again.
 func (m *mails) add(p *pool.Packet) bool {
-	if m.poster == nil || p.NPieces > 0 {
+	if m.poster == nil || p.NPieces > 0 || resets(p) {
 		return false
 	}
 	if m.bag == nil {
@@ -29,6 +33,16 @@ func (m *mails) add(p *pool.Packet) bool {
 		m.now()
 	}
 	return m.bag.Add(m.poster, p)
+}
+
+// resets reports whether p, which the half has put together, is a RST.
+func resets(p *pool.Packet) bool {
+	at := wire.IPv4Len
+	if p.Data[0]>>4 == 6 {
+		at = wire.IPv6Len
+	}
+	const flags = 13 // of the TCP header
+	return wire.Flags(p.Data[at+flags])&wire.RST != 0
 }
 
 // now sends what there is, with the lock: something that goes behind it is.

@@ -9,6 +9,7 @@ import (
 
 	"usertcp/internal/pool"
 	"usertcp/internal/pool/ring"
+	"usertcp/internal/wire"
 )
 
 // postman is a ring as a device that takes short packets without the lock would be.
@@ -148,6 +149,36 @@ func TestMailKeepsItsOrder(t *testing.T) {
 		t.Error("the bag is not used again")
 	}
 	a.top.Change(func() { h.mails.poster = nil })
+}
+
+// A reset went by mail, and the child, which had the lock by then, had the server take
+// the connection's way over the devices from the program: the peer never heard of it.
+func TestAResetDoesNotGoByMail(t *testing.T) {
+	a := newHost(t, 1, SpinOff)
+	m := &a.top.mails
+	a.top.Change(func() {
+		m.poster = &outbox{Driver: a.topDrv}
+		defer func() { m.poster = nil }()
+		for _, x := range []struct {
+			version byte
+			flags   int // where they are
+			value   byte
+			goes    bool
+		}{
+			{4, 33, byte(wire.ACK), true},
+			{4, 33, byte(wire.RST), false},
+			{4, 33, byte(wire.RST | wire.ACK), false},
+			{6, 53, byte(wire.FIN | wire.ACK), true},
+			{6, 53, byte(wire.RST | wire.ACK), false},
+		} {
+			var p pool.Packet
+			p.Data[0], p.Data[x.flags] = x.version<<4, x.value
+			if got := m.add(&p); got != x.goes {
+				t.Errorf("IPv%d, flags %#x: by mail %v", x.version, x.value, got)
+			}
+		}
+		m.take()
+	})
 }
 
 // Who leaves the segment has sent everything.

@@ -115,8 +115,9 @@ func TestTheNextServerHasShards(t *testing.T) {
 	old := &Pool{file: tap}
 	at := endpoint("10.9.0.1:81") // where the victim has a shard
 	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})
+	taken := m.Pools()[0]
 	p := newPool(t, m, 8)
-	must(t, m.Pools()[0].ListenShard(at, 0, 2)) // confirmed
+	must(t, taken.ListenShard(at, 0, 2)) // confirmed
 	must(t, p.ListenShard(at, 1, 2))
 	got := [2]int{}
 	for n := 0; n < 60 && (got[0] == 0 || got[1] == 0); n++ {
