@@ -32,6 +32,11 @@ const maxDeviceLeases = 64
 // leaseTries is how many blocks are tried in which the kernel has a port in use.
 const leaseTries = 64
 
+// dryFor is how long no block is looked for when none of so many was to be had. That takes a
+// millisecond, and a kernel of which a few thousand connections are in TIME-WAIT has a
+// port in each block for a minute.
+const dryFor = tcp.Second
+
 // deviceBlock returns the first port of the block that a port is in.
 func deviceBlock(port uint16) uint16 { return port &^ (nic.LeasePorts - 1) }
 
@@ -43,6 +48,9 @@ func (c *child) leaseNIC() (grant, unix.Errno) {
 		return grant{}, unix.EOPNOTSUPP
 	}
 	p := c.s.ports
+	if p.isDry(clock()) {
+		return grant{}, unix.EADDRNOTAVAIL
+	}
 	for range leaseTries {
 		first, errno := p.reserveBlock(c.vci)
 		if errno != 0 {
@@ -57,7 +65,22 @@ func (c *child) leaseNIC() (grant, unix.Errno) {
 		}
 		p.releaseBlock(c.vci, first)
 	}
+	p.runDry(clock())
 	return grant{}, unix.EADDRNOTAVAIL
+}
+
+// runDry notes that the kernel has a port in use in all blocks that were tried.
+func (p *portSpace) runDry(now tcp.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dryUntil = now + dryFor
+}
+
+// isDry reports whether that was just now.
+func (p *portSpace) isDry(now tcp.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now < p.dryUntil
 }
 
 // unleaseNIC takes a block back.

@@ -201,3 +201,17 @@ func TestBlocksAreAdopted(t *testing.T) {
 		t.Errorf("%d descriptors, want %d", n, files)
 	}
 }
+
+// A kernel that has a port in each block, as after thousands of connections, made each Dial
+// look through 64 blocks: a millisecond.
+func TestNoBlockIsLookedForAgainAndAgain(t *testing.T) {
+	var p portSpace
+	now := clock()
+	if p.isDry(now) {
+		t.Error("nothing has been looked for, and there is nothing")
+	}
+	p.runDry(now)
+	if !p.isDry(now+dryFor-1) || p.isDry(now+dryFor) {
+		t.Errorf("a second is dry %v, then %v", p.isDry(now+dryFor-1), p.isDry(now+dryFor))
+	}
+}

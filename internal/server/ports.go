@@ -48,6 +48,7 @@ type portSpace struct {
 	leases       map[uint16]wire.VCI            // by first port
 	keepers      map[uint16][]*portKeeper       // by port
 	blocks       map[uint16]deviceLease         // by first port
+	dryUntil     tcp.Time                       // no block for the devices is looked for before
 }
 
 // socketID names a socket: a child, and an index in its segment.

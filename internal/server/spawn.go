@@ -74,8 +74,8 @@ func (s *Server) addChild(app application) (*child, unix.Errno) {
 
 // forgetChild undoes addChild, and gives back all that the child had.
 func (s *Server) forgetChild(c *child) {
+	c.closePool() // or the kernel, which has its ports back then, would not hear from them
 	s.ports.release(c.vci)
-	c.closePool()
 	s.ledger.close(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
