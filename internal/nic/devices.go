@@ -223,18 +223,19 @@ func (m *Manager) isLocal(a wire.Addr) bool {
 // lookAgain is the least time between two looks for addresses that somebody asks for.
 const lookAgain = 5 * time.Millisecond
 
-// know looks for an address that is not known now, and not when the kernel's word of it
-// has its turn: whoever has just given it to the host may use it.
-func (m *Manager) know(a wire.Addr) {
+// Know looks for an address of the host that is not known now, and not when the kernel's
+// word of it has its turn: whoever has just given it to the host may use it. It waits for
+// up to lookAgain.
+func (m *Manager) Know(a wire.Addr) {
 	m.mu.Lock()
-	look := !a.IsZero() && !m.isLocal(a) && time.Since(m.looked) > lookAgain
-	if look {
-		m.looked = time.Now()
-	}
-	m.mu.Unlock()
-	if !look {
+	if a.IsZero() || m.isLocal(a) {
+		m.mu.Unlock()
 		return
 	}
+	wait := time.Until(m.looked.Add(lookAgain))
+	m.looked = time.Now().Add(max(wait, 0))
+	m.mu.Unlock()
+	time.Sleep(wait)
 	if err := m.place.do(m.sync); err != nil {
 		m.log.Error("network devices", "err", err)
 	}

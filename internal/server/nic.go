@@ -221,15 +221,26 @@ func (c *child) wayNIC(m *message.Message) (mtu uint32, source wire.Addr, errno 
 	if err != nil {
 		return 0, source, errnoIn(err)
 	}
+	if source = m.Local.Addr; source.IsZero() {
+		source = wire.AddrFrom(r.Source)
+	}
+	c.know(source)
 	switch {
 	case m.Local.Addr.IsZero():
-		return uint32(r.MTU), wire.AddrFrom(r.Source), 0
+		return uint32(r.MTU), source, 0
 	case !c.s.ports.onDevice(m.Local.Addr):
 		return 0, source, unix.EADDRNOTAVAIL
 	case m.Local.Addr.Is4() != m.Remote.Addr.Is4():
 		return 0, source, unix.ENETUNREACH
 	}
 	return uint32(r.MTU), m.Local.Addr, 0
+}
+
+// know sees to it that an address which the host has just got is known.
+func (c *child) know(a wire.Addr) {
+	if c.s.nic != nil && !c.s.ports.onRing(a) {
+		c.s.nic.Know(a)
+	}
 }
 
 // disconnectNIC ends that. A connection by the ring has nothing there.

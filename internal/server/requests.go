@@ -87,6 +87,7 @@ func (c *child) listen(m *message.Message) (grant, unix.Errno) {
 		if c.s.tooManySockets(c) {
 			return grant{local: m.Local}, unix.EMFILE
 		}
+		c.know(m.Local.Addr)
 		return c.bind(id, m.Local, how)
 	case message.OpListen:
 		return grant{local: m.Local}, c.listenNIC(id)
