@@ -69,8 +69,7 @@ func (s *Socket) forsake() {
 func (t *Top) exchange(void Config) error {
 	t.ctl.leader.Store(0)
 	t.flush()
-	t.mails.now()
-	t.mails.poster = nil
+	t.mails.stop()
 	r := t.takeRings()
 	t.lock.Unlock()
 	err := t.init(void, shm.TopHalf)

@@ -1,6 +1,7 @@
 package half
 
 import (
+	"runtime"
 	"sync/atomic"
 
 	"usertcp/internal/pool"
@@ -17,12 +18,12 @@ type mails struct {
 	poster pool.Poster // nil: all is sent with the lock
 	bag    *pool.Mail  // nil: empty
 	spare  [4]atomic.Pointer[pool.Mail]
+	out    atomic.Int32 // bags that were taken and are not sent yet
 }
 
-// add puts a packet into the bag, and reports whether it goes this way.
-// A reset does not: with the lock given back the bottom half may have the server take
-// the connection's way from us, and nothing gets through then; nobody would send it
-// again.
+// add puts a packet into the bag, and reports whether it goes this way. A reset does not:
+// with the lock given back the bottom half may have the server take the connection's way
+// from us, and nothing gets through then; nobody would send it again.
 func (m *mails) add(p *pool.Packet) bool {
 	if m.poster == nil || p.NPieces > 0 || resets(p) {
 		return false
@@ -60,6 +61,7 @@ func (m *mails) take() *pool.Mail {
 		return nil
 	}
 	m.bag = nil
+	m.out.Add(1)
 	return b
 }
 
@@ -69,12 +71,23 @@ func (m *mails) send(b *pool.Mail) {
 		return
 	}
 	m.poster.Post(b)
+	m.out.Add(-1)
 	b.Reset()
 	for i := range m.spare {
 		if m.spare[i].CompareAndSwap(nil, b) {
 			return
 		}
 	}
+}
+
+// stop sends what there is, with the lock, and waits until others have sent what they have
+// taken: the device is not theirs any more then. From now on all is sent with the lock.
+func (m *mails) stop() {
+	m.now()
+	for m.out.Load() > 0 {
+		runtime.Gosched()
+	}
+	m.poster = nil
 }
 
 // fresh returns an empty bag.

@@ -181,6 +181,40 @@ func TestAResetDoesNotGoByMail(t *testing.T) {
 	})
 }
 
+// Who gives the segment away waits for mail that a timer's goroutine, say, has taken and
+// not sent yet: it found no poster, or another file in the place of the device.
+func TestTheSegmentStaysWhileMailIsOnItsWay(t *testing.T) {
+	a := newHost(t, 1, SpinOff)
+	m := &a.top.mails
+	d := &outbox{Driver: a.topDrv}
+	var bag *pool.Mail
+	a.top.Change(func() {
+		m.poster = d
+		p := pool.Packet{Payload: 1}
+		m.add(&p)
+		bag = m.take()
+	})
+	stopped := make(chan struct{})
+	go func() {
+		a.top.Change(m.stop)
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		t.Error("nobody has waited")
+	case <-time.After(20 * time.Millisecond):
+	}
+	m.send(bag)
+	select {
+	case <-stopped:
+	case <-time.After(patience):
+		t.Fatal("the mail has been sent, and somebody waits")
+	}
+	if m.poster != nil || !slices.Equal(d.sent, []int{-1}) {
+		t.Errorf("sent %v, poster %v", d.sent, m.poster)
+	}
+}
+
 // Who leaves the segment has sent everything.
 func TestNothingIsLeftInTheMail(t *testing.T) {
 	a, b := runBoth(t, SpinOff)

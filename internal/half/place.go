@@ -53,7 +53,7 @@ func (h *Half) foresee(i uint32, p *pool.Packet) {
 }
 
 // placeFor returns the memory of the program in which the next payload is to be placed,
-// nil if none is: more says that this is so because the program has enough.
+// nil if none is: enough says that this is so because the program has enough.
 func (h *Half) placeFor() (into []byte, enough bool) {
 	f := &h.next
 	if h.wanted == nil || f.streak < max(f.need, streakLeast) {

@@ -65,11 +65,11 @@ func (v *Vector) call(number uintptr, fd int) (int, unix.Errno) {
 	}
 }
 
-// Await waits until one of two descriptors, -1 for none, has something to be read, at most as long
-// as limit says, and reports which; a signal ends it. The Go scheduler is told, so that
-// nothing waits for this thread. A limit that is over before the kernel's next tick has
-// the CPU's timer set, and set back: on a virtual machine that costs more than the rest
-// of the sleep.
+// Await waits until one of two descriptors, -1 for none, has something to be read, at
+// most as long as limit says, and reports which; a signal ends it. The Go scheduler is
+// told, so that nothing waits for this thread. A limit that is over before the kernel's
+// next tick has the CPU's timer set, and set back: on a virtual machine that costs more
+// than the rest of the sleep.
 func Await(a, b int, limit time.Duration) (first, second bool) {
 	p := [2]unix.PollFd{{Fd: int32(a), Events: unix.POLLIN}, {Fd: int32(b), Events: unix.POLLIN}}
 	left := unix.NsecToTimespec(int64(limit))
