@@ -225,20 +225,28 @@ const lookAgain = 5 * time.Millisecond
 
 // Know looks for an address of the host that is not known now, and not when the kernel's
 // word of it has its turn: whoever has just given it to the host may use it. It waits for
-// up to lookAgain.
+// lookAgain and a look or two: one look does for all who had asked before it began.
 func (m *Manager) Know(a wire.Addr) {
-	m.mu.Lock()
-	if a.IsZero() || m.isLocal(a) {
-		m.mu.Unlock()
+	if a.IsZero() || m.knows(a) {
 		return
 	}
-	wait := time.Until(m.looked.Add(lookAgain))
-	m.looked = time.Now().Add(max(wait, 0))
-	m.mu.Unlock()
-	time.Sleep(wait)
+	asked := time.Now()
+	m.looking.Lock()
+	defer m.looking.Unlock()
+	if m.looked.After(asked) {
+		return
+	}
+	time.Sleep(time.Until(m.looked.Add(lookAgain)))
+	m.looked = time.Now()
 	if err := m.place.do(m.sync); err != nil {
 		m.log.Error("network devices", "err", err)
 	}
+}
+
+func (m *Manager) knows(a wire.Addr) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.isLocal(a)
 }
 
 // syncPools forgets pools whose TAP has gone, or that nobody has open any more.

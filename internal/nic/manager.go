@@ -39,7 +39,9 @@ type Manager struct {
 	addrs      []netip.Addr       // of the devices served
 	pools      map[int]*Pool      // by number of their TAP
 	complained time.Time          // when the log was last told of a route
-	looked     time.Time          // when somebody last asked for an address that was not known
+
+	looking sync.Mutex // of those who ask for an address that is not known; taken before mu
+	looked  time.Time  // when the last look for one began
 }
 
 // device is one that the configuration names; index is 0 while it is not there.

@@ -353,6 +353,7 @@ func TestAnAddressIsKnownWhenItIsAskedFor(t *testing.T) {
 	p := newPool(t, m, 1)
 	for i := range 5 {
 		a.AddAddr("va", "10.9.0.50/32") // each time while the change before is new
+		m.Know(endpoint("10.9.0.50:80").Addr)
 		if err := p.Listen(endpoint("10.9.0.50:80")); err != nil {
 			t.Errorf("listening, %d: %v", i, err)
 		}

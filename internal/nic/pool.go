@@ -124,7 +124,6 @@ func (p *Pool) Listen(local wire.Endpoint) error { return p.ListenShard(local, 0
 // Connections are spread over them by a hash when all are there. If a shard goes its
 // part goes to the next. EINVAL: there are no such shards.
 func (p *Pool) ListenShard(local wire.Endpoint, at, of int) error {
-	p.m.Know(local.Addr)
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	if err := p.may(local); err != nil && !local.Addr.IsZero() {
@@ -186,7 +185,6 @@ func (p *Pool) unlisten(k kernelListener) {
 // lets it send the reverse. It says nothing of the lists: see Permit. Of a pool that
 // was taken over it confirms what is there. Errors: EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
 func (p *Pool) Connect(f wire.Flow) error {
-	p.m.Know(f.Local.Addr)
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	if p.ended || f.Local.Port == 0 || f.Remote.Port == 0 || f.Remote.Addr.IsZero() || f.Local.Addr.Is4() != f.Remote.Addr.Is4() {

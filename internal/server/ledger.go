@@ -66,9 +66,9 @@ func (l level) next(used, most uint64) level {
 const grantPeriod = 10 * time.Millisecond
 
 func newLedger(l Limits) *ledger {
-	new := &ledger{limits: l, kick: make(chan struct{}, 1), accounts: make(map[*child]*account), users: make(map[int]level)}
-	new.devices.growths = rand.Uint32() // another one than that of the server before, which may have missed something
-	return new
+	made := &ledger{limits: l, kick: make(chan struct{}, 1), accounts: make(map[*child]*account), users: make(map[int]level)}
+	made.devices.growths = rand.Uint32() // another one than that of the server before, which may have missed something
+	return made
 }
 
 // open returns what a child may have, who is told so.

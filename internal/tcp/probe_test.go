@@ -90,8 +90,12 @@ func TestFinBehindAZeroWindowIsProbedFor(t *testing.T) {
 	a.want(sFA, 1, 1, 0)
 }
 
+func keepAlive(o *ConnOptions) {
+	o.KeepAlive, o.KeepIdle, o.KeepInterval, o.KeepCount = 1, 10, 2, 3
+}
+
 func TestKeepAlive(t *testing.T) {
-	on := option(func(o *ConnOptions) { o.KeepAlive = 1; o.KeepIdle = 10; o.KeepInterval = 2; o.KeepCount = 3 })
+	on := option(keepAlive)
 	t.Run("a silent peer is given up", func(t *testing.T) {
 		a := established(t, on)
 		a.advance(10*Second - 1)
@@ -124,6 +128,32 @@ func TestKeepAlive(t *testing.T) {
 		a.advance(Second)
 		a.want(sA, 0, 1, 0)
 	})
+	t.Run("data in flight has its own timer", func(t *testing.T) {
+		a := established(t, on)
+		a.write(10)
+		a.drain()
+		a.advance(11 * Second)
+		if a.c.Stats.Probes != 0 {
+			t.Error("a probe was sent")
+		}
+	})
+	t.Run("can be switched on and off", func(t *testing.T) {
+		a := established(t)
+		a.c.Opt.KeepAlive, a.c.Opt.KeepIdle = 1, 5
+		a.c.OptionsChanged(a.now)
+		a.advance(5 * Second)
+		a.want(sA, 0, 1, 0)
+		a.c.Opt.KeepAlive = 0
+		a.c.OptionsChanged(a.now)
+		if a.c.Deadline() != Never {
+			t.Error("a timer still runs")
+		}
+	})
+}
+
+// The keep-alive of a peer that asks, too, does for both.
+func TestKeepAliveOfThePeer(t *testing.T) {
+	on := option(keepAlive)
 	t.Run("the peer's is a sign of life", func(t *testing.T) {
 		a := established(t, on)
 		for range 5 {
@@ -157,27 +187,6 @@ func TestKeepAlive(t *testing.T) {
 		a.drain()
 		a.advance(Second)
 		a.want(sA, 0, 1, 0)
-	})
-	t.Run("data in flight has its own timer", func(t *testing.T) {
-		a := established(t, on)
-		a.write(10)
-		a.drain()
-		a.advance(11 * Second)
-		if a.c.Stats.Probes != 0 {
-			t.Error("a probe was sent")
-		}
-	})
-	t.Run("can be switched on and off", func(t *testing.T) {
-		a := established(t)
-		a.c.Opt.KeepAlive, a.c.Opt.KeepIdle = 1, 5
-		a.c.OptionsChanged(a.now)
-		a.advance(5 * Second)
-		a.want(sA, 0, 1, 0)
-		a.c.Opt.KeepAlive = 0
-		a.c.OptionsChanged(a.now)
-		if a.c.Deadline() != Never {
-			t.Error("a timer still runs")
-		}
 	})
 }
 
