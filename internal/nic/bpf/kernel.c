@@ -103,6 +103,20 @@ struct back {
 	__be16 mtu; // octets; 0: it is not known
 };
 
+// between says between which ends a way is looked for.
+static __always_inline void between(struct bpf_fib_lookup *fib, const struct address *src, const struct address *dst, _Bool v6)
+{
+	if (v6) {
+		fib->family = 10; // AF_INET6
+		__builtin_memcpy(fib->ipv6_src, src, 16);
+		__builtin_memcpy(fib->ipv6_dst, dst, 16);
+	} else {
+		fib->family = 2; // AF_INET
+		fib->ipv4_src = src->word[3];
+		fib->ipv4_dst = dst->word[3];
+	}
+}
+
 // say_way_back puts into a SYN's Ethernet header the MTU of the route to its sender, as
 // the kernel would have it for a packet that it forwards there: the route's own counts if
 // it is locked, else the device's.
@@ -115,15 +129,7 @@ static __always_inline void say_way_back(struct __sk_buff *skb, const struct pac
 	if (bpf_skb_load_bytes(skb, p->l4, &tcp, sizeof(tcp)) || (tcp.flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 		return;
 	fib.tot_len = 1; // any: so that we are told the MTU
-	if (p->v6) {
-		fib.family = 10; // AF_INET6
-		__builtin_memcpy(fib.ipv6_src, &p->dst, 16);
-		__builtin_memcpy(fib.ipv6_dst, &p->src, 16);
-	} else {
-		fib.family = 2; // AF_INET
-		fib.ipv4_src = p->dst.word[3];
-		fib.ipv4_dst = p->src.word[3];
-	}
+	between(&fib, &p->dst, &p->src, p->v6);
 	if (bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH) == BPF_FIB_LKUP_RET_SUCCESS)
 		back.mtu = bpf_htons(fib.mtu_result);
 	bpf_skb_store_bytes(skb, sizeof(back.dst), back.mark, sizeof(back) - sizeof(back.dst), 0);
@@ -135,15 +141,7 @@ static __always_inline _Bool kernel_has(struct __sk_buff *skb, const struct pack
 {
 	struct bpf_fib_lookup fib = {.ifindex = tap, .l4_protocol = PROTO_TCP, .sport = p->sport, .dport = p->dport};
 
-	if (p->v6) {
-		fib.family = 10; // AF_INET6
-		__builtin_memcpy(fib.ipv6_src, &p->src, 16);
-		__builtin_memcpy(fib.ipv6_dst, &p->dst, 16);
-	} else {
-		fib.family = 2; // AF_INET
-		fib.ipv4_src = p->src.word[3];
-		fib.ipv4_dst = p->dst.word[3];
-	}
+	between(&fib, &p->src, &p->dst, p->v6);
 	return bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH) == BPF_FIB_LKUP_RET_NOT_FWDED;
 }
 
@@ -355,17 +353,11 @@ static __always_inline __u64 *find_way(struct __sk_buff *skb, const struct packe
 	__u32 device;
 
 	fib.tot_len = 1; // any: so that we are told the MTU
-	if (p->v6) {
-		fib.family = 10; // AF_INET6
+	between(&fib, &p->src, &p->dst, p->v6);
+	if (p->v6)
 		fib.flowinfo = bpf_htonl((__u32)p->tos << 20);
-		__builtin_memcpy(fib.ipv6_src, &p->src, 16);
-		__builtin_memcpy(fib.ipv6_dst, &p->dst, 16);
-	} else {
-		fib.family = 2; // AF_INET
+	else
 		fib.tos = p->tos;
-		fib.ipv4_src = p->src.word[3];
-		fib.ipv4_dst = p->dst.word[3];
-	}
 	if (bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH) != BPF_FIB_LKUP_RET_SUCCESS)
 		return &pool->no_route;
 	device = fib.ifindex;
