@@ -24,7 +24,7 @@ const (
 	LeasePorts = 256 // in a lease; its first port is a multiple
 	maxRoutes  = 64
 	portTries  = 600 // ports in use that a Dial passes over before it asks the server
-	askAgain   = 512 // Dials of which one asks the server though a way is known
+	askAgain   = 512 // Dials of which one asks the server though a way is known, see route
 )
 
 // reuseAfter is how long a connection of ours is in TIME-WAIT at least before its
@@ -48,7 +48,7 @@ type lent struct {
 	n     uint32 // blocks
 	at    uint32 // next port to be tried, counted over all blocks
 	short uint32 // times that there was no port though all blocks might be used
-	dials uint32 // times that a way was asked for
+	dials uint32 // times that a way was asked for since the last new one was found
 }
 
 // route says by which circuit a connection from local to remote was made.
@@ -205,13 +205,16 @@ func (h *Half) learn(i uint32) {
 		p := h.ports
 		r = &p.routes[p.oldest%maxRoutes]
 		p.oldest++
+		p.onRing.dials = 0
 	}
 	*r = route{local: f.Local.Addr, remote: f.Remote, circuit: a.circuit, mtu: a.mtu, at: h.now}
 }
 
 // route returns the way to remote, from local if that is given, or nil; of several one
 // after the other. More may show when the server is asked, and so that is done now and
-// then.
+// then: at the first Dial after a way was found, the second, the fourth, the eighth, so
+// that few connections to a listener with shards are spread over them, too, and at last
+// at each askAgain-th.
 func (h *Half) route(local wire.Addr, remote *wire.Endpoint) *route {
 	l := &h.ports.onRing
 	var ways [maxRoutes]*route
@@ -225,7 +228,8 @@ func (h *Half) route(local wire.Addr, remote *wire.Endpoint) *route {
 	if n == 0 {
 		return nil
 	}
-	if l.dials++; l.dials%askAgain == 0 {
+	l.dials++
+	if l.dials%askAgain == 0 || l.dials < askAgain && l.dials&(l.dials-1) == 0 {
 		return nil
 	}
 	return ways[l.dials%n]
