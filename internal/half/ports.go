@@ -25,6 +25,7 @@ const (
 	LeasePorts = 256 // in a lease; its first port is a multiple
 	maxRoutes  = 64
 	portTries  = 600 // ports in use that a Dial passes over before it asks the server
+	askSoon    = 8   // Dials after a new way of which the first, second, fourth and eighth ask the server
 	askAgain   = 512 // Dials of which one asks the server though a way is known, see route
 )
 
@@ -259,7 +260,7 @@ func (h *Half) route(local wire.Addr, remote *wire.Endpoint) *route {
 		return ways[0]
 	}
 	l.dials++
-	if l.dials%askAgain == 0 || l.dials < askAgain && l.dials&(l.dials-1) == 0 {
+	if l.dials%askAgain == 0 || l.dials <= askSoon && l.dials&(l.dials-1) == 0 {
 		return nil
 	}
 	return ways[l.dials%n]

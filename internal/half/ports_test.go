@@ -191,7 +191,7 @@ func TestWaysToShards(t *testing.T) {
 		by, asked := map[uint16]int{}, 0
 		const (
 			rounds = 3
-			early  = 9 // at dials 1, 2, 4 to 256
+			early  = 4 // at dials 1, 2, 4 and 8
 		)
 		h.ports.onRing.dials = 0
 		for range rounds * askAgain {
