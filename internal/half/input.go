@@ -28,6 +28,7 @@ func (h *Half) arrive(p *pool.Packet) {
 		h.release(p)
 		return
 	}
+	h.hears(p.Circuit)
 	if p.Circuit == pool.NIC {
 		h.arr.SegSize = uint32(p.SegSize) // of no other circuit does the packet say
 	}
@@ -44,9 +45,12 @@ func (h *Half) arrive(p *pool.Packet) {
 	if !h.take(p, &h.arr) {
 		return
 	}
-	if p.Placed > 0 {
+	switch {
+	case p.Placed > 0:
 		h.inputPlaced(i, p)
-	} else {
+	case p.Inline > 0 && h.wanted != nil:
+		h.inputWanted(i, p)
+	default:
 		h.input(i)
 	}
 }

@@ -64,18 +64,19 @@ type route struct {
 	at      tcp.Time // when the connection server was last asked
 }
 
-// circuitPorts is what is known about ports on one circuit.
+// circuitPorts is what is known about ports on one circuit, and of its peer.
 type circuitPorts struct {
 	known uint64 // bit l: the peer knows that lease l is ours
 	n     uint32 // leases of the peer
 	_     uint32
 	addrs [2]wire.Addr // of the peer's host
 	first [MaxLeases]uint16
+	signs signs
 }
 
 var (
 	_ [16 + 2*(10*MaxLeases+16) + 48*maxRoutes]byte = [unsafe.Sizeof(ports{})]byte{}
-	_ [16 + 32 + 2*MaxLeases]byte                   = [unsafe.Sizeof(circuitPorts{})]byte{}
+	_ [16 + 32 + 2*MaxLeases + 16]byte              = [unsafe.Sizeof(circuitPorts{})]byte{}
 	_ [2*(10*MaxLeases+16) + 16]byte                = [unsafe.Offsetof(ports{}.routes)]byte{}
 	_ [8 * MaxLeases]byte                           = [unsafe.Offsetof(lent{}.first)]byte{}
 	_ [48]byte                                      = [unsafe.Offsetof(circuitPorts{}.first)]byte{}
