@@ -295,7 +295,7 @@ func TestPortsOfAProgramThatHasEnded(t *testing.T) {
 			used[port] = true
 		}
 		within(t, "ports are lent", func() bool { ask1(t, s, warm); return lentTo(t, a) > n }) // one is each orphan's
-		for range 3 { // bursts, for which it needs 4 blocks
+		for range 3 {                                                                          // bursts, for which it needs 4 blocks
 			for range 4 * half.DevicePorts * 7 / 8 {
 				ask()
 			}
