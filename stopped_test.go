@@ -76,18 +76,25 @@ func TestStoppedForLong(t *testing.T) {
 func TestStoppedWithItsChild(t *testing.T) {
 	_, socket := peers(t)
 	p, address, child := listening(t, socket, "listen")
-	d := Dialer{Timeout: patience}
-	c, err := d.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
+	var conns [5]net.Conn // of which one may ask for all, but not be silent for all
+	for i := range conns {
+		d := Dialer{Timeout: patience}
+		c, err := d.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.(*Conn).SetKeepAliveConfig(aliveAfterSecond); err != nil {
+			t.Fatal(err)
+		}
+		p.Want("accepted")
+		conns[i] = c
 	}
-	if err := c.(*Conn).SetKeepAliveConfig(aliveAfterSecond); err != nil {
-		t.Fatal(err)
-	}
-	p.Want("accepted")
+	time.Sleep(2 * aliveAfterSecond.Idle) // until somebody has asked
 	p.Kill(syscall.SIGSTOP)
 	testhost.Stop(t, child)
-	c.SetDeadline(time.Now().Add(patience))
-	_, err = c.Read(make([]byte, 1))
-	wantError(t, err, "read", syscall.ETIMEDOUT)
+	for _, c := range conns {
+		c.SetDeadline(time.Now().Add(patience))
+		_, err := c.Read(make([]byte, 1))
+		wantError(t, err, "read", syscall.ETIMEDOUT)
+	}
 }

@@ -64,11 +64,11 @@ func (c *child) wantDeviceLeases() int {
 // leaseDevice takes one block.
 func (c *child) leaseDevice() unix.Errno {
 	var first uint16
-	_, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpLease, N: 1}, func(r *message.Message) {
+	r, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpLease, N: 1}, func(r *message.Message) {
 		first = r.Local.Port
-		c.record.leaseDevice(first, r.Files)
+		c.record.leaseDevice(first, r.Ports, r.Files)
 	})
-	if errno == 0 && !c.bottom.LeaseDevice(first) {
+	if errno == 0 && !c.bottom.LeaseDevice(first, r.Ports) {
 		c.unlease(first, 1)
 		errno = unix.EMFILE
 	}

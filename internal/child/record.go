@@ -22,7 +22,14 @@ type record struct {
 	flows        map[wire.Flow]*forwarded
 	own          map[uint32]wire.Flow // flows of sockets that connect
 	lent         []uint16             // first ports of leased blocks
-	lentByDevice map[uint16][]int     // those for the devices, and what keeps them in the kernel
+	lentByDevice map[uint16]deviceLease
+}
+
+// deviceLease is a block for the devices: which of its ports are lent, and what keeps them
+// in the kernel.
+type deviceLease struct {
+	ports  uint64
+	points []int
 }
 
 type bound struct {
@@ -43,7 +50,7 @@ func (r *record) init() {
 		r.binds = map[uint32]*bound{}
 		r.flows = map[wire.Flow]*forwarded{}
 		r.own = map[uint32]wire.Flow{}
-		r.lentByDevice = map[uint16][]int{}
+		r.lentByDevice = map[uint16]deviceLease{}
 	}
 }
 
@@ -74,19 +81,19 @@ func (r *record) leases() []uint16 {
 	return slices.Clone(r.lent)
 }
 
-func (r *record) leaseDevice(first uint16, points []int) {
+func (r *record) leaseDevice(first uint16, ports uint64, points []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.init()
-	message.CloseFiles(r.lentByDevice[first])
-	r.lentByDevice[first] = points
+	message.CloseFiles(r.lentByDevice[first].points)
+	r.lentByDevice[first] = deviceLease{ports, points}
 }
 
 // unleaseDevice forgets a block for the devices.
 func (r *record) unleaseDevice(first uint16) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	message.CloseFiles(r.lentByDevice[first])
+	message.CloseFiles(r.lentByDevice[first].points)
 	delete(r.lentByDevice, first)
 }
 
@@ -198,8 +205,8 @@ func (r *record) list() (list []message.Message) {
 	for _, first := range r.lent {
 		list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}})
 	}
-	for first, points := range r.lentByDevice {
-		list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Files: points})
+	for first, l := range r.lentByDevice {
+		list = append(list, message.Message{Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Ports: l.ports, Files: l.points})
 	}
 	for flow, f := range r.flows {
 		list = append(list, message.Message{

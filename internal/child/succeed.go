@@ -125,7 +125,7 @@ func (c *child) inherit(m *message.Message) {
 		go c.over(wire.Flow{Local: m.Local, Remote: m.Remote})
 	case message.KeepLease:
 		if len(m.Files) == 1 {
-			c.record.leaseDevice(m.Local.Port, m.Files)
+			c.record.leaseDevice(m.Local.Port, m.Ports, m.Files)
 			return
 		}
 		c.record.lease(m.Local.Port)

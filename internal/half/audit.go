@@ -150,12 +150,26 @@ func (a *Auditor) timers(i uint32, now tcp.Time) error {
 	switch {
 	case at == tcp.Never && a.waits(i):
 		return errors.New("it waits for something, and no timer is set")
-	case at != tcp.Never && (x.timerSlot == none || x.timerAt > at):
+	case at != tcp.Never && (x.timerSlot == none || x.timerAt > at && !a.rests(i, now)):
 		return fmt.Errorf("its timer at %d is not in the wheel", at)
 	case at != tcp.Never && at > now+idleTimer && a.idle(i):
 		return fmt.Errorf("it waits for nothing, and a timer is set %d ms ahead", (at-now)/tcp.Millisecond)
 	}
 	return nil
+}
+
+// rests reports whether connection i is in the wheel later than its deadline, as is right
+// for one that leaves a keep-alive probe out.
+func (a *Auditor) rests(i uint32, now tcp.Time) bool {
+	h, x := a.h, &a.h.aux[i]
+	if x.timerAt <= now { // it is due
+		return true
+	}
+	if int(x.circuit) >= len(h.onCircuit) {
+		return false
+	}
+	until, _ := h.conns[i].MayRest(now, h.onCircuit[x.circuit].signs.heard)
+	return x.timerAt <= until
 }
 
 // waits reports whether connection i waits for the peer or the time.

@@ -6,9 +6,9 @@ import (
 	"usertcp/internal/tcp"
 )
 
-// Over the host's devices the same goes, with blocks that the connection server has also
-// bound in the kernel: smaller ones, since in all of a block's ports the kernel must have
-// nothing. What is on the way out there is the kernel's to know, which the server asks;
+// Over the host's devices the same goes, with smaller blocks, of which a mask says which
+// ports are lent: those that the connection server could bind in the kernel, where
+// thousands may be in use. What is on the way out there is the kernel's to know, which the server asks;
 // so what was learnt about an end holds for a moment only.
 
 // DevicePorts is the number of ports in a block for the devices.
@@ -31,10 +31,11 @@ func (h *Half) devicePort(r *route) (port uint16, was uint32) {
 	return port, was
 }
 
-// LeaseDevice notes that a block of ports for the devices is this pool's.
-func (b *Bottom) LeaseDevice(first uint16) (ok bool) {
+// LeaseDevice notes that of a block of ports for the devices those are this pool's whose
+// bits are set: bit n for port first+n.
+func (b *Bottom) LeaseDevice(first uint16, ports uint64) (ok bool) {
 	b.Change(func() {
-		_, err := b.ports.onDevices.add(first)
+		_, err := b.ports.onDevices.add(first, ports)
 		ok = err == nil
 	})
 	return ok
@@ -70,14 +71,17 @@ func (b *Bottom) dropIdle(l *lent, size uint16) (idle []uint16) {
 			used[b.conns[i].Flow.Local.Port&^(size-1)] = true
 		}
 	}
-	kept := l.first[:0]
-	for _, first := range l.blocks() {
+	n := uint32(0)
+	for block, first := range l.blocks() {
 		if used[first] {
-			kept = append(kept, first)
+			l.first[n], l.mask[n] = first, l.mask[block]
+			n++
 		} else {
 			idle = append(idle, first)
 		}
 	}
-	l.n, l.at = uint32(len(kept)), 0
+	l.n, l.at = n, 0
 	return idle
 }
+
+var _ [64]struct{} = [DevicePorts]struct{}{} // a bit of a mask for each

@@ -1,6 +1,7 @@
 package half
 
 import (
+	"slices"
 	"testing"
 
 	"usertcp/internal/pool"
@@ -11,7 +12,7 @@ import (
 // leased is a host with one block of ports for the devices, and the way to an end there.
 func leased(t *testing.T) (h *host, b *Half, r *route) {
 	h = newHost(t, 1, SpinOff)
-	if !h.bottom.LeaseDevice(40064) {
+	if !h.bottom.LeaseDevice(40064, ^uint64(0)) {
 		t.Fatal("no lease")
 	}
 	b = &h.bottom.Half
@@ -51,20 +52,61 @@ func TestPortsForDevices(t *testing.T) {
 	if first, short := h.bottom.DeviceLeases(); short != 1 || len(first) != 1 || first[0] != 40064 {
 		t.Errorf("blocks %v, %d times no port", first, short)
 	}
-	h.bottom.LeaseDevice(40128)
+	h.bottom.LeaseDevice(40128, ^uint64(0))
 	h.bottom.Change(func() {
 		if port, _ := b.devicePort(r); port != 40128 {
 			t.Errorf("port %d of the next block", port)
 		}
 	})
 	for range MaxLeases - 2 {
-		if !h.bottom.LeaseDevice(1024) {
+		if !h.bottom.LeaseDevice(1024, ^uint64(0)) {
 			t.Fatal("no lease")
 		}
 	}
-	if h.bottom.LeaseDevice(1024) {
+	if h.bottom.LeaseDevice(1024, ^uint64(0)) {
 		t.Error("more blocks than there can be")
 	}
+}
+
+// Of a block of which some ports are somebody else's the others are given, each once, and
+// blocks with none, or after one that goes back, change nothing of that.
+func TestPortsOfAMask(t *testing.T) {
+	const some = 1<<63 | 1<<40 | 1<<7 | 1<<6 | 1<<1
+	h := newHost(t, 1, SpinOff)
+	b := &h.bottom.Half
+	r := &route{local: h.addr, remote: wire.Endpoint{Addr: h.addr, Port: testPort}, circuit: pool.NIC, at: b.now}
+	for first, mask := range map[uint16]uint64{40064: some, 40128: 0, 40192: 1 << 5} {
+		if !h.bottom.LeaseDevice(first, mask) {
+			t.Fatal("no lease")
+		}
+	}
+	left := map[uint16]bool{40065: true, 40070: true, 40071: true, 40104: true, 40127: true, 40197: true}
+	h.bottom.Change(func() {
+		r.at = b.now
+		b.ports.onDevices.at = 3 * DevicePorts // beyond all
+		for range len(left) {
+			port, _ := b.devicePort(r)
+			if !left[port] {
+				t.Fatalf("port %d, lent are %v", port, left)
+			}
+			delete(left, port)
+			occupy(b, r, port)
+		}
+		if port, _ := b.devicePort(r); port != 0 || b.ports.onDevices.short != 1 {
+			t.Errorf("port %d, %d times none", port, b.ports.onDevices.short)
+		}
+		b.freeConn(b.lookup(&wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: 40197}, Remote: r.remote}))
+		b.ports.dialled -= deviceIdle + tcp.Second
+	})
+	if first := h.bottom.IdleDeviceLeases(); len(first) != 2 || slices.Contains(first, 40064) {
+		t.Fatalf("%v go back", first)
+	}
+	h.bottom.Change(func() {
+		b.freeConn(b.lookup(&wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: 40104}, Remote: r.remote}))
+		if port, _ := b.devicePort(r); port != 40104 {
+			t.Errorf("port %d of the block that is left, whose mask is its own", port)
+		}
+	})
 }
 
 // The port of a connection in TIME-WAIT comes again after a moment; the new connection
@@ -87,7 +129,7 @@ func TestAPortInTimeWait(t *testing.T) {
 		a.bottom.Change(func() { is = half.conns[i].State == tcp.TimeWait })
 		return is
 	})
-	a.bottom.LeaseDevice(flow.Local.Port)
+	a.bottom.LeaseDevice(flow.Local.Port, ^uint64(0))
 	a.bottom.Change(func() {
 		r := &route{local: flow.Local.Addr, remote: flow.Remote, circuit: pool.NIC, at: half.now}
 		half.now += reuseAfter / 2
@@ -127,8 +169,8 @@ func TestAWayByDevicesIsBelievedForAMoment(t *testing.T) {
 // has a port.
 func TestIdleBlocksGoBack(t *testing.T) {
 	h, b, r := leased(t)
-	h.bottom.LeaseDevice(40128)
-	h.bottom.LeaseDevice(40192)
+	h.bottom.LeaseDevice(40128, ^uint64(0))
+	h.bottom.LeaseDevice(40192, ^uint64(0))
 	h.bottom.Change(func() {
 		b.devicePort(r)
 		occupy(b, r, 40130)

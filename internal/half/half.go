@@ -314,16 +314,17 @@ func (h *Half) runTimers() bool {
 		if i == none {
 			return did
 		}
-		if h.conns[i].Deadline() <= h.now {
+		switch {
+		case h.conns[i].Deadline() > h.now:
+			h.rearm(i)
+		case !h.rests(i):
 			c := h.begin(i)
 			c.Timeout(&h.mem, h.now)
 			h.commit(i)
 			did = true
-		} else {
-			h.rearm(i)
 		}
 	}
-	return did
+	return true
 }
 
 func (h *Half) rearm(i uint32) {

@@ -28,6 +28,7 @@ func (h *Half) arrive(p *pool.Packet) {
 		h.release(p)
 		return
 	}
+	h.hears(p.Circuit)
 	if p.Circuit == pool.NIC {
 		h.arr.SegSize = uint32(p.SegSize) // of no other circuit does the packet say
 	}

@@ -2,6 +2,7 @@ package half
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"unsafe"
 
@@ -24,6 +25,7 @@ const (
 	LeasePorts = 256 // in a lease; its first port is a multiple
 	maxRoutes  = 64
 	portTries  = 600 // ports in use that a Dial passes over before it asks the server
+	askSoon    = 8   // Dials after a new way of which the first, second, fourth and eighth ask the server
 	askAgain   = 512 // Dials of which one asks the server though a way is known, see route
 )
 
@@ -42,8 +44,10 @@ type ports struct {
 	routes    [maxRoutes]route
 }
 
-// lent are leased blocks of ports, all of the same size.
+// lent are leased blocks of ports, all of the same size. Each bit of a block's mask stands
+// for a 64th of its ports, and is set if they are lent: the rest is in use elsewhere.
 type lent struct {
+	mask  [MaxLeases]uint64
 	first [MaxLeases]uint16
 	n     uint32 // blocks
 	at    uint32 // next port to be tried, counted over all blocks
@@ -60,39 +64,64 @@ type route struct {
 	at      tcp.Time // when the connection server was last asked
 }
 
-// circuitPorts is what is known about ports on one circuit.
+// circuitPorts is what is known about ports on one circuit, and of its peer.
 type circuitPorts struct {
 	known uint64 // bit l: the peer knows that lease l is ours
 	n     uint32 // leases of the peer
 	_     uint32
 	addrs [2]wire.Addr // of the peer's host
 	first [MaxLeases]uint16
+	signs signs
 }
 
 var (
-	_ [16 + 2*(2*MaxLeases+16) + 48*maxRoutes]byte = [unsafe.Sizeof(ports{})]byte{}
-	_ [16 + 32 + 2*MaxLeases]byte                  = [unsafe.Sizeof(circuitPorts{})]byte{}
-	_ [2*(2*MaxLeases+16) + 16]byte                = [unsafe.Offsetof(ports{}.routes)]byte{}
-	_ [48]byte                                     = [unsafe.Offsetof(circuitPorts{}.first)]byte{}
+	_ [16 + 2*(10*MaxLeases+16) + 48*maxRoutes]byte = [unsafe.Sizeof(ports{})]byte{}
+	_ [16 + 32 + 2*MaxLeases + 16]byte              = [unsafe.Sizeof(circuitPorts{})]byte{}
+	_ [2*(10*MaxLeases+16) + 16]byte                = [unsafe.Offsetof(ports{}.routes)]byte{}
+	_ [8 * MaxLeases]byte                           = [unsafe.Offsetof(lent{}.first)]byte{}
+	_ [48]byte                                      = [unsafe.Offsetof(circuitPorts{}.first)]byte{}
 )
 
 // Lease notes that a block of ports is this pool's. It returns the lease's number.
 func (b *Bottom) Lease(first uint16) (l int, err error) {
 	err = fmt.Errorf("the segment's lock was not to be had")
 	b.Change(func() {
-		l, err = b.ports.onRing.add(first)
+		l, err = b.ports.onRing.add(first, ^uint64(0))
 	})
 	return l, err
 }
 
 // add adds a block and returns its number.
-func (l *lent) add(first uint16) (int, error) {
+func (l *lent) add(first uint16, mask uint64) (int, error) {
 	if l.n >= MaxLeases {
 		return 0, fmt.Errorf("%d leases are all there can be", MaxLeases)
 	}
-	l.first[l.n] = first
+	l.first[l.n], l.mask[l.n] = first, mask
 	l.n++
 	return int(l.n - 1), nil
+}
+
+// next returns the next port that is to be tried, of the blocks, of size ports each, of
+// which known has a bit; 0 if there is none.
+func (l *lent) next(size uint32, known uint64) uint16 {
+	blocks, each := min(l.n, MaxLeases), size/64
+	for n := uint32(0); blocks > 0 && n <= blocks; n++ { // the block in which it begins comes last again
+		if l.at >= blocks*size {
+			l.at = 0
+		}
+		block, bit := l.at/size, l.at%size/each
+		left := l.mask[block] >> bit
+		if known&(1<<block) == 0 || left == 0 {
+			l.at = (block + 1) * size
+			continue
+		}
+		if skip := uint32(bits.TrailingZeros64(left)); skip > 0 {
+			l.at = block*size + (bit+skip)*each
+		}
+		l.at++
+		return l.first[block] + uint16((l.at-1)%size)
+	}
+	return 0
 }
 
 // blocks returns the first ports of the blocks.
@@ -228,8 +257,11 @@ func (h *Half) route(local wire.Addr, remote *wire.Endpoint) *route {
 	if n == 0 {
 		return nil
 	}
+	if ways[0].circuit == pool.NIC {
+		return ways[0]
+	}
 	l.dials++
-	if l.dials%askAgain == 0 || l.dials < askAgain && l.dials&(l.dials-1) == 0 {
+	if l.dials%askAgain == 0 || l.dials <= askSoon && l.dials&(l.dials-1) == 0 {
 		return nil
 	}
 	return ways[l.dials%n]
@@ -247,18 +279,15 @@ func (h *Half) forgetRoutes(which func(*route) bool) {
 // r's end can be made; known has a bit for each block that may be used. A connection that
 // was there, in TIME-WAIT, is was, or none. Port 0 means that there is none.
 func (h *Half) freePort(r *route, l *lent, size uint32, known uint64) (port uint16, was uint32) {
-	total := min(l.n, MaxLeases) * size
-	for n := uint32(0); n < min(total, portTries); n++ {
-		if l.at >= total {
-			l.at = 0
+	begun := uint16(0)
+	for range portTries {
+		port := l.next(size, known)
+		if port == 0 || port == begun {
+			break
 		}
-		block := l.at / size
-		if known&(1<<block) == 0 {
-			l.at = (block + 1) * size
-			continue
+		if begun == 0 {
+			begun = port
 		}
-		port := l.first[block] + uint16(l.at%size)
-		l.at++
 		f := wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: port}, Remote: r.remote}
 		i := h.lookup(&f)
 		if i == none {

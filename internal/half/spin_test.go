@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/pool"
+	"usertcp/internal/tcp"
 )
 
 // counted is a driver that says in what order it is looked at and the CPU is given away.
@@ -53,6 +54,68 @@ func TestALeaderOnOneCPUGivesItAwayBetweenLooks(t *testing.T) {
 		if got := spinOrder(t, c.costly, c.oneCPU); got != c.want {
 			t.Errorf("costly looks %v, one CPU %v: %s, want %s", c.costly, c.oneCPU, got, c.want)
 		}
+	}
+}
+
+// A look costs as much as to take a packet. A transaction on one CPU took each end two
+// looks that found nothing, or only that there was something: five system calls, where
+// a write, a CPU given away and a read do.
+func TestALeaderOnOneCPUGivesItAwayAndTakes(t *testing.T) {
+	for _, spin := range []Spin{SpinDefault, SpinOn} {
+		a, _ := newHosts(t, spin)
+		top := a.top
+		d := &counted{Driver: top.drv}
+		top.cede = func() { d.order = append(d.order, 'c') }
+		top.Change(func() {
+			top.drv, top.costly, top.oneCPU, top.counted = d, true, true, time.Now().Add(time.Hour)
+			top.pause()
+			if got := string(d.order); got != "c" {
+				t.Errorf("%v: a wait begins with %s, want c", spin, got)
+			}
+			top.pause() // nothing was found
+			if got := string(d.order); got != "ccl" {
+				t.Errorf("%v: a wait goes on with %s, want ccl", spin, got)
+			}
+			top.drv, top.ceded = d.Driver, true
+			top.enlist(listTop, 0)
+			if !top.step() || top.ceded {
+				t.Errorf("%v: who has found something looks before he gives the CPU away", spin)
+			}
+		})
+	}
+}
+
+// A call that has not looked, since somebody had a moment ago, does not either when it
+// waits on the one CPU: the peer has to have that first.
+func TestALeaderOnOneCPULooksLater(t *testing.T) {
+	for _, c := range []struct {
+		why  string
+		set  func(*Top)
+		want bool
+	}{
+		{"the only CPU", func(*Top) {}, true},
+		{"more CPUs", func(t *Top) { t.oneCPU = false }, false},
+		{"the call has looked", func(t *Top) { t.skipped = false }, false},
+		{"the last look was long ago", func(t *Top) { t.stepped -= 2 * tcp.Time(lookFresh) }, false},
+		{"it has given the CPU away already", func(t *Top) { t.ceded = true }, false},
+		{"it does not spin", func(t *Top) { t.spin = SpinOff }, false},
+		{"somebody was woken", func(t *Top) { t.woken = true }, false},
+	} {
+		a, _ := newHosts(t, SpinDefault)
+		a.top.Change(func() {
+			top := a.top
+			top.costly, top.oneCPU, top.skipped = true, true, true
+			top.now = top.clock()
+			top.stepped = top.now
+			c.set(top)
+			if got := top.looksLater(); got != c.want {
+				t.Errorf("%s: %v, want %v", c.why, got, c.want)
+			}
+			if top.skipped {
+				t.Errorf("%s: a second wait would not look either", c.why)
+			}
+			top.woken = false
+		})
 	}
 }
 

@@ -124,7 +124,7 @@ func TestShortOfPortsThatThePeerKnows(t *testing.T) {
 			try(1, 40960+n, 0)
 		}
 		try(1, 0, 1)
-		_, err := l.add(41216)
+		_, err := l.add(41216, ^uint64(0))
 		check(t, err)
 		try(1, 0, 1)
 		try(3, 41216, 1)

@@ -66,6 +66,7 @@ type Top struct {
 	oneCPU    bool                     // this process has one CPU
 	counted   time.Time                // when that was found out
 	cede      func()                   // schedYield
+	ceded     bool                     // and nothing has been found since
 }
 
 // NewTop returns the top half of a segment. The doorbell of the top half is its
@@ -184,6 +185,7 @@ func (t *Top) step() bool {
 	}
 	if did {
 		t.ctl.Counters.TopDrives++
+		t.ceded = false
 	}
 	return did
 }
@@ -295,7 +297,7 @@ func (t *Top) lead(w *waiter, done func() bool) {
 			t.bell.Awake()
 		}
 		t.fetchCircuits()
-		more := t.steps(done)
+		more := !t.looksLater() && t.steps(done)
 		if done() {
 			break
 		}
@@ -308,6 +310,15 @@ func (t *Top) lead(w *waiter, done func() bool) {
 	t.leading, t.leader = false, nil
 	t.ctl.leader.Store(0)
 	t.handOver()
+}
+
+// looksLater reports whether a leader whose call has not looked, since it would have been
+// in vain a moment ago, goes without a look to where it gives the CPU away: if there is no
+// other CPU the peer can't have answered meanwhile.
+func (t *Top) looksLater() bool {
+	skipped := t.skipped
+	t.skipped = false
+	return skipped && t.oneCPU && !t.ceded && t.spin != SpinOff && t.wakes.n == 0 && !t.woken && t.now-t.stepped < tcp.Time(lookFresh)
 }
 
 // steps takes what there is, and reports whether there may be more.

@@ -38,19 +38,37 @@ const (
 // pause waits for something to do: it spins for a while if that promises to be
 // of use, and sleeps then.
 func (t *Top) pause() {
+	began := time.Now()
+	t.countCPUs(began)
+	if t.cedes() {
+		return
+	}
+	t.ceded = false
 	if t.spin == SpinOn {
-		t.countCPUs(time.Now())
 		t.leave()
 		t.look(0)
 		t.enter()
 		return
 	}
-	began := time.Now()
-	t.countCPUs(began)
 	if !t.spun() && !t.nap() {
 		t.park()
 	}
 	t.adapt(time.Since(began))
+}
+
+// cedes gives the CPU away, if it is the only one and a look costs as much as taking a
+// packet does: the leader comes back to take what the peer has sent meanwhile, and waits
+// otherwise if it finds nothing then.
+func (t *Top) cedes() bool {
+	if t.ceded || !t.oneCPU || !t.costly || t.spin == SpinOff || t.passive || !maySpin() {
+		return false
+	}
+	defer spinning.Add(-1)
+	t.ceded = true
+	t.leave()
+	t.cede()
+	t.enter()
+	return true
 }
 
 // spinning counts the leaders of this process that spin or nap, each on a processor of

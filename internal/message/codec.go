@@ -16,13 +16,13 @@ import (
 //	 5  Type                  28  length of the PDU, octets
 //	 6  Op                    32  Local: 16 octets of address, 2 of port
 //	 7  number of descriptors 50  Remote: the same
-//	 8  ID                    68  PDU
-//	12  VCI
+//	 8  ID                    68  Ports
+//	12  VCI                   76  PDU
 //	14  0, reserved
 //	16  Errno
 const (
 	magic     = "utcm"
-	headerLen = 68
+	headerLen = 76
 )
 
 // MaxLen is the length of the longest message, in octets.
@@ -40,6 +40,7 @@ var (
 	ErrReserved  = errors.New("message: reserved octets are not zero")
 	ErrPDU       = errors.New("message: PDU length does not fit")
 	ErrFiles     = errors.New("message: number of descriptors does not fit")
+	ErrPorts     = errors.New("message: ports of a block where there is none")
 )
 
 // VersionError says that the peer speaks another version. Decode has then set
@@ -96,6 +97,7 @@ func (m *Message) Append(b []byte) []byte {
 	b = le.AppendUint32(b, uint32(len(m.PDU)))
 	b = appendEndpoint(b, &m.Local)
 	b = appendEndpoint(b, &m.Remote)
+	b = le.AppendUint64(b, m.Ports)
 	return append(b, m.PDU...)
 }
 
@@ -131,6 +133,7 @@ func Decode(b []byte, files []int, from, to Party, m *Message) error {
 	m.N = le.Uint32(b[24:])
 	m.Local = endpoint(b[32:])
 	m.Remote = endpoint(b[50:])
+	m.Ports = le.Uint64(b[68:])
 	if err := check(b, len(files), m, from, to); err != nil {
 		return err
 	}
@@ -176,6 +179,8 @@ func check(b []byte, files int, m *Message, from, to Party) error {
 		return ErrPDU
 	case files > f.files || int(b[7]) != files:
 		return ErrFiles
+	case m.Ports != 0 && m.Type != GeneralReply && m.Type != Keep:
+		return ErrPorts
 	}
 	return nil
 }

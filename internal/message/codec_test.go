@@ -40,6 +40,9 @@ func sample(t Type) Message {
 	if table[t].pdu {
 		m.PDU = []byte("an IP packet")
 	}
+	if t == GeneralReply || t == Keep {
+		m.Ports = 1<<63 | 5
+	}
 	for i := range table[t].files {
 		m.Files = append(m.Files, 100+i)
 	}
@@ -134,6 +137,7 @@ func TestDecodeRefusesWhatIsWrong(t *testing.T) {
 		{"descriptors announced, not there", Spawn, 0, set(7, 1), ErrFiles},
 		{"descriptors there, not announced", Spawn, 1, set(7, 0), ErrFiles},
 		{"descriptors for a type without", Bind, 1, set(7, 1), ErrFiles},
+		{"ports for a type without", Bind, 0, set(75, 0x80), ErrPorts},
 		{"one too many", Spawn, 2, set(7, 2), ErrFiles},
 	} {
 		m := sample(c.typ)

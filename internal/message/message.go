@@ -60,7 +60,7 @@ const (
 	KeepCircuit        // VCI=peer, Socket=its index, Files: own memory, then what the peer offered; none: it is no more
 	KeepBind           // Socket, Local, Op=listen if it listens, VCI=how it was taken (BindHow); Files: the kernel's bind points
 	KeepFlow           // Socket, Local, Remote; Files: the kernel's bind points
-	KeepLease          // Local.Port=the first of a block of ports; Files: if it is for the devices, what keeps them in the kernel
+	KeepLease          // Local.Port=the first of a block of ports; if it is for the devices, Ports, and Files: what keeps them in the kernel
 	KeepOffer          // Name, Socket=how long it still lasts, ms, VCI=1 if nobody uses the segment, 2 if the sockets are still to come; Files: the list of sockets; none: it is no more
 	KeepTaken          // Socket, Local, Remote: this local end, or connection, is another child's now
 	KeepOver           // Local, Remote: a connection that went from this child to another has ended there
@@ -102,7 +102,7 @@ const MaxPDU = 65535
 const MaxFiles = 8
 
 // Version is the version of the messages. Processes of different versions don't talk.
-const Version = 5
+const Version = 6
 
 // NoSocket is the Socket of a Forward whose connection came in by a listener.
 const NoSocket = ^uint32(0)
@@ -118,6 +118,7 @@ type Message struct {
 	N      uint32 // backlog, number of buffers, link, or version
 	Local  wire.Endpoint
 	Remote wire.Endpoint
+	Ports  uint64 // of a block for the devices: bit n is set if its port n is lent; in General_Reply and Keep
 	PDU    []byte // an IP packet; aliases the receive buffer
 	Files  []int  // descriptors; the receiver owns them
 }
@@ -133,7 +134,7 @@ type form struct {
 
 // table documents the messages, and is what Decode checks against.
 var table = [numTypes + 1]form{
-	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=how: 1 for SO_REUSEADDR, from bit 4 on the shard and from bit 8 on how many have the end together, Op=listen, Op=close: take a port, let its SYNs come, give it back; Op=lease: take a block of ports, N=1 for connections by the devices, which Op=unlease with Local gives back; General_Reply with Local (the first of a block), N=MTU of the devices there, and the kernel's bind points or what holds those of a block"},
+	Listen:       {"Listen", Child, Server, false, 0, "Socket, Op=bind with Local and N=how: 1 for SO_REUSEADDR, from bit 4 on the shard and from bit 8 on how many have the end together, Op=listen, Op=close: take a port, let its SYNs come, give it back; Op=lease: take a block of ports, N=1 for connections by the devices, which Op=unlease with Local gives back; General_Reply with Local (the first of a block), N=MTU of the devices there, Ports that are lent of a block for the devices, and the kernel's bind points or what holds those of a block"},
 	Forward:      {"Forward", Child, Server, false, 0, "Op, Local, Remote, Socket: packets of this connection go to this child, or no longer; General_Reply with Local, N=MTU of the way if that is by a device, and the kernel's bind points"},
 	Divert:       {"Divert", Child, Server, false, 0, "ID of a Syn, Errno: 0 if it was taken; EAGAIN, ENOBUFS, ENOMEM: dropped; else answered with RST"},
 	Syn:          {"Syn", Server, Child, true, 0, "PDU, VCI=connector's RxVCI, Socket listens, Local, Remote: a SYN came for a port of this child; Divert"},

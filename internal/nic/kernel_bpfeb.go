@@ -53,6 +53,7 @@ type kernelOwner struct {
 	Device uint32
 	Mtu    uint32
 	Until  uint64
+	Ports  uint64
 }
 
 type kernelPoolCounters struct {

@@ -6,35 +6,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LeasePorts is the number of ports in a block that a pool leases; the first one is a
-// multiple of it. It is LEASE_SHIFT of the programs.
+// LeasePorts is the number of ports in a block of which a pool leases some or all; the
+// first one is a multiple of it. It is LEASE_SHIFT of the programs.
 const LeasePorts = 64
 
 // leaseBlocks is LEASE_BLOCKS of the programs.
 const leaseBlocks = 65536 / LeasePorts
 
-// Lease gives the pool a block of ports, at all addresses of the host: it opens
-// connections from them without asking. The lists are asked about each SYN. Of a pool
-// that was taken over it confirms what is there. Errors: EADDRINUSE, EINVAL.
-func (p *Pool) Lease(first uint16) error {
+// AllPorts is the mask of a block of which the pool gets all ports.
+const AllPorts = ^uint64(0)
+
+// Lease gives the pool those ports of a block of which a bit is set in ports, bit n for
+// port first+n, at all addresses of the host: it opens connections from them without
+// asking. The lists are asked about each SYN. The block's other ports stay whose they are.
+// Of a pool that was taken over it confirms what is there, or changes its ports. Errors:
+// EADDRINUSE, EINVAL.
+func (p *Pool) Lease(first uint16, ports uint64) error {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
-	if p.ended || first == 0 || first%LeasePorts != 0 {
+	if p.ended || first == 0 || first%LeasePorts != 0 || ports == 0 {
 		return unix.EINVAL
 	}
 	block := uint32(first / LeasePorts)
-	if confirmed, ok := p.leases[block]; ok && !confirmed {
-		p.leases[block] = true
-		return nil
+	if confirmed, ok := p.leases[block]; !ok || confirmed {
+		var o kernelOwner
+		if err := p.m.kernel.Leases.Lookup(block, &o); err != nil {
+			return err
+		}
+		if o.Tap != 0 {
+			return unix.EADDRINUSE
+		}
 	}
-	var o kernelOwner
-	if err := p.m.kernel.Leases.Lookup(block, &o); err != nil {
-		return err
-	}
-	if o.Tap != 0 {
-		return unix.EADDRINUSE
-	}
-	if err := p.m.kernel.Leases.Put(block, p.owner()); err != nil {
+	o := p.owner()
+	o.Ports = ports
+	if err := p.m.kernel.Leases.Put(block, o); err != nil {
 		return err
 	}
 	p.leases[block] = true

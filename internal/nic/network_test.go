@@ -132,7 +132,7 @@ func TestAConnectionFollowsItsRoute(t *testing.T) {
 		{"flow", func(p *Pool) error {
 			return errors.Join(p.Connect(flow("10.9.0.1:40064", "10.9.0.2:2000")), p.Connect(flow("[fd09::1]:40064", "[fd09::2]:2000")))
 		}, func(p *Pool) error { return p.Disconnect(flow("10.9.0.1:40064", "10.9.0.2:2000")) }},
-		{"lease", func(p *Pool) error { return p.Lease(40064) }, func(p *Pool) error { return p.Unlease(40064) }},
+		{"lease", func(p *Pool) error { return p.Lease(40064, AllPorts) }, func(p *Pool) error { return p.Unlease(40064) }},
 		{"listener", func(p *Pool) error {
 			return errors.Join(p.Listen(endpoint("10.9.0.1:40064")), p.Listen(endpoint("[fd09::1]:40064")))
 		}, func(p *Pool) error { return p.Unlisten(endpoint("10.9.0.1:40064")) }},

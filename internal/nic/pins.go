@@ -27,7 +27,7 @@ type pins struct {
 
 // layout is part of the directory's name: programs that lay out the maps otherwise
 // begin anew in another.
-const layout = "v1"
+const layout = "v2"
 
 // defaultPins returns the directory that servers of this network namespace share.
 func defaultPins(namespace uint64) string {

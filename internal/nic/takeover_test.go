@@ -31,8 +31,12 @@ func TestMain(m *testing.M) {
 
 const victimArg = "usertcp-nic-victim"
 
-// victimLease is the first of two blocks that a victim has leased.
-const victimLease = 40064
+// victimLease is the first of two blocks that a victim has leased, victimPorts its ports
+// of that block.
+const (
+	victimLease = 40064
+	victimPorts = AllPorts &^ 3
+)
 
 // victim serves, makes a pool with a listener, a flow and leases, sends its descriptor
 // over descriptor 3, and waits to be killed.
@@ -44,7 +48,7 @@ func victim(pins string, devices []string) int {
 	}
 	p, err := m.NewPool(7)
 	if err == nil {
-		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.ListenShard(endpoint("10.9.0.1:81"), 0, 2), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease), p.Lease(victimLease+LeasePorts))
+		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.ListenShard(endpoint("10.9.0.1:81"), 0, 2), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease, victimPorts), p.Lease(victimLease+LeasePorts, AllPorts))
 	}
 	if err == nil {
 		var rc interface{ Control(func(uintptr)) error }

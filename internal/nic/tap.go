@@ -96,6 +96,20 @@ func setTAP(name string, up *netlink.Handle) error {
 	return errors.Join(
 		up.LinkSetTxQLen(l, tapQueue),
 		up.LinkSetARPOff(l),
+		withoutQueue(l, up),
 		up.LinkSetUp(l),
 	)
+}
+
+// withoutQueue takes away the queue that the kernel has before each device: the TAP's own is
+// behind it, so that it would only cost each packet.
+func withoutQueue(l netlink.Link, up *netlink.Handle) error {
+	err := up.QdiscReplace(&netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT},
+		QdiscType:  "noqueue",
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) { // a kernel without traffic control
+		return nil
+	}
+	return err
 }

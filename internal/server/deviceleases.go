@@ -1,8 +1,10 @@
 package server
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -16,25 +18,34 @@ import (
 // that their applications open connections by the devices without asking. These ports
 // are the kernel's as well: each is bound in the kernel as long as the block is leased,
 // and the block is entered for the child's pool. They are at all addresses of the host.
+// Of a block only those ports are leased that nobody uses, here or in the kernel, where a
+// connection in TIME-WAIT has a port for a minute. The others stay free for whoever comes.
 
-// deviceLease is who has leased a block of nic.LeasePorts ports, and the parcel of the
-// kernel's bind points, -1 while they are being made.
+// deviceLease is who has leased a block of nic.LeasePorts ports, which of them, bit n for
+// port n of the block, and the parcel of the kernel's bind points, -1 while they are being
+// made.
 type deviceLease struct {
 	child  wire.VCI
+	ports  uint64
 	points int
 }
+
+// has reports whether a port of the block is leased.
+func (l deviceLease) has(port uint16) bool { return l.ports>>(port%nic.LeasePorts)&1 != 0 }
 
 var _ [nic.LeasePorts]struct{} = [message.DevicePorts]struct{}{}
 
 // maxDeviceLeases is how many such blocks a child may have: half.MaxLeases.
 const maxDeviceLeases = 64
 
-// leaseTries is how many blocks are tried in which the kernel has a port in use.
-const leaseTries = 64
+// leastPorts is how many free ports make a block worth lending.
+const leastPorts = 16
 
-// dryFor is how long no block is looked for when none of so many was to be had. That takes a
-// millisecond, and a kernel of which a few thousand connections are in TIME-WAIT has a
-// port in each block for a minute.
+// leaseTries is how many blocks are tried of which the kernel has most ports in use.
+const leaseTries = 16
+
+// dryFor is how long no block is looked for when none of so many was to be had. That takes
+// a few milliseconds.
 const dryFor = tcp.Second
 
 // deviceBlock returns the first port of the block that a port is in.
@@ -51,25 +62,28 @@ func (c *child) leaseNIC() (grant, unix.Errno) {
 	if p.isDry(clock()) {
 		return grant{}, unix.EADDRNOTAVAIL
 	}
+	var tried []uint16
 	for range leaseTries {
-		first, errno := p.reserveBlock(c.vci)
+		first, ports, errno := p.reserveBlock(c.vci, tried)
 		if errno != 0 {
 			return grant{}, errno
 		}
-		points, errno := bindBlock(first)
+		points := -1
+		ports, points, errno = bindBlock(first, ports)
 		if errno == 0 {
-			p.holdBlock(first, points)
-			if err := c.pool.Lease(first); err == nil {
-				return grant{local: wire.Endpoint{Port: first}, points: []int{points}}, 0
+			p.holdBlock(first, ports, points)
+			if err := c.pool.Lease(first, ports); err == nil {
+				return grant{local: wire.Endpoint{Port: first}, ports: ports, points: []int{points}}, 0
 			}
 		}
 		p.releaseBlock(c.vci, first)
+		tried = append(tried, first)
 	}
 	p.runDry(clock())
 	return grant{}, unix.EADDRNOTAVAIL
 }
 
-// runDry notes that the kernel has a port in use in all blocks that were tried.
+// runDry notes that the kernel has too many ports in use in all blocks that were tried.
 func (p *portSpace) runDry(now tcp.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,47 +109,75 @@ func (c *child) unleaseNIC(first uint16) unix.Errno {
 	return 0
 }
 
-// reserveBlock finds a block of which nobody here uses a port, from a random one on (RFC
-// 6056 section 3.3.1), so that all others find it in use. None in which a connection is in
-// TIME-WAIT: a network may still have packets of it, and what tells them from those of
-// another connection (RFC 6191), the clock of the timestamps and the sequence numbers, is
-// the former program's own.
-func (p *portSpace) reserveBlock(child wire.VCI) (uint16, unix.Errno) {
+// reserveBlock finds a block of which nobody here uses most ports, beginning to look at a
+// random one (RFC 6056 section 3.3.1), and returns its first port and those that nobody
+// uses, so that all others find them in use. None in which a connection is in TIME-WAIT: a
+// network may still have packets of it, and what tells them from those of another
+// connection (RFC 6191), the clock of the timestamps and the sequence numbers, is the
+// former program's own. The blocks in tried are passed over.
+func (p *portSpace) reserveBlock(child wire.VCI, tried []uint16) (first uint16, ports uint64, errno unix.Errno) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.use(child).blocks >= maxDeviceLeases {
-		return 0, unix.EMFILE
+		return 0, 0, unix.EMFILE
 	}
 	low, high := p.ports()
 	from := (int(low) + nic.LeasePorts - 1) / nic.LeasePorts
 	n := (int(high)+1)/nic.LeasePorts - from
 	if n <= 0 || len(p.blocks) >= n-n/5 { // some stay for those who ask
-		return 0, unix.EADDRNOTAVAIL
+		return 0, 0, unix.EADDRNOTAVAIL
 	}
-	used := p.flowPorts()
+	used, most := p.flowPorts(), leastPorts-1
 	start := rand.IntN(n)
 	for i := range n {
-		first := uint16((from + (start+i)%n) * nic.LeasePorts)
-		if !used.any(first, nic.LeasePorts) && p.waitingSince(first, nic.LeasePorts) >= tcp.TimeWaitLength && p.unused(first, nic.LeasePorts) {
-			p.takeBlock(child, first, -1)
-			return first, 0
+		block := uint16((from + (start+i)%n) * nic.LeasePorts)
+		if slices.Contains(tried, block) {
+			continue
+		}
+		if free := p.freePorts(block, used); bits.OnesCount64(free) > most {
+			first, ports, most = block, free, bits.OnesCount64(free)
+		}
+		if most == nic.LeasePorts {
+			break
 		}
 	}
-	return 0, unix.EADDRNOTAVAIL
+	if first == 0 {
+		return 0, 0, unix.EADDRNOTAVAIL
+	}
+	p.takeBlock(child, first, deviceLease{child, ports, -1})
+	return first, ports, 0
+}
+
+// freePorts returns the ports of a block that may be lent: nobody has bound or leased them,
+// nor have they a connection, which those in used have, or one in TIME-WAIT.
+func (p *portSpace) freePorts(first uint16, used *portBlocks) uint64 {
+	if _, ok := p.blocks[first]; ok {
+		return 0
+	}
+	if _, ok := p.leases[blockOf(first)]; ok {
+		return 0
+	}
+	free := ^used[waitBlock(first)] &^ p.waitingPorts(first)
+	for n := range uint16(nic.LeasePorts) {
+		if len(p.byPort[first+n]) > 0 {
+			free &^= 1 << n
+		}
+	}
+	return free
 }
 
 // takeBlock notes whose a block is. p.mu is held.
-func (p *portSpace) takeBlock(child wire.VCI, first uint16, points int) {
-	p.blocks[first] = deviceLease{child, points}
+func (p *portSpace) takeBlock(child wire.VCI, first uint16, l deviceLease) {
+	p.blocks[first] = l
 	p.use(child).blocks++
 }
 
-// holdBlock notes what keeps a block's ports in the kernel.
-func (p *portSpace) holdBlock(first uint16, points int) {
+// holdBlock notes which ports of a block were to be had, and what keeps them in the kernel.
+func (p *portSpace) holdBlock(first uint16, ports uint64, points int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.blocks[first]
-	l.points = points
+	l.ports, l.points = ports, points
 	p.blocks[first] = l
 }
 
@@ -167,40 +209,62 @@ func (p *portSpace) dropBlock(first uint16, l deviceLease) {
 
 // adoptBlock takes a block that a child has had from the server before this one. It
 // takes the descriptor over.
-func (p *portSpace) adoptBlock(child wire.VCI, first uint16, points int) unix.Errno {
+func (p *portSpace) adoptBlock(child wire.VCI, first uint16, ports uint64, points int) unix.Errno {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	errno := unix.Errno(0)
-	switch {
-	case first == 0 || first != deviceBlock(first):
+	switch _, taken := p.blocks[first]; {
+	case first == 0 || first != deviceBlock(first) || ports == 0:
 		errno = unix.EINVAL
 	case p.use(child).blocks >= maxDeviceLeases:
 		errno = unix.EMFILE
-	case !p.unused(first, nic.LeasePorts):
+	case taken || !p.allUnused(first, ports):
 		errno = unix.EADDRINUSE
 	}
 	if errno != 0 {
 		unix.Close(points)
 		return errno
 	}
-	p.takeBlock(child, first, points)
+	p.takeBlock(child, first, deviceLease{child, ports, points})
 	return 0
 }
 
-// bindBlock binds all ports of a block in the kernel, at all addresses, and returns one
-// descriptor that keeps them so. The errno is EADDRINUSE if the kernel has one of them
-// in use.
-func bindBlock(first uint16) (int, unix.Errno) {
+// allUnused is unused for some ports of a block.
+func (p *portSpace) allUnused(first uint16, ports uint64) bool {
+	for ; ports != 0; ports &= ports - 1 {
+		if !p.unused(first+uint16(bits.TrailingZeros64(ports)), 1) {
+			return false
+		}
+	}
+	return true
+}
+
+// bindBlock binds ports of a block in the kernel, at all addresses. It returns those that
+// the kernel had not in use, and one descriptor that keeps them so. The errno is EADDRINUSE
+// if they are fewer than leastPorts.
+func bindBlock(first uint16, ports uint64) (bound uint64, points int, errno unix.Errno) {
 	fds := make([]int, 0, nic.LeasePorts)
 	defer func() { message.CloseFiles(fds) }()
-	for n := range uint16(nic.LeasePorts) {
-		fd, errno := bindKernel(netip.AddrPortFrom(netip.IPv6Unspecified(), first+n), false)
-		if errno != 0 {
-			return -1, errno
+	for left := ports; left != 0; left &= left - 1 {
+		n := bits.TrailingZeros64(left)
+		if len(fds)+bits.OnesCount64(left) < leastPorts {
+			return 0, -1, unix.EADDRINUSE
 		}
-		fds = append(fds, fd)
+		fd, errno := bindKernel(netip.AddrPortFrom(netip.IPv6Unspecified(), first+uint16(n)), false)
+		switch errno {
+		case 0:
+			fds = append(fds, fd)
+			bound |= 1 << n
+		case unix.EADDRINUSE:
+		default:
+			return 0, -1, errno
+		}
 	}
-	return parcel(fds)
+	if len(fds) < leastPorts {
+		return 0, -1, unix.EADDRINUSE
+	}
+	points, errno = parcel(fds)
+	return bound, points, errno
 }
 
 // parcel makes one descriptor of many, which may be closed then: they are on their way

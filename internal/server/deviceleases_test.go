@@ -1,9 +1,11 @@
 package server
 
 import (
+	"math/bits"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +31,14 @@ func kernelHas(t *testing.T, port uint16) bool {
 // process's hands, and nothing else does. Root looks at that in a namespace of its own: on
 // a host with thousands of the kernel's connections no block may be free.
 func TestABlockIsTheKernelsToo(t *testing.T) {
+	inOwnNamespace(t, aBlockIsTheKernelsToo)
+}
+
+// inOwnNamespace runs f in a network namespace of its own, if root does.
+func inOwnNamespace(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
 	if os.Geteuid() != 0 {
-		aBlockIsTheKernelsToo(t)
+		f(t)
 		return
 	}
 	ns, err := netns.New()
@@ -39,7 +47,7 @@ func TestABlockIsTheKernelsToo(t *testing.T) {
 	}
 	defer ns.Close()
 	_ = ns.Do(func() error {
-		aBlockIsTheKernelsToo(t)
+		f(t)
 		return nil
 	})
 }
@@ -49,9 +57,10 @@ func aBlockIsTheKernelsToo(t *testing.T) {
 	first := uint16(0)
 	fd := -1
 	for port := uint16(50048); fd < 0 && port < 60000; port += nic.LeasePorts {
-		var errno unix.Errno
-		if fd, errno = bindBlock(port); errno == 0 {
-			first = port
+		if bound, points, errno := bindBlock(port, nic.AllPorts); errno == 0 && bound == nic.AllPorts {
+			first, fd = port, points
+		} else if errno == 0 {
+			unix.Close(points)
 		}
 	}
 	if first == 0 {
@@ -63,7 +72,7 @@ func aBlockIsTheKernelsToo(t *testing.T) {
 			t.Errorf("port %d of the block is free in the kernel", first+n)
 		}
 	}
-	if _, errno := bindBlock(first); errno != unix.EADDRINUSE {
+	if _, _, errno := bindBlock(first, nic.AllPorts); errno != unix.EADDRINUSE {
 		t.Errorf("the block again: %v", errno)
 	}
 	a, b, err := message.Pair()
@@ -88,20 +97,131 @@ func aBlockIsTheKernelsToo(t *testing.T) {
 	}
 }
 
-// A block in which the kernel's TCP has a port is not had, and nothing of it stays.
+// Of a block in which the kernel's TCP has ports the others are had, and those that the
+// kernel has not, but nobody has asked for, stay free; unless too few are left, and then
+// nothing of it stays.
 func TestABlockThatTheKernelUses(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	first := deviceBlock(uint16(l.Addr().(*net.TCPAddr).Port))
+	inOwnNamespace(t, aBlockThatTheKernelUses)
+}
+
+func aBlockThatTheKernelUses(t *testing.T) {
+	t.Helper()
+	const first = 50048
+	const asked = nic.AllPorts &^ (1 << 9)
 	files := openFiles(t)
-	if fd, errno := bindBlock(first); errno != unix.EADDRINUSE {
-		t.Errorf("block %d with port %v: %d, %v", first, l.Addr(), fd, errno)
+	listeners := map[int]net.Listener{}
+	listen := func(n int) {
+		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(first+n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners[n] = l
 	}
-	if n := openFiles(t); n > files {
+	closeAll := func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}
+	defer closeAll()
+	for n := 0; n < nic.LeasePorts; n += 13 {
+		listen(n)
+	}
+	bound, points, errno := bindBlock(first, asked)
+	want := uint64(asked)
+	for n := range listeners {
+		want &^= 1 << n
+	}
+	if errno != 0 || bound != want {
+		t.Fatalf("bound %x, %v, want %x", bound, errno, want)
+	}
+	for n := range uint16(nic.LeasePorts) {
+		if has := kernelHas(t, first+n); has != (n != 9) {
+			t.Errorf("port %d of the block is in use in the kernel: %v", n, has)
+		}
+	}
+	closeAll()
+	for n := range listeners {
+		if kernelHas(t, first+uint16(n)) {
+			t.Errorf("the kernel has not got port %d back", n)
+		}
+		listen(n)
+	}
+	unix.Close(points)
+	for n := 0; len(listeners) < nic.LeasePorts-leastPorts+1; n++ {
+		if listeners[n] == nil {
+			listen(n)
+		}
+	}
+	if bound, points, errno := bindBlock(first, nic.AllPorts); errno != unix.EADDRINUSE || bound != 0 || points != -1 {
+		t.Errorf("of a block with %d free ports: %x, %d, %v", leastPorts-1, bound, points, errno)
+	}
+	listeners[0].Close()
+	if bound, points, errno := bindBlock(first, nic.AllPorts); errno != 0 || bits.OnesCount64(bound) != leastPorts {
+		t.Errorf("of a block with %d free ports: %x, %v", leastPorts, bound, errno)
+	} else {
+		unix.Close(points)
+	}
+	closeAll()
+	if n := openFiles(t); n > files+1 { // the poller's
 		t.Errorf("%d descriptors, were %d", n, files)
+	}
+}
+
+// What is in use here, in a connection or in TIME-WAIT, is not lent, and what is not lent of
+// a block stays free for all.
+func TestABlockIsLentWithoutWhatIsInUse(t *testing.T) {
+	p := hostPorts()
+	const first = 40064
+	p.ports = func() (uint16, uint16) { return first, first + 5*nic.LeasePorts - 1 }
+	at := func(n uint16) wire.Endpoint { return wire.Endpoint{Addr: wire.AddrFrom(addr1), Port: first + n} }
+	p.waitingPorts = func(of uint16) uint64 { // nothing is free of the other blocks
+		if of == first {
+			return 1<<63 | 1<<1
+		}
+		return nic.AllPorts
+	}
+	if _, errno := p.bind(socketID{childB, 1}, at(5), false); errno != 0 {
+		t.Fatal(errno)
+	}
+	if _, errno := p.open(socketID{childB, 2}, at(7), ep("10.1.0.9:80")); errno != 0 {
+		t.Fatal(errno)
+	}
+	const want = nic.AllPorts &^ (1<<63 | 1<<7 | 1<<5 | 1<<1)
+	if _, _, errno := p.reserveBlock(childA, []uint16{first}); errno != unix.EADDRNOTAVAIL {
+		t.Errorf("a block that was tried is had again: %v", errno)
+	}
+	got, ports, errno := p.reserveBlock(childA, nil)
+	if errno != 0 || got != first || ports != want {
+		t.Fatalf("block %d, ports %x, %v; want %d, %x", got, ports, errno, first, uint64(want))
+	}
+	if _, _, errno := p.reserveBlock(childB, nil); errno != unix.EADDRNOTAVAIL {
+		t.Errorf("the rest of a block is lent to another one: %v", errno)
+	}
+	const bound = want &^ (1 << 10) // the kernel had that one
+	p.holdBlock(first, bound, -1)
+	for n := range uint16(nic.LeasePorts) {
+		_, errno := p.bind(socketID{childB, 10 + uint32(n)}, at(n), false)
+		if free := bound>>n&1 == 0 && n != 5 && n != 7; free != (errno == 0) {
+			t.Errorf("binding port %d: %v", n, errno)
+		}
+		if lessee, ok := p.lessee(first + n); ok != (bound>>n&1 != 0) || ok && lessee != childA {
+			t.Errorf("port %d is lent: %v, to %v", n, ok, lessee)
+		}
+	}
+}
+
+// A block of which too few ports are free is not lent.
+func TestABlockWithTooFewPorts(t *testing.T) {
+	p := hostPorts()
+	p.ports = func() (uint16, uint16) { return 40064, 40064 + 5*nic.LeasePorts - 1 }
+	free := uint64(1<<leastPorts-1) >> 1
+	p.waitingPorts = func(uint16) uint64 { return ^free }
+	if _, _, errno := p.reserveBlock(childA, nil); errno != unix.EADDRNOTAVAIL {
+		t.Errorf("a block with %d free ports: %v", leastPorts-1, errno)
+	}
+	free = 1<<leastPorts - 1
+	if _, ports, errno := p.reserveBlock(childA, nil); errno != 0 || ports != free {
+		t.Errorf("a block with %d free ports: %x, %v", leastPorts, ports, errno)
 	}
 }
 
@@ -115,7 +235,7 @@ func TestABlockForDevicesIsInUse(t *testing.T) {
 	}
 	taken := map[uint16]bool{}
 	for range maxDeviceLeases {
-		first, errno := p.reserveBlock(childA)
+		first, _, errno := p.reserveBlock(childA, nil)
 		if errno != 0 || first%nic.LeasePorts != 0 || taken[first] || first < firstEphemeral || first > lastEphemeral {
 			t.Fatalf("block %d, %v", first, errno)
 		}
@@ -138,12 +258,12 @@ func TestABlockForDevicesIsInUse(t *testing.T) {
 			t.Errorf("a lease around the block %d: %v", first, errno)
 		}
 	}
-	if _, errno := p.reserveBlock(childA); errno != unix.EMFILE {
+	if _, _, errno := p.reserveBlock(childA, nil); errno != unix.EMFILE {
 		t.Errorf("more blocks than there may be: %v", errno)
 	}
 	p.release(childA)
 	for first := range taken {
-		if errno := p.adoptBlock(childB, first, testFile(t)); errno != 0 {
+		if errno := p.adoptBlock(childB, first, nic.AllPorts, testFile(t)); errno != 0 {
 			t.Errorf("block %d after its child's end: %v", first, errno)
 		}
 	}
@@ -164,24 +284,38 @@ func testFile(t *testing.T) int {
 func TestBlocksAreAdopted(t *testing.T) {
 	p := hostPorts()
 	files := openFiles(t)
-	keep := func(child wire.VCI, first uint16) unix.Errno {
+	keep := func(child wire.VCI, first uint16, ports uint64) unix.Errno {
 		return p.adopt(child, 0, &message.Message{
-			Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Files: []int{testFile(t)},
+			Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Ports: ports, Files: []int{testFile(t)},
 		})
+	}
+	const some = nic.AllPorts &^ (1 << 3)
+	for _, row := range []struct {
+		socket uint32
+		port   uint16
+		want   unix.Errno
+	}{{1, 40067, 0}, {2, 40064 + nic.LeasePorts + 3, 0}} {
+		in := wire.Endpoint{Addr: wire.AddrFrom(addr1), Port: row.port}
+		if _, errno := p.bind(socketID{childB, row.socket}, in, false); errno != row.want {
+			t.Fatal(errno)
+		}
 	}
 	for _, row := range []struct {
 		name  string
 		child wire.VCI
 		first uint16
+		ports uint64
 		want  unix.Errno
 	}{
-		{"a block", childA, 40064, 0},
-		{"once more", childA, 40064, unix.EADDRINUSE},
-		{"another's", childB, 40064, unix.EADDRINUSE},
-		{"a block's middle", childB, 40065, unix.EINVAL},
-		{"port 0", childB, 0, unix.EINVAL},
+		{"a block without a port that is in use", childA, 40064, some, 0},
+		{"once more", childA, 40064, some, unix.EADDRINUSE},
+		{"another's", childB, 40064, 1 << 3, unix.EADDRINUSE},
+		{"with a port that is in use", childB, 40064 + nic.LeasePorts, nic.AllPorts, unix.EADDRINUSE},
+		{"without ports", childB, 40064 + nic.LeasePorts, 0, unix.EINVAL},
+		{"a block's middle", childB, 40065, some, unix.EINVAL},
+		{"port 0", childB, 0, some, unix.EINVAL},
 	} {
-		if errno := keep(row.child, row.first); errno != row.want {
+		if errno := keep(row.child, row.first, row.ports); errno != row.want {
 			t.Errorf("%s: %v, want %v", row.name, errno, row.want)
 		}
 	}
@@ -189,7 +323,7 @@ func TestBlocksAreAdopted(t *testing.T) {
 		t.Errorf("%d descriptors, want %d", n, files+1)
 	}
 	list := p.held(childA)
-	if len(list) != 1 || list[0].N != message.KeepLease || list[0].Local.Port != 40064 || len(list[0].Files) != 1 {
+	if len(list) != 1 || list[0].N != message.KeepLease || list[0].Ports != some || list[0].Local.Port != 40064 || len(list[0].Files) != 1 {
 		t.Errorf("held: %+v", list)
 	}
 	if p.hasBlock(childB, 40064) || !p.hasBlock(childA, 40064) {

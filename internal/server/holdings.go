@@ -62,7 +62,7 @@ func (p *portSpace) held(child wire.VCI) (list []message.Message) {
 	for first, l := range p.blocks {
 		if l.child == child && l.points >= 0 {
 			list = append(list, message.Message{
-				Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Files: []int{l.points},
+				Type: message.Keep, N: message.KeepLease, Local: wire.Endpoint{Port: first}, Ports: l.ports, Files: []int{l.points},
 			})
 		}
 	}
@@ -110,7 +110,7 @@ func (p *portSpace) adopt(child wire.VCI, uid int, m *message.Message) unix.Errn
 		}
 	}
 	if m.N == message.KeepLease && len(m.Files) == 1 {
-		return p.adoptBlock(child, m.Local.Port, m.Files[0])
+		return p.adoptBlock(child, m.Local.Port, m.Ports, m.Files[0])
 	}
 	if m.N == message.KeepLease {
 		errno = p.adoptLease(child, m.Local.Port)

@@ -74,9 +74,17 @@ func (p *portSpace) unlease(child wire.VCI, first uint16) unix.Errno {
 
 // leased reports whether a port is in a block that is leased.
 func (p *portSpace) leased(port uint16) bool {
-	_, ok := p.leases[blockOf(port)]
-	_, device := p.blocks[deviceBlock(port)]
-	return ok || device
+	_, ok := p.lessee(port)
+	return ok
+}
+
+// lessee returns the child that has leased a port.
+func (p *portSpace) lessee(port uint16) (child wire.VCI, ok bool) {
+	if l := p.blocks[deviceBlock(port)]; l.has(port) {
+		return l.child, true
+	}
+	child, ok = p.leases[blockOf(port)]
+	return child, ok
 }
 
 // lendAfter is how long what is in TIME-WAIT in a block has to have been so when the block
@@ -122,13 +130,15 @@ func (p *portSpace) lease(child wire.VCI) (uint16, unix.Errno) {
 	return best, 0
 }
 
-// portBlocks has a bit for each waitBlockPorts ports.
-type portBlocks [numWaitBlocks]bool
+// portBlocks has a bit for each port, in words of waitBlockPorts of them.
+type portBlocks [numWaitBlocks]uint64
 
-// any reports whether one of n ports is in a block that is marked.
+var _ [waitBlockPorts]struct{} = [64]struct{}{}
+
+// any reports whether one of n ports, a multiple of waitBlockPorts, is marked.
 func (b *portBlocks) any(first, n uint16) bool {
 	at := waitBlock(first)
-	return slices.Contains(b[at:at+int(n)/waitBlockPorts], true)
+	return slices.ContainsFunc(b[at:at+int(n)/waitBlockPorts], func(w uint64) bool { return w != 0 })
 }
 
 // flowPorts marks where connections have their local ports that the server knows of,
@@ -137,7 +147,7 @@ func (b *portBlocks) any(first, n uint16) bool {
 func (p *portSpace) flowPorts() *portBlocks {
 	b := new(portBlocks)
 	for f := range p.flows {
-		b[waitBlock(f.Local.Port)] = true
+		b[waitBlock(f.Local.Port)] |= 1 << (f.Local.Port % waitBlockPorts)
 	}
 	return b
 }

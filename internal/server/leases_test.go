@@ -146,11 +146,11 @@ func TestAMovedConnectionKeepsItsBlock(t *testing.T) {
 			p.release(child)
 		}
 		for n := wire.VCI(0); ; n++ {
-			if _, errno := p.reserveBlock(childB + 1 + n/maxDeviceLeases); errno != 0 {
+			if _, _, errno := p.reserveBlock(childB+1+n/maxDeviceLeases, nil); errno != 0 {
 				break
 			}
 		}
-		_, device = p.blocks[deviceBlock(first+5)]
+		device = p.blocks[deviceBlock(first+5)].has(first + 5)
 		for n := range wire.VCI(numEphemeral/64/maxDeviceLeases + 1) {
 			p.release(childB + 1 + n)
 		}

@@ -150,7 +150,7 @@ func (p *portSpace) give(fw *forward, known bool, was, is socketID, f wire.Flow)
 		is.socket, fw.accepted = message.NoSocket, true
 	}
 	fw.id = is
-	if p.leases[blockOf(f.Local.Port)] == was.child || p.blocks[deviceBlock(f.Local.Port)].child == was.child {
+	if lessee, ok := p.lessee(f.Local.Port); ok && lessee == was.child {
 		fw.lender = was.child
 	}
 	p.flows[f] = *fw

@@ -46,9 +46,10 @@ func (c *child) request(m *message.Message) {
 
 // grant is what a child gets: a local end, the kernel's bind points of it, and the
 // MTU of the way by a device, 0 if there is none. Where connections in TIME-WAIT are
-// taken their number stands there.
+// taken their number stands there. Of a block for the devices ports says which are lent.
 type grant struct {
 	local  wire.Endpoint
+	ports  uint64
 	points []int
 	mtu    uint32
 	came   cameAlong
@@ -58,7 +59,7 @@ type grant struct {
 func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix.Errno)) {
 	g, errno := do(m)
 	r := message.Message{
-		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Files: g.points,
+		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Ports: g.ports, Files: g.points,
 	}
 	if m.Type == message.Move {
 		r.N = message.MoveGrant{MTU: uint16(g.mtu), Bound: g.came&cameBound != 0, Reuse: g.came&cameReuse != 0}.N()

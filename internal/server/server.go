@@ -115,7 +115,8 @@ func (s *Server) join() (err error) {
 		s.meetings.close()
 		return err
 	}
-	s.ports.waiting, s.ports.waitingSince, s.ports.vacate = s.timeWaits.has, s.timeWaits.since, s.timeWaits.vacate
+	s.ports.waiting, s.ports.waitingPorts = s.timeWaits.has, s.timeWaits.ports
+	s.ports.waitingSince, s.ports.vacate = s.timeWaits.since, s.timeWaits.vacate
 	s.ports.over = func(lender wire.VCI, f wire.Flow) { go s.tellOver(lender, f) }
 	s.waiting.s = s
 	s.timeWaits.tell(s.waiting.leave)

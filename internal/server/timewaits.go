@@ -132,7 +132,7 @@ func (w *timeWaits) tell(gone func(wire.Flow)) {
 func (w *timeWaits) forget(f wire.Flow) {
 	if _, ok := w.byFlow[f]; ok {
 		delete(w.byFlow, f)
-		w.blocks[waitBlock(f.Local.Port)].n--
+		delete(w.blocks[waitBlock(f.Local.Port)].flows, f)
 	}
 	if w.gone != nil {
 		w.gone(f)

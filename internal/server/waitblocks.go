@@ -4,6 +4,7 @@ import (
 	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
 )
 
 // Ports are leased in blocks, and so the book of TIME-WAITs is asked about blocks: how
@@ -18,23 +19,24 @@ const numWaitBlocks = 65536 / waitBlockPorts
 
 var _ [0]struct{} = [ring.LeasePorts % waitBlockPorts]struct{}{}
 
-// blockWaits sums up the connections in TIME-WAIT with a port in one block.
+// blockWaits are the connections in TIME-WAIT with a port in one block.
 type blockWaits struct {
-	n    int
-	last tcp.Time // when the last one ends that there was
+	flows map[wire.Flow]struct{}
+	last  tcp.Time // when the last one ends that there was
 }
 
 func waitBlock(port uint16) int { return int(port) / waitBlockPorts }
 
-// note takes a remnant into account that is counted already.
+// note takes a remnant into account that is there already.
 func (b *blockWaits) note(r *tcp.Remnant) { b.last = max(b.last, r.End) }
 
 // note puts a remnant into the book. w.mu is held, or w is nobody else's yet.
 func (w *timeWaits) note(r *tcp.Remnant) {
 	b := &w.blocks[waitBlock(r.Flow.Local.Port)]
-	if _, again := w.byFlow[r.Flow]; !again {
-		b.n++
+	if b.flows == nil {
+		b.flows = make(map[wire.Flow]struct{})
 	}
+	b.flows[r.Flow] = struct{}{}
 	kept := *r
 	w.byFlow[r.Flow] = &kept
 	b.note(r)
@@ -48,7 +50,7 @@ func (w *timeWaits) since(first, n uint16) tcp.Time {
 	defer w.mu.Unlock()
 	least, now := tcp.Time(tcp.TimeWaitLength), clock()
 	for i := range int(n) / waitBlockPorts {
-		if b := &w.blocks[waitBlock(first)+i]; b.n > 0 {
+		if b := &w.blocks[waitBlock(first)+i]; len(b.flows) > 0 {
 			least = min(least, now-(b.last-tcp.TimeWaitLength))
 		}
 	}
@@ -60,18 +62,19 @@ func (w *timeWaits) vacate(first, n uint16) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range int(n) / waitBlockPorts {
-		if w.blocks[waitBlock(first)+i].n > 0 {
-			w.forgetPorts(first, n)
-			return
+		for f := range w.blocks[waitBlock(first)+i].flows {
+			w.forget(f)
 		}
 	}
 }
 
-// forgetPorts looks for the connections that vacate ends. w.mu is held.
-func (w *timeWaits) forgetPorts(first, n uint16) {
-	for f := range w.byFlow {
-		if f.Local.Port-first < n {
-			w.forget(f)
-		}
+// ports returns the ports of a block, bit n for port first+n, that connections in TIME-WAIT
+// have.
+func (w *timeWaits) ports(first uint16) (ports uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for f := range w.blocks[waitBlock(first)].flows {
+		ports |= 1 << (f.Local.Port % waitBlockPorts)
 	}
+	return ports
 }

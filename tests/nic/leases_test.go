@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
 
 	"usertcp/internal/half"
+	"usertcp/internal/server"
 	"usertcp/internal/testnet"
 	"usertcp/internal/user"
 	"usertcp/internal/wire"
@@ -141,4 +143,127 @@ func TestBlocksDoForManyConnections(t *testing.T) {
 			}
 		})
 	}
+}
+
+// answered is answerAll for a listener of a namespace's kernel.
+func answered(t *testing.T, in *host) net.Listener {
+	t.Helper()
+	l := in.Listen("tcp", net.JoinHostPort(testnet.PairB4, "0"))
+	go answerAll(func() (stream, error) {
+		c, err := l.Accept()
+		if err != nil {
+			return nil, err
+		}
+		return c.(stream), nil
+	})
+	return l
+}
+
+// kernelAsks is ask1 by the kernel's TCP, which ends in TIME-WAIT.
+func kernelAsks(t *testing.T, from *host, to string) (port uint16) {
+	t.Helper()
+	var c net.Conn
+	var err error
+	from.Do(func() { c, err = net.DialTimeout("tcp", to, patience) })
+	check(t, err)
+	defer c.Close()
+	_, err = c.Write([]byte{1})
+	check(t, err)
+	_, err = io.ReadFull(c, make([]byte, 1))
+	check(t, err)
+	check(t, c.(*net.TCPConn).CloseWrite())
+	_, err = io.Copy(io.Discard, c) // so that we are first
+	check(t, err)
+	return uint16(c.LocalAddr().(*net.TCPAddr).Port)
+}
+
+// lentTo returns how many blocks the children of a host have.
+func lentTo(t *testing.T, h *host) (n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	snap, err := server.Status(ctx, h.args[0])
+	check(t, err)
+	for _, c := range snap.Children {
+		n += c.Leases
+	}
+	return n
+}
+
+// Beside a kernel that has a port in each block, in TIME-WAIT or connected, programs are lent
+// the others: nobody gets a port that somebody else has, before and after the server's death,
+// and what the kernel has is not disturbed.
+func TestPortsBesideAKernelInTimeWait(t *testing.T) {
+	na, nb := testnet.New(t), testnet.New(t)
+	testnet.Pair(na, nb, 1500)
+	const low, high = 40000, 40000 + 10*half.DevicePorts - 1
+	na.Do(func() {
+		check(t, os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", low, high), 0))
+	})
+	a, b := newHost(t, na, "va,lo"), newHost(t, nb, "vb,lo")
+	lk := answered(t, b)
+	kernels := map[uint16]bool{}
+	inBlock := map[uint16]int{}
+	for range 9 * (high - low + 1) / 20 {
+		port := kernelAsks(t, a, lk.Addr().String())
+		if !kernels[port] {
+			inBlock[block(port)]++
+		}
+		kernels[port] = true
+	}
+	for first := uint16(low+half.DevicePorts-1) &^ (half.DevicePorts - 1); first+half.DevicePorts-1 <= high; first += half.DevicePorts {
+		if inBlock[first] == 0 {
+			t.Fatalf("the kernel has no port in block %d: %v", first, inBlock)
+		}
+	}
+	var kept net.Conn
+	var err error
+	a.Do(func() { kept, err = net.Dial("tcp", lk.Addr().String()) })
+	check(t, err)
+	defer kept.Close()
+	kernels[uint16(kept.LocalAddr().(*net.TCPAddr).Port)] = true
+
+	to := wire.EndpointFrom(lk.Addr().(*net.TCPAddr).AddrPort())
+	ua := a.attach()
+	ask := func() {
+		t.Helper()
+		for range 100 {
+			if port := ask1(t, ua, to); kernels[port] {
+				t.Fatalf("port %d is the kernel's", port)
+			}
+		}
+	}
+	within(t, "ports are lent", func() bool { ask(); return lentTo(t, a) > 0 })
+	a.server.Kill(syscall.SIGKILL)
+	a.server.Wait()
+	a.start()
+	ask()
+	if lentTo(t, a) == 0 {
+		t.Error("the next server does not know of the ports that are lent")
+	}
+	open := map[uint16]bool{}
+	for range 50 {
+		c, err := dial(ua, to)
+		check(t, err)
+		defer c.Close()
+		open[c.Flow().Local.Port] = true
+	}
+	for range 10 { // some are left for the kernel
+		if port := kernelAsks(t, a, lk.Addr().String()); open[port] {
+			t.Errorf("port %d is ours", port)
+		}
+	}
+	for port := range open {
+		a.Do(func() {
+			l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+			if !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("the kernel gives port %d to somebody else: %v, %v", port, l, err)
+			}
+		})
+	}
+	check(t, kept.SetDeadline(time.Now().Add(patience)))
+	_, err = kept.Write([]byte{1})
+	check(t, err)
+	_, err = io.ReadFull(kept, make([]byte, 1))
+	check(t, err)
 }

@@ -212,10 +212,10 @@ static __always_inline struct owner *listener_owner(const struct address *local,
 // caller must know that the address is this host's.
 static __always_inline struct owner *lease_owner(__be16 port)
 {
-	__u32 block = bpf_ntohs(port) >> LEASE_SHIFT;
+	__u32 host = bpf_ntohs(port), block = host >> LEASE_SHIFT;
 	struct owner *owner = bpf_map_lookup_elem(&leases, &block);
 
-	return owner && owner->tap ? owner : 0;
+	return owner && owner->tap && owner->ports >> (host & LEASE_MASK) & 1 ? owner : 0;
 }
 
 static __always_inline _Bool rule_matches(__u32 i, const struct address *remote, __u16 port)

@@ -36,6 +36,7 @@ struct owner {
 	__u16 shards; // of a listener: how many there are; then this is no pool's
 	__u32 device, mtu;
 	__u64 until; // when that is too old, ns of the coarse monotonic clock
+	__u64 ports; // of a lease: bit n is set if it has the block's port n
 };
 
 // A rule of the allow or the deny list; see Rule in Go.
@@ -79,8 +80,9 @@ struct {
 } listeners SEC(".maps");
 
 // Blocks of ports that are leased, by number: from them a pool opens connections
-// without asking. No TAP has the number 0: then the block is nobody's.
-enum { LEASE_SHIFT = 6, LEASE_BLOCKS = 65536 >> LEASE_SHIFT };
+// without asking. No TAP has the number 0: then the block is nobody's. Ports that the
+// lease has not are as if there were none: the kernel's, or a listener's, or a flow's.
+enum { LEASE_SHIFT = 6, LEASE_MASK = (1 << LEASE_SHIFT) - 1, LEASE_BLOCKS = 65536 >> LEASE_SHIFT };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

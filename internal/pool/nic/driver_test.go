@@ -2,7 +2,10 @@ package nic
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
+	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -446,6 +449,28 @@ func TestAnEagerSleeperIsDisarmedAtOnce(t *testing.T) {
 	inject(t, device, good(from4, to4, 10))
 	if ready() {
 		t.Error("a packet wakes who is awake")
+	}
+}
+
+// Each packet asks everybody who is on the device's list whether he wants it. So nobody is
+// on it who is awake.
+func TestNobodyAwakeIsOnTheDevicesList(t *testing.T) {
+	d, _, _, _ := wakeable(t, true)
+	listed := func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", d.nap.poll))
+		check(t, err)
+		return regexp.MustCompile(fmt.Sprintf(`(?m)^tfd: +%d `, d.fd)).Match(b)
+	}
+	if listed() {
+		t.Error("on it before the first sleep")
+	}
+	d.Arm()
+	if !listed() {
+		t.Error("not on it while asleep")
+	}
+	d.Arm() // again, as who sleeps on does
+	if d.Awake(); listed() {
+		t.Error("on it after the sleep")
 	}
 }
 

@@ -21,7 +21,8 @@ import (
 // For short waits Doze does with one system call, and without arming.
 //
 // While he is awake a wake-up for each packet would only cost: the device is
-// disarmed as soon as packets come faster than he sleeps. A program that sleeps
+// disarmed, that is taken out of the epoll descriptor, so that the kernel finds nobody to
+// wake, as soon as packets come faster than he sleeps. A program that sleeps
 // for each packet never gets there, and saves the system call. As long as somebody
 // sleeps nobody disarms: the poller would look again, find nothing ready, and
 // forget the report.
@@ -49,10 +50,7 @@ func (d *Driver) NewPoll(door shm.Doorbell, eager bool) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("epoll_create", err)
 	}
-	err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, d.fd, &unix.EpollEvent{Fd: int32(d.fd)})
-	if err == nil {
-		err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, door.Fd(), &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(door.Fd())})
-	}
+	err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, door.Fd(), &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(door.Fd())})
 	if err == nil {
 		err = unix.SetNonblock(fd, true)
 	}
@@ -76,8 +74,9 @@ func (d *Driver) Arm() bool {
 	if d.gone.Load() {
 		return false
 	}
-	n.armed.Store(true)
-	d.watch(unix.EPOLLIN)
+	if !n.armed.Swap(true) {
+		d.watch(unix.EPOLL_CTL_ADD)
+	}
 	n.streak.Store(0)
 	// What lies there may have been reported too early, and forgotten. Arming reports
 	// it again only if the device is not on the kernel's list of those that are ready.
@@ -124,12 +123,12 @@ func (d *Driver) received() {
 
 func (d *Driver) disarm() {
 	d.nap.armed.Store(false)
-	d.watch(0)
+	d.watch(unix.EPOLL_CTL_DEL)
 }
 
-func (d *Driver) watch(events uint32) {
+func (d *Driver) watch(how int) {
 	d.nap.calls++
-	unix.EpollCtl(d.nap.poll, unix.EPOLL_CTL_MOD, d.fd, &unix.EpollEvent{Events: events, Fd: int32(d.fd)})
+	unix.EpollCtl(d.nap.poll, how, d.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(d.fd)})
 }
 
 // Pending implements pool.Driver.
