@@ -9,6 +9,7 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/message"
+	"usertcp/internal/tcp"
 )
 
 // deviceLeases are blocks of ports from which the application opens connections by the
@@ -22,6 +23,7 @@ type deviceLeases struct {
 	never bool       // the server has said that there are none for us
 	short uint32     // times that the application had found no port when the last block was taken
 	idle  *time.Timer
+	along []tcp.Remnant // what is in TIME-WAIT in the block that is to come
 }
 
 // idlePeriod is how often the child looks whether blocks have been idle.
@@ -61,14 +63,44 @@ func (c *child) wantDeviceLeases() int {
 	return min(max(1, len(have)), half.MaxLeases-len(have))
 }
 
-// leaseDevice takes one block.
+// comeAlong notes connections in TIME-WAIT with ports in the block that the server is about
+// to answer with.
+func (l *deviceLeases) comeAlong(b []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ; len(b) >= tcp.RemnantLen; b = b[tcp.RemnantLen:] {
+		if r, ok := tcp.ParseRemnant(b[:tcp.RemnantLen]); ok {
+			l.along = append(l.along, r)
+		}
+	}
+}
+
+// cameAlong returns them, once.
+func (l *deviceLeases) cameAlong() []tcp.Remnant {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rs := l.along
+	l.along = nil
+	return rs
+}
+
+// leaseDevice takes one block, with what is in TIME-WAIT there. A port for which there is no
+// room for that is not used.
 func (c *child) leaseDevice() unix.Errno {
+	c.deviceLeases.cameAlong() // of an answer that did not come
 	var first uint16
 	r, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpLease, N: 1}, func(r *message.Message) {
 		first = r.Local.Port
 		c.record.leaseDevice(first, r.Ports, r.Files)
 	})
-	if errno == 0 && !c.bottom.LeaseDevice(first, r.Ports) {
+	ports := r.Ports
+	for _, w := range c.deviceLeases.cameAlong() {
+		if port := w.Flow.Local.Port - first; errno == 0 && port < half.DevicePorts && !c.bottom.Resume(&w) {
+			ports &^= 1 << port
+		}
+	}
+	c.wake()
+	if errno == 0 && !c.bottom.LeaseDevice(first, ports) {
 		c.unlease(first, 1)
 		errno = unix.EMFILE
 	}

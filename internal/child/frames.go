@@ -30,6 +30,8 @@ func (c *child) fromServer(m *message.Message) {
 		c.answer(m)
 	case message.Limits:
 		c.heedLimits(m)
+	case message.TimeWait:
+		c.deviceLeases.comeAlong(m.PDU)
 	}
 	if m.Type == message.TakeOver {
 		c.taker(m)

@@ -166,6 +166,13 @@ var crashCases = []crashCase{
 		}
 		return nil
 	}, turn},
+	{"take short packets that the program waits for", program, func(w *crashWorld, c *crashBase) []uint32 {
+		c.readAll(w)
+		for range 3 {
+			c.send(w, 60)
+		}
+		return sockets(w, c)
+	}, awaits},
 	{"take acknowledgements, with more to send", program, func(w *crashWorld, c *crashBase) []uint32 {
 		for range 6 {
 			c.write(w, 60000)
@@ -284,17 +291,36 @@ func (c *crashBase) readAt(w *crashWorld, n int) {
 // placeable has packets come for a connection of which nothing is to be read first; with
 // gap one before them is lost.
 func placeable(w *crashWorld, c *crashBase, gap bool) []uint32 {
-	for range 100 {
-		n, _ := w.a.top.Read(c.u, make([]byte, 64<<10))
-		c.gotU += n
-	}
-	w.settle()
+	c.readAll(w)
 	if gap {
 		c.lose(w)
 	}
 	c.send(w, 9000)
 	c.send(w, 30000)
 	return sockets(w, c)
+}
+
+// readAll has a read all that has come on u.
+func (c *crashBase) readAll(w *crashWorld) {
+	for range 100 {
+		n, _ := w.a.top.Read(c.u, make([]byte, 64<<10))
+		c.gotU += n
+	}
+	w.settle()
+}
+
+// awaits is a turn in which a program waits for short packets, with room for few.
+func awaits(h *crashHost, at []uint32) func() {
+	into, n := make([]byte, 130), 0
+	clear(into)
+	h.top.wanted = func(i uint32) ([]byte, int) { return into[n:], n }
+	h.top.placed = func(_ uint32, k int) { n += k }
+	return func() {
+		h.top.Step()
+		if n == 0 {
+			panic("BUG: nothing is tried")
+		}
+	}
 }
 
 // places is a turn for which a program waits with memory for payloads. Over devices so

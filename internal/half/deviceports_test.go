@@ -144,6 +144,66 @@ func TestAPortInTimeWait(t *testing.T) {
 	})
 }
 
+// stamped is what is left of a connection over devices that had timestamps and has begun to
+// wait that long ago.
+func stamped(t *testing.T, f wire.Flow, now, ago tcp.Time) tcp.Remnant {
+	t.Helper()
+	b := (&tcp.Remnant{Flow: f, End: now + tcp.TimeWaitLength - ago}).Append(nil)
+	b[73] = 1 // timestamps are in use
+	r, ok := tcp.ParseRemnant(b)
+	if !ok {
+		t.Fatal("not a remnant")
+	}
+	return r
+}
+
+// A connection in TIME-WAIT that comes along with a block is one of the pool's own: it keeps
+// its port for a moment, ends with its time, is repaired and left again.
+func TestATimeWaitThatComesAlong(t *testing.T) {
+	h := newHost(t, 1, SpinOff)
+	b := &h.bottom.Half
+	r := &route{local: h.addr, remote: wire.Endpoint{Addr: h.addr, Port: testPort}, circuit: pool.NIC}
+	f := wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: 40064}, Remote: r.remote}
+	var now tcp.Time
+	h.bottom.Change(func() { now = b.now })
+	left := stamped(t, f, now, reuseAfter/2)
+	if !h.bottom.Resume(&left) || h.bottom.Resume(&left) {
+		t.Error("it does not come, or it comes twice")
+	}
+	h.audited(t)
+	h.bottom.LeaseDevice(40064, 1)
+	h.bottom.Change(func() {
+		i := b.lookup(&f)
+		if i == none || b.conns[i].State != tcp.TimeWait || b.aux[i].circuit != pool.NIC || b.aux[i].timerSlot == none {
+			t.Fatalf("connection %d: %+v", i, b.aux[i])
+		}
+		if again, ok := h.bottom.remnant(i); !ok || again != left {
+			t.Errorf("left again it is %+v, %v; it was %+v", again, ok, left)
+		}
+		b.now = now
+		r.at = now
+		if port, _ := b.devicePort(r); port != 0 {
+			t.Errorf("port %d at once", port)
+		}
+		b.now += reuseAfter
+		if port, was := b.devicePort(r); port != 40064 || was != i {
+			t.Errorf("port %d, the connection before %d, want 40064, %d", port, was, i)
+		}
+	})
+	h.audited(t)
+}
+
+// Where there is no room for it, its port can't be used: that is said.
+func TestATimeWaitWithoutRoom(t *testing.T) {
+	h := newHost(t, 1, SpinOff)
+	h.bottom.Change(func() { h.bottom.ctl.limits.sockets = h.bottom.ctl.live })
+	f := wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: 40064}, Remote: wire.Endpoint{Addr: h.addr, Port: testPort}}
+	left := stamped(t, f, tcp.Second, 0)
+	if h.bottom.Resume(&left) {
+		t.Error("there was no room, and it has come")
+	}
+}
+
 // What the connection server has said of a way by the devices holds for a second.
 func TestAWayByDevicesIsBelievedForAMoment(t *testing.T) {
 	h, b, r := leased(t)

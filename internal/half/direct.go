@@ -102,7 +102,7 @@ func (d *Direct) Accept(l uint32) (i uint32, ok bool) {
 // or the connection sends no more, which its state and error say. If it was for
 // want of buffers, EventWritable comes when there are some.
 func (d *Direct) Write(i uint32, p []byte) (n int) {
-	d.call(func() { n = d.write(i, p) })
+	d.call(func() { n = d.write(i, p, true) })
 	return n
 }
 
@@ -116,14 +116,14 @@ func (d *Direct) fill(r *reservation, p []byte) {
 // WriteUrgent is Write, and the last octet that it sends is urgent.
 func (d *Direct) WriteUrgent(i uint32, p []byte) (n int) {
 	d.call(func() {
-		if n = d.write(i, p); n > 0 {
+		if n = d.write(i, p, false); n > 0 {
 			d.sendUrgent(i)
 		}
 	})
 	return n
 }
 
-func (d *Direct) write(i uint32, p []byte) int {
+func (d *Direct) write(i uint32, p []byte, leaves bool) int {
 	var r reservation
 	if d.reserve(i, min(len(p), writeMax), &r) == 0 {
 		if d.conns[i].SendSpace() > 0 {
@@ -132,7 +132,7 @@ func (d *Direct) write(i uint32, p []byte) int {
 		return 0
 	}
 	d.fill(&r, p)
-	if !d.send(i, &r) {
+	if !d.send(i, &r, leaves) {
 		return 0
 	}
 	return r.bytes

@@ -45,12 +45,16 @@ type Half struct {
 	rx        pool.Buffers
 	mem       tcp.Memory
 
-	now   tcp.Time    // of the present turn
-	arr   tcp.Segment // arriving
-	out   tcp.Segment // departing
-	rings shm.Rings   // to be rung when the lock has been given back
-	round uint32      // connections that the present round of unblock may still try
-	mails mails
+	now tcp.Time // of the present turn
+	// stamped says that now has just been read, so that the next turn takes it as it is.
+	stamped bool
+	// glances says that it costs next to nothing to see whether there is anything.
+	glances bool
+	arr     tcp.Segment // arriving
+	out     tcp.Segment // departing
+	rings   shm.Rings   // to be rung when the lock has been given back
+	round   uint32      // connections that the present round of unblock may still try
+	mails   mails
 	scripts
 
 	message [icmpMax]byte // an ICMP message that came in pieces
@@ -231,15 +235,32 @@ func (h *Half) giveAnnex(i uint32) {
 // due, connections for which there is room again. It reports whether there was
 // anything.
 func (h *Half) turn() bool {
-	h.now = h.clock()
+	if h.stamped {
+		h.stamped = false
+	} else {
+		h.now = h.clock()
+	}
 	h.mem.Tight = h.tight()
 	h.mem.FinWait, h.mem.OrphanTries = h.ctl.limits.orphanTime()
 	h.drv.Notice()
+	if h.glances && h.nothing() {
+		return false
+	}
 	did := !h.passive && h.takeWhatComes()
 	more := h.unblock()
 	h.feed()
 	h.settle()
 	return did || more
+}
+
+// nothing reports whether a turn would find nothing to do: most of the turns of a
+// program that asks and waits for the answer, since each of its calls begins with one,
+// and so does the leader.
+func (h *Half) nothing() bool {
+	l := &h.ctl.lists
+	waiting := l[listTouched].head | l[listBlocked].head | l[listStarved].head | h.next.owes
+	return waiting == 0 && h.script.Len() == 0 && h.ctl.hold.since.Load() == 0 && h.round == 0 &&
+		h.wheel.deadline() > h.now && !h.drv.Pending()
 }
 
 // takeWhatComes takes packets, and handles timers that are due. It reports whether

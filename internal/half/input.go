@@ -47,9 +47,12 @@ func (h *Half) arrive(p *pool.Packet) {
 	if !h.take(p, &h.arr) {
 		return
 	}
-	if p.Placed > 0 {
+	switch {
+	case p.Placed > 0:
 		h.inputPlaced(i, p)
-	} else {
+	case p.Inline > 0 && h.wanted != nil:
+		h.inputWanted(i, p)
+	default:
 		h.input(i)
 	}
 }

@@ -129,6 +129,21 @@ func (h *Half) inputPlaced(i uint32, p *pool.Packet) {
 	h.endInput(i)
 }
 
+// inputWanted gives the segment in h.arr, with a short payload, to connection i. If its
+// program waits for just that, with room for all of it, it counts as received and read in
+// one step: whoever takes the packet need not begin another one to read for who waits.
+func (h *Half) inputWanted(i uint32, p *pool.Packet) {
+	into, _ := h.wanted(i)
+	if len(into) < int(p.Inline) {
+		h.input(i)
+		return
+	}
+	if h.begin(i).InputRead(&h.mem, h.now, &h.arr, uint32(p.Inline)) {
+		h.placed(i, copy(into, p.Data[p.Header:p.Header+p.Inline]))
+	}
+	h.endInput(i)
+}
+
 // acknowledge sees to an acknowledgement that waits for more in a turn in which no more
 // has come. The program comes back for more at once, or a watchdog does.
 func (h *Half) acknowledge() {

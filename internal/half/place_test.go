@@ -390,3 +390,58 @@ func TestDrainingEndsSoon(t *testing.T) {
 		top.stepped, top.next, top.wanted, p = stepped, next, wanted, q
 	}
 }
+
+// Whoever takes a short packet that somebody waits for reads it for him in the same step.
+// What does not fit, or is not what comes next, lies in the pool.
+func TestShortPacketsAreReadInTheirStep(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		room  int // of who waits; 0: nobody does
+		lost  bool
+		wants int // octets that have been read in the step
+	}{
+		{"room for it", 100, false, 100},
+		{"more room", 1000, false, 100},
+		{"too little room", 99, false, 0},
+		{"nobody waits", 0, false, 0},
+		{"not what comes next", 1000, true, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newCrashWorld(t, false)
+			i, j := w.a.pair(w.b, 1001)
+			if c.lost {
+				w.b.top.Write(j, stream(j, 0, 50))
+				w.a.drop()
+			}
+			p := &patron{reader: reader{h: w.a, i: i, conn: j}}
+			w.a.patrons(p)
+			if c.room > 0 {
+				p.wait(c.room)
+			}
+			at := 0
+			if c.lost {
+				at = 50
+			}
+			w.b.top.Write(j, stream(j, at, 100))
+			w.a.top.Step()
+			if p.n != c.wants {
+				t.Fatalf("%d octets have been read, want %d", p.n, c.wants)
+			}
+			if k := w.a.top.Conn(i); c.wants > 0 && k.RcvQ.Count > 0 || k.Stats.DataSegsIn != 1 {
+				t.Errorf("%d chunks lie there, of %d segments", k.RcvQ.Count, k.Stats.DataSegsIn)
+			}
+			if c.wants > 0 {
+				p.take(t)
+			}
+			p.into = nil
+			if c.lost {
+				return
+			}
+			rest := make([]byte, 200)
+			n, _ := w.a.top.Read(i, rest)
+			if want := stream(j, c.wants, 100-c.wants); string(rest[:n]) != string(want) {
+				t.Errorf("%d octets are left, or others than were written; want %d", n, len(want))
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package half
 
 import (
+	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
@@ -62,6 +63,29 @@ func (b *Bottom) ForgetVacantLeases() {
 			b.dropIdle(l, LeasePorts)
 		}
 	})
+}
+
+// Resume takes up a connection in TIME-WAIT that another program of the same user has left,
+// whose port is lent to this pool: it keeps others with the same ends away for as long as
+// it would have there, and one that takes its place follows it. It reports whether there
+// was room for it, and it can be one.
+func (b *Bottom) Resume(r *tcp.Remnant) (ok bool) {
+	b.Change(func() {
+		var c tcp.Conn
+		if !r.Restore(&c, b.now) || b.lookup(&r.Flow) != none {
+			return
+		}
+		i := b.allocConn(useOrphan)
+		if i == none {
+			return
+		}
+		*b.begin(i) = c
+		b.insert(i)
+		b.setCircuit(i, pool.NIC)
+		b.commit(i)
+		ok = true
+	})
+	return ok
 }
 
 // Retire ends a connection in TIME-WAIT whose remnant somebody else keeps.

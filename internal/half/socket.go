@@ -359,7 +359,7 @@ func (s *Socket) lacksSpace() {
 // queue. It reports false if the connection sends no more.
 func (s *Socket) queue(r *reservation, size int, how manner) bool {
 	t := s.t
-	if !t.send(s.i, r) {
+	if !t.send(s.i, r, how == written) {
 		return false
 	}
 	switch {

@@ -31,7 +31,7 @@ func spinOrder(t *testing.T, costly, oneCPU bool) string {
 	d := &counted{Driver: top.drv, after: 4}
 	top.drv, top.costly, top.oneCPU = d, costly, oneCPU
 	top.cede = func() { d.order = append(d.order, 'c') }
-	if !top.look(time.Hour) {
+	if !top.look(top.clock(), time.Hour) {
 		t.Error("a spin without an end has ended")
 	}
 	top.drv = d.Driver
@@ -67,7 +67,7 @@ func TestALeaderOnOneCPUGivesItAwayAndTakes(t *testing.T) {
 		d := &counted{Driver: top.drv}
 		top.cede = func() { d.order = append(d.order, 'c') }
 		top.Change(func() {
-			top.drv, top.costly, top.oneCPU, top.counted = d, true, true, time.Now().Add(time.Hour)
+			top.drv, top.costly, top.oneCPU, top.counted = d, true, true, top.clock()+tcp.Time(time.Hour)
 			top.pause()
 			if got := string(d.order); got != "c" {
 				t.Errorf("%v: a wait begins with %s, want c", spin, got)
@@ -132,16 +132,97 @@ func TestCPUsAreCountedNowAndThen(t *testing.T) {
 	check(t, unix.SchedSetaffinity(0, &one))
 	defer unix.SchedSetaffinity(0, &before)
 	a, _ := newHosts(t, SpinDefault)
-	top, now := a.top, time.Now()
-	top.counted = time.Time{}
+	top := a.top
+	now := top.counted + tcp.Time(countPeriod)
 	if top.countCPUs(now); !top.oneCPU {
 		t.Error("one CPU was not found to be one")
 	}
 	check(t, unix.SchedSetaffinity(0, &before))
-	if top.countCPUs(now.Add(countPeriod / 2)); !top.oneCPU {
+	if top.countCPUs(now + tcp.Time(countPeriod/2)); !top.oneCPU {
 		t.Error("counted again too soon")
 	}
-	if top.countCPUs(now.Add(countPeriod)); top.oneCPU != (before.Count() == 1) {
+	if top.countCPUs(now + tcp.Time(countPeriod)); top.oneCPU != (before.Count() == 1) {
 		t.Errorf("one CPU: %v, of %d", top.oneCPU, before.Count())
 	}
+}
+
+// executed is a driver that counts the scripts that it executes.
+type executed struct {
+	pool.Driver
+	n int
+}
+
+func (d *executed) Execute(ops []pool.Op) {
+	d.n++
+	d.Driver.Execute(ops)
+}
+
+// A turn that would find nothing ends at a glance; one for which there is a packet, a
+// timer or somebody who waits for room does not.
+func TestATurnThatFindsNothing(t *testing.T) {
+	w := newCrashWorld(t, false)
+	i, j := w.a.pair(w.b, 1001)
+	w.settle()
+	h := w.a.top
+	d := &executed{Driver: h.drv}
+	h.drv, h.glances = d, true
+	scripts := func() int {
+		d.n = 0
+		h.Step()
+		return d.n
+	}
+	if n := scripts(); n != 0 {
+		t.Errorf("nothing, and %d scripts", n)
+	}
+	w.b.top.Write(j, []byte("x"))
+	if scripts() == 0 {
+		t.Error("a packet is not taken")
+	}
+	if scripts(); scripts() != 0 { // the first may move timers
+		t.Error("a turn behind it does not end at a glance")
+	}
+	for name, l := range map[string]int{"touched": listTouched, "without room": listBlocked, "starved": listStarved} {
+		if h.enlist(l, i); h.nothing() {
+			t.Errorf("%s: nothing to do", name)
+		}
+		if h.Step(); scripts() != 0 {
+			t.Errorf("%s: a turn behind it does not end at a glance", name)
+		}
+	}
+	if h.now = h.wheel.deadline(); h.now == tcp.Never || h.nothing() {
+		t.Error("a timer that is due is nothing to do")
+	}
+	if h.glances = false; scripts() == 0 {
+		t.Error("where a glance is a system call there is none")
+	}
+}
+
+// Of a wait on the one CPU, whose end the first look behind it finds, the clock is read
+// once: for the end, and for the turn that takes what has come.
+func TestWhoWaitsReadsTheClockOnce(t *testing.T) {
+	a, _ := newHosts(t, SpinDefault)
+	top := a.top
+	reads, clock := 0, top.clock
+	top.clock = func() tcp.Time {
+		reads++
+		return clock()
+	}
+	d := &counted{Driver: top.drv, after: 1}
+	top.cede = func() { d.order = append(d.order, 'c') }
+	top.Change(func() {
+		top.oneCPU, top.now = true, clock()
+		top.counted = top.now
+		top.drv = d
+		defer func() { top.drv = d.Driver }()
+		top.pause()
+		if got := string(d.order); got != "lcl" || reads != 1 {
+			t.Errorf("%s, and the clock read %d times; want lcl and once", got, reads)
+		}
+		if top.step(); reads != 1 {
+			t.Error("the turn reads it again")
+		}
+		if top.step(); reads != 2 {
+			t.Error("the turn after that does not read it")
+		}
+	})
 }

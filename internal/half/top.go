@@ -64,7 +64,7 @@ type Top struct {
 	doze      func(time.Duration) bool // Config.Doze
 	brisk     bool                     // the last wait was short
 	oneCPU    bool                     // this process has one CPU
-	counted   time.Time                // when that was found out
+	counted   tcp.Time                 // when that was found out, or earlier
 	cede      func()                   // schedYield
 	ceded     bool                     // and nothing has been found since
 }
@@ -85,6 +85,7 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.awake = t.awaken
 	t.mails.poster, _ = cfg.Driver.(pool.Poster)
 	t.costly = cfg.Poll != 0
+	t.glances = !t.costly
 	t.doze, t.brisk = cfg.Doze, true
 	t.cede = schedYield
 	t.followers.init()
@@ -110,6 +111,7 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 func (t *Top) enter() {
 	t.mu.Lock()
 	t.lock.Lock(-1)
+	t.stamped = false
 }
 
 // leave gives it back, and wakes those for whom there is something.
@@ -154,6 +156,7 @@ func (t *Top) drive() {
 	}
 	if t.skipped = t.lookedJustNow(); !t.skipped {
 		t.step()
+		t.stamped = true // for the leader that this call may become
 	}
 	t.unattended()
 }

@@ -133,8 +133,9 @@ func (r *reservation) fill(s *pool.Script, p []byte) {
 }
 
 // send puts what was reserved and filled at the end of i's send queue. It
-// reports false, with all given back, if the connection can't send any more.
-func (h *Half) send(i uint32, r *reservation) bool {
+// reports false, with all given back, if the connection can't send any more. With
+// leaves nothing has to be said of these octets before they leave.
+func (h *Half) send(i uint32, r *reservation, leaves bool) bool {
 	c := &h.conns[i]
 	if int(c.SendSpace()) < r.bytes || r.tail != none && r.spans[0].chunk == none && !h.stillTail(c, r) {
 		h.cancel(r)
@@ -156,7 +157,11 @@ func (h *Half) send(i uint32, r *reservation) bool {
 	if q.Count > 0 {
 		c.Append(&h.mem, h.now, q)
 	}
+	departs := leaves && h.makeOut(i)
 	h.commit(i)
+	if departs {
+		h.transmit(i)
+	}
 	if first == 1 && r.spans[0].chunk != none {
 		q := tcp.Queue{Head: none, Tail: none}
 		h.link(&q, r.spans[0].chunk)

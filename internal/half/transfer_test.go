@@ -365,3 +365,33 @@ func BenchmarkRR(b *testing.B) {
 		})
 	}
 }
+
+// What a write queues leaves in the same step: the journal has the connection as it was
+// before both. Over a device, which may refuse the segment, and of a connection with an
+// annex, or if more is said of what was written, the segment has a step of its own.
+func TestWhatIsWrittenLeavesInItsStep(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		devices bool
+		annex   uint32
+		write   func(h *Direct, i uint32)
+		one     bool
+	}{
+		{"over a ring", false, 0, func(h *Direct, i uint32) { h.Write(i, make([]byte, 50)) }, true},
+		{"over devices", true, 0, func(h *Direct, i uint32) { h.Write(i, make([]byte, 50)) }, false},
+		{"with an annex", false, 1, func(h *Direct, i uint32) { h.Write(i, make([]byte, 50)) }, false},
+		{"urgent", false, 0, func(h *Direct, i uint32) { h.WriteUrgent(i, make([]byte, 50)) }, false},
+	} {
+		w := newCrashWorld(t, c.devices)
+		i, _ := w.a.pair(w.b, 1001)
+		h := w.a.top
+		h.conns[i].Annex = c.annex
+		c.write(h, i)
+		if k := &h.conns[i]; k.Stats.DataSegsOut != 1 || k.SndQ.Bytes != 50 {
+			t.Errorf("%s: %d segments of %d octets", c.name, k.Stats.DataSegsOut, k.SndQ.Bytes)
+		}
+		if one := h.journal.before.SndQ.Count == 0; one != c.one {
+			t.Errorf("%s: one step: %v", c.name, one)
+		}
+	}
+}

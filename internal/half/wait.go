@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/shm"
+	"usertcp/internal/tcp"
 )
 
 // Spin says how long a leader looks for packets before it parks.
@@ -36,9 +37,9 @@ const (
 )
 
 // pause waits for something to do: it spins for a while if that promises to be
-// of use, and sleeps then.
+// of use, and sleeps then. The turn before it has found nothing, a moment ago.
 func (t *Top) pause() {
-	began := time.Now()
+	began := t.now
 	t.countCPUs(began)
 	if t.cedes() {
 		return
@@ -46,14 +47,15 @@ func (t *Top) pause() {
 	t.ceded = false
 	if t.spin == SpinOn {
 		t.leave()
-		t.look(0)
+		t.look(began, 0)
 		t.enter()
 		return
 	}
-	if !t.spun() && !t.nap() {
+	if !t.spun(began) && !t.nap() {
 		t.park()
 	}
-	t.adapt(time.Since(began))
+	t.now, t.stamped = t.clock(), true
+	t.adapt(time.Duration(t.now - began))
 }
 
 // cedes gives the CPU away, if it is the only one and a look costs as much as taking a
@@ -87,14 +89,14 @@ func maySpin() bool {
 }
 
 // spun spins as long as is allowed, and reports whether there is something.
-func (t *Top) spun() bool {
+func (t *Top) spun(began tcp.Time) bool {
 	if t.spin == SpinOff || !maySpin() {
 		return false
 	}
 	defer spinning.Add(-1)
 	t.leave()
 	defer t.enter()
-	return t.look(t.spinBusy)
+	return t.look(began, t.spinBusy)
 }
 
 // adapt decides how long the next wait spins. If this one was so short that a
@@ -136,8 +138,8 @@ func (t *Top) nap() bool {
 // countCPUs finds out, from time to time, whether this process may use one CPU only.
 // Whom it waits for may need just that one then, so that the CPU is given away after
 // each look that finds nothing.
-func (t *Top) countCPUs(now time.Time) {
-	if now.Sub(t.counted) < countPeriod {
+func (t *Top) countCPUs(now tcp.Time) {
+	if now-t.counted < tcp.Time(countPeriod) {
 		return
 	}
 	t.counted = now
@@ -148,12 +150,11 @@ func (t *Top) countCPUs(now time.Time) {
 // schedYield gives this thread's CPU to whoever waits for it.
 func schedYield() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// look looks for packets until some come, or limit has passed.
-func (t *Top) look(limit time.Duration) bool {
+// look looks for packets until some come, or limit has passed since it began.
+func (t *Top) look(began tcp.Time, limit time.Duration) bool {
 	if t.costly {
-		return t.lookRarely(limit)
+		return t.lookRarely(began, limit)
 	}
-	var start time.Time
 	every := looksYield
 	if t.oneCPU {
 		every = 1
@@ -165,18 +166,14 @@ func (t *Top) look(limit time.Duration) bool {
 		if n%every != 0 {
 			continue
 		}
+		// Where there is no hurry the clock is not read.
+		if t.spin != SpinOn && n > every && time.Duration(t.clock()-began) > limit {
+			return false
+		}
 		// Whom we wait for may be waiting for this CPU.
 		t.cede()
-		if t.spin == SpinOn {
-			if n%looksYield == 0 {
-				runtime.Gosched()
-			}
-			continue
-		}
-		if start.IsZero() {
-			start = time.Now()
-		} else if time.Since(start) > limit {
-			return false
+		if t.spin == SpinOn && n%looksYield == 0 {
+			runtime.Gosched()
 		}
 	}
 }
@@ -185,9 +182,8 @@ func (t *Top) look(limit time.Duration) bool {
 // back late when others want it, and the kernel would wake us at once: so that is
 // done for long waits only, or if the peer may have no other CPU: then even before the
 // first look, since it can't have answered yet.
-func (t *Top) lookRarely(limit time.Duration) bool {
-	start := time.Now()
-	last := start
+func (t *Top) lookRarely(began tcp.Time, limit time.Duration) bool {
+	last := began
 	if t.oneCPU {
 		t.cede()
 	}
@@ -198,11 +194,11 @@ func (t *Top) lookRarely(limit time.Duration) bool {
 		if n%8 != 0 && !t.oneCPU {
 			continue
 		}
-		now := time.Now()
-		if t.spin != SpinOn && now.Sub(start) > limit {
+		now := t.clock()
+		if t.spin != SpinOn && time.Duration(now-began) > limit {
 			return false
 		}
-		if t.oneCPU || now.Sub(last) > spinYield {
+		if t.oneCPU || now-last > tcp.Time(spinYield) {
 			last = now
 			t.cede()
 			if t.spin == SpinOn && n%8 == 0 {

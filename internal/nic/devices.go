@@ -47,7 +47,7 @@ func (m *Manager) sync() error {
 	err = m.syncDevices(byName)
 	err = errors.Join(err, m.syncAddrs(addrs))
 	m.syncPools(links)
-	return err
+	return errors.Join(err, m.syncJoiner(links))
 }
 
 // syncDevices attaches to devices that have come, and forgets those that have gone.

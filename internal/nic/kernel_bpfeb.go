@@ -18,6 +18,15 @@ type kernelAddress struct {
 	Word [4]uint32
 }
 
+type kernelBurst struct {
+	_     structs.HostLayout
+	Ends  uint32
+	Count uint16
+	Alone uint16
+	Begun uint64
+	Until uint64
+}
+
 type kernelDeviceCounters struct {
 	_         structs.HostLayout
 	Passed    uint64
@@ -103,10 +112,13 @@ type kernelWay struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	kernelMapAddresses        = "addresses"
+	kernelMapAsks             = "asks"
+	kernelMapBursts           = "bursts"
 	kernelMapCircuits         = "circuits"
 	kernelMapCounters         = "counters"
 	kernelMapDevices          = "devices"
 	kernelMapFlows            = "flows"
+	kernelMapJoiner           = "joiner"
 	kernelMapLeases           = "leases"
 	kernelMapListeners        = "listeners"
 	kernelMapPools            = "pools"
@@ -115,6 +127,7 @@ const (
 	kernelMapWays             = "ways"
 	kernelProgHearErrors      = "hear_errors"
 	kernelProgUsertcpDemux    = "usertcp_demux"
+	kernelProgUsertcpJoined   = "usertcp_joined"
 	kernelProgUsertcpTemplate = "usertcp_template"
 )
 
@@ -162,6 +175,7 @@ type kernelSpecs struct {
 type kernelProgramSpecs struct {
 	HearErrors      *ebpf.ProgramSpec `ebpf:"hear_errors"`
 	UsertcpDemux    *ebpf.ProgramSpec `ebpf:"usertcp_demux"`
+	UsertcpJoined   *ebpf.ProgramSpec `ebpf:"usertcp_joined"`
 	UsertcpTemplate *ebpf.ProgramSpec `ebpf:"usertcp_template"`
 }
 
@@ -170,10 +184,13 @@ type kernelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelMapSpecs struct {
 	Addresses *ebpf.MapSpec `ebpf:"addresses"`
+	Asks      *ebpf.MapSpec `ebpf:"asks"`
+	Bursts    *ebpf.MapSpec `ebpf:"bursts"`
 	Circuits  *ebpf.MapSpec `ebpf:"circuits"`
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Devices   *ebpf.MapSpec `ebpf:"devices"`
 	Flows     *ebpf.MapSpec `ebpf:"flows"`
+	Joiner    *ebpf.MapSpec `ebpf:"joiner"`
 	Leases    *ebpf.MapSpec `ebpf:"leases"`
 	Listeners *ebpf.MapSpec `ebpf:"listeners"`
 	Pools     *ebpf.MapSpec `ebpf:"pools"`
@@ -209,10 +226,13 @@ func (o *kernelObjects) Close() error {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelMaps struct {
 	Addresses *ebpf.Map `ebpf:"addresses"`
+	Asks      *ebpf.Map `ebpf:"asks"`
+	Bursts    *ebpf.Map `ebpf:"bursts"`
 	Circuits  *ebpf.Map `ebpf:"circuits"`
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Devices   *ebpf.Map `ebpf:"devices"`
 	Flows     *ebpf.Map `ebpf:"flows"`
+	Joiner    *ebpf.Map `ebpf:"joiner"`
 	Leases    *ebpf.Map `ebpf:"leases"`
 	Listeners *ebpf.Map `ebpf:"listeners"`
 	Pools     *ebpf.Map `ebpf:"pools"`
@@ -224,10 +244,13 @@ type kernelMaps struct {
 func (m *kernelMaps) Close() error {
 	return _KernelClose(
 		m.Addresses,
+		m.Asks,
+		m.Bursts,
 		m.Circuits,
 		m.Counters,
 		m.Devices,
 		m.Flows,
+		m.Joiner,
 		m.Leases,
 		m.Listeners,
 		m.Pools,
@@ -249,6 +272,7 @@ type kernelVariables struct {
 type kernelPrograms struct {
 	HearErrors      *ebpf.Program `ebpf:"hear_errors"`
 	UsertcpDemux    *ebpf.Program `ebpf:"usertcp_demux"`
+	UsertcpJoined   *ebpf.Program `ebpf:"usertcp_joined"`
 	UsertcpTemplate *ebpf.Program `ebpf:"usertcp_template"`
 }
 
@@ -256,6 +280,7 @@ func (p *kernelPrograms) Close() error {
 	return _KernelClose(
 		p.HearErrors,
 		p.UsertcpDemux,
+		p.UsertcpJoined,
 		p.UsertcpTemplate,
 	)
 }

@@ -39,6 +39,7 @@ type Manager struct {
 	addrs      []netip.Addr       // of the devices served
 	pools      map[int]*Pool      // by number of their TAP
 	complained time.Time          // when the log was last told of a route
+	joiner     joiner
 
 	looking sync.Mutex // of those who ask for an address that is not known; taken before mu
 	looked  time.Time  // when the last look for one began
@@ -132,7 +133,7 @@ func (m *Manager) open() (err error) {
 	if err := m.configure(); err != nil {
 		return err
 	}
-	if err := m.adopt(); err != nil {
+	if err := errors.Join(m.dropJoiner(), m.adopt()); err != nil {
 		return err
 	}
 	if err := m.sync(); err != nil {
@@ -144,7 +145,7 @@ func (m *Manager) open() (err error) {
 		}
 	}
 	m.advise()
-	return nil
+	return m.heedAsks()
 }
 
 // load brings the programs and maps into the kernel; maps that are pinned are taken.
@@ -229,6 +230,7 @@ func (m *Manager) Close() error {
 	m.mu.Unlock()
 	m.events.Close()
 	<-m.ended
+	m.stopAsks()
 	for _, p := range m.Pools() {
 		p.Close()
 	}
@@ -246,11 +248,12 @@ func (m *Manager) detach() error {
 	if m.hears.link != nil {
 		m.hears.link.Close()
 	}
-	return m.pins.empty()
+	return errors.Join(m.dropJoiner(), m.pins.empty())
 }
 
 // abandon gives back what the process holds. What is pinned stays if pools live by it.
 func (m *Manager) abandon() error {
+	m.stopAsks()
 	if m.pins != nil {
 		m.place.do(func() error {
 			if len(m.pools) == 0 {

@@ -38,7 +38,7 @@ const (
 	victimPorts = AllPorts &^ 3
 )
 
-// victim serves, makes a pool with a listener, a flow and leases, sends its descriptor
+// victim serves, makes a pool with a listener, a flow and leases, and a joiner, sends its descriptor
 // over descriptor 3, and waits to be killed.
 func victim(pins string, devices []string) int {
 	m, err := Open(Config{Devices: devices, Pins: pins})
@@ -48,7 +48,7 @@ func victim(pins string, devices []string) int {
 	}
 	p, err := m.NewPool(7)
 	if err == nil {
-		err = errors.Join(p.Listen(endpoint("10.9.0.1:80")), p.ListenShard(endpoint("10.9.0.1:81"), 0, 2), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease, victimPorts), p.Lease(victimLease+LeasePorts, AllPorts))
+		err = errors.Join(m.place.do(m.join), p.Listen(endpoint("10.9.0.1:80")), p.ListenShard(endpoint("10.9.0.1:81"), 0, 2), p.Connect(flow("10.9.0.1:1000", "10.9.0.2:2000")), p.Lease(victimLease, victimPorts), p.Lease(victimLease+LeasePorts, AllPorts))
 	}
 	if err == nil {
 		var rc interface{ Control(func(uintptr)) error }
@@ -164,9 +164,15 @@ func TestWhatIsDeadIsCleaned(t *testing.T) {
 	if err := dialed(b, "10.9.0.1:80"); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("port of a dead pool: %v, want the kernel's refusal", err)
 	}
+	if len(ours(a)) != 2 {
+		t.Errorf("the devices that joined its segments are %v", ours(a))
+	}
 	m := open(t, a, Config{Devices: []string{"va"}, Pins: pins})
 	if all := m.Pools(); len(all) != 0 {
 		t.Errorf("the next server has %v", all)
+	}
+	if len(ours(a)) != 0 {
+		t.Errorf("the next server leaves %v", ours(a))
 	}
 	p := newPool(t, m, 7)
 	must(t, p.Listen(endpoint("10.9.0.1:80")))

@@ -62,9 +62,10 @@ func (c *child) leaseNIC() (grant, unix.Errno) {
 	if p.isDry(clock()) {
 		return grant{}, unix.EADDRNOTAVAIL
 	}
+	uid := c.owner().uid
 	var tried []uint16
 	for range leaseTries {
-		first, ports, errno := p.reserveBlock(c.vci, tried)
+		first, ports, errno := p.reserveBlock(c.vci, uid, tried)
 		if errno != 0 {
 			return grant{}, errno
 		}
@@ -73,6 +74,7 @@ func (c *child) leaseNIC() (grant, unix.Errno) {
 		if errno == 0 {
 			p.holdBlock(first, ports, points)
 			if err := c.pool.Lease(first, ports); err == nil {
+				c.sendAlong(c.s.timeWaits.takeOut(first, ports, uid))
 				return grant{local: wire.Endpoint{Port: first}, ports: ports, points: []int{points}}, 0
 			}
 		}
@@ -109,13 +111,36 @@ func (c *child) unleaseNIC(first uint16) unix.Errno {
 	return 0
 }
 
+// sendAlong gives the child connections in TIME-WAIT whose ports it is about to get. If it
+// dies before it has them that is the end of TIME-WAIT.
+func (c *child) sendAlong(rs []tcp.Remnant) {
+	for len(rs) > 0 {
+		m := message.Message{Type: message.TimeWait}
+		n := min(len(rs), message.MaxPDU/tcp.RemnantLen)
+		for i := range rs[:n] {
+			m.PDU = rs[i].Append(m.PDU)
+		}
+		rs = rs[n:]
+		if err := c.channel().SendMessage(&m); err != nil {
+			return // nor will it hear that it has the block
+		}
+	}
+}
+
+// manyPorts is how many free ports of a block, as far as is known here, are enough to leave
+// those with a connection in TIME-WAIT alone.
+const manyPorts = 48
+
 // reserveBlock finds a block of which nobody here uses most ports, beginning to look at a
 // random one (RFC 6056 section 3.3.1), and returns its first port and those that nobody
-// uses, so that all others find them in use. None in which a connection is in TIME-WAIT: a
-// network may still have packets of it, and what tells them from those of another
-// connection (RFC 6191), the clock of the timestamps and the sequence numbers, is the
-// former program's own. The blocks in tried are passed over.
-func (p *portSpace) reserveBlock(child wire.VCI, tried []uint16) (first uint16, ports uint64, errno unix.Errno) {
+// uses, so that all others find them in use. The blocks in tried are passed over.
+//
+// Ports with a connection in TIME-WAIT are not among them, if there is a block without: a
+// network may still have packets of it. What tells these from the packets of another
+// connection (RFC 6191), the clock of the timestamps, was the former program's own, and is
+// in the book. So if it was the same user's the port goes with it, to be used as a program
+// uses its own ports in TIME-WAIT.
+func (p *portSpace) reserveBlock(child wire.VCI, uid int, tried []uint16) (first uint16, ports uint64, errno unix.Errno) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.use(child).blocks >= maxDeviceLeases {
@@ -127,29 +152,42 @@ func (p *portSpace) reserveBlock(child wire.VCI, tried []uint16) (first uint16, 
 	if n <= 0 || len(p.blocks) >= n-n/5 { // some stay for those who ask
 		return 0, 0, unix.EADDRNOTAVAIL
 	}
-	used, most := p.flowPorts(), leastPorts-1
+	used := p.flowPorts()
+	var clean, most choice
 	start := rand.IntN(n)
-	for i := range n {
+	for i := 0; i < n && clean.n < nic.LeasePorts; i++ {
 		block := uint16((from + (start+i)%n) * nic.LeasePorts)
-		if slices.Contains(tried, block) {
-			continue
-		}
-		if free := p.freePorts(block, used); bits.OnesCount64(free) > most {
-			first, ports, most = block, free, bits.OnesCount64(free)
-		}
-		if most == nic.LeasePorts {
-			break
+		if free := p.freePorts(block, used); free != 0 && !slices.Contains(tried, block) {
+			all, others := p.waitingPorts(block, uid)
+			clean.consider(block, free&^all)
+			most.consider(block, free&^others)
 		}
 	}
-	if first == 0 {
+	if clean.n >= manyPorts {
+		most = clean
+	}
+	if most.n < leastPorts {
 		return 0, 0, unix.EADDRNOTAVAIL
 	}
-	p.takeBlock(child, first, deviceLease{child, ports, -1})
-	return first, ports, 0
+	p.takeBlock(child, most.first, deviceLease{child, most.ports, -1})
+	return most.first, most.ports, 0
 }
 
-// freePorts returns the ports of a block that may be lent: nobody has bound or leased them,
-// nor have they a connection, which those in used have, or one in TIME-WAIT.
+// choice is the block with the most free ports of those that were considered.
+type choice struct {
+	first uint16
+	ports uint64
+	n     int
+}
+
+func (c *choice) consider(first uint16, ports uint64) {
+	if n := bits.OnesCount64(ports); n > c.n {
+		*c = choice{first, ports, n}
+	}
+}
+
+// freePorts returns the ports of a block that nobody has bound or leased, nor have they a
+// connection, which those in used have.
 func (p *portSpace) freePorts(first uint16, used *portBlocks) uint64 {
 	if _, ok := p.blocks[first]; ok {
 		return 0
@@ -157,7 +195,7 @@ func (p *portSpace) freePorts(first uint16, used *portBlocks) uint64 {
 	if _, ok := p.leases[blockOf(first)]; ok {
 		return 0
 	}
-	free := ^used[waitBlock(first)] &^ p.waitingPorts(first)
+	free := ^used[waitBlock(first)]
 	for n := range uint16(nic.LeasePorts) {
 		if len(p.byPort[first+n]) > 0 {
 			free &^= 1 << n

@@ -14,6 +14,7 @@ import (
 	"usertcp/internal/netns"
 	"usertcp/internal/nic"
 	"usertcp/internal/pool/ring"
+	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
 
@@ -174,11 +175,11 @@ func TestABlockIsLentWithoutWhatIsInUse(t *testing.T) {
 	const first = 40064
 	p.ports = func() (uint16, uint16) { return first, first + 5*nic.LeasePorts - 1 }
 	at := func(n uint16) wire.Endpoint { return wire.Endpoint{Addr: wire.AddrFrom(addr1), Port: first + n} }
-	p.waitingPorts = func(of uint16) uint64 { // nothing is free of the other blocks
+	p.waitingPorts = func(of uint16, _ int) (_, _ uint64) { // nothing is free of the other blocks
 		if of == first {
-			return 1<<63 | 1<<1
+			return 1<<63 | 1<<1, 1<<63 | 1<<1
 		}
-		return nic.AllPorts
+		return nic.AllPorts, nic.AllPorts
 	}
 	if _, errno := p.bind(socketID{childB, 1}, at(5), false); errno != 0 {
 		t.Fatal(errno)
@@ -187,14 +188,14 @@ func TestABlockIsLentWithoutWhatIsInUse(t *testing.T) {
 		t.Fatal(errno)
 	}
 	const want = nic.AllPorts &^ (1<<63 | 1<<7 | 1<<5 | 1<<1)
-	if _, _, errno := p.reserveBlock(childA, []uint16{first}); errno != unix.EADDRNOTAVAIL {
+	if _, _, errno := p.reserveBlock(childA, 0, []uint16{first}); errno != unix.EADDRNOTAVAIL {
 		t.Errorf("a block that was tried is had again: %v", errno)
 	}
-	got, ports, errno := p.reserveBlock(childA, nil)
+	got, ports, errno := p.reserveBlock(childA, 0, nil)
 	if errno != 0 || got != first || ports != want {
 		t.Fatalf("block %d, ports %x, %v; want %d, %x", got, ports, errno, first, uint64(want))
 	}
-	if _, _, errno := p.reserveBlock(childB, nil); errno != unix.EADDRNOTAVAIL {
+	if _, _, errno := p.reserveBlock(childB, 0, nil); errno != unix.EADDRNOTAVAIL {
 		t.Errorf("the rest of a block is lent to another one: %v", errno)
 	}
 	const bound = want &^ (1 << 10) // the kernel had that one
@@ -210,17 +211,92 @@ func TestABlockIsLentWithoutWhatIsInUse(t *testing.T) {
 	}
 }
 
+// Ports in TIME-WAIT are lent when there are no others, with the connections, to who had
+// them: to nobody else, nor if it is not known who that was. And the next server does not
+// have what has gone along.
+func TestPortsInTimeWaitGoAlong(t *testing.T) {
+	const first, user, other = 40064, 1000, 1001
+	p := hostPorts()
+	dir := t.TempDir()
+	w, err := openTimeWaits(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.waitingPorts = w.ports
+	p.ports = func() (uint16, uint16) { return first, first + 5*nic.LeasePorts - 1 }
+	wait := func(port uint16, remote string, uid int) {
+		r, _ := tcp.ParseRemnant(remnant(t, "10.1.0.1:1", remote, 30*tcp.Second))
+		r.Flow.Local.Port = port
+		w.add([]tcp.Remnant{r}, func(wire.Flow) int { return uid })
+	}
+	for port := uint16(first); port < first+5*nic.LeasePorts; port++ {
+		if port%4 != 0 { // more would be enough without
+			wait(port, "10.1.0.9:80", user)
+		}
+	}
+	for port := uint16(first); port < first+5*nic.LeasePorts; port += nic.LeasePorts {
+		wait(port+5, "10.1.0.9:81", other)
+		wait(port+6, "10.1.0.9:81", nobody)
+		wait(port+7, "10.1.0.9:81", user)
+	}
+	all := w.count()
+	clean := uint64(0x1111111111111111)
+	if _, ports, errno := p.reserveBlock(childB, other, nil); errno != 0 || ports != clean {
+		t.Errorf("another user has %x, %v, want %x", ports, errno, clean)
+	}
+	block, ports, errno := p.reserveBlock(childA, user, nil)
+	if want := nic.AllPorts &^ (1<<5 | 1<<6); errno != 0 || ports != want {
+		t.Fatalf("ports %x, %v, want %x", ports, errno, want)
+	}
+	bound := ports &^ (1 << 9) // the kernel had that one
+	for range 2 {
+		rs := w.takeOut(block, bound, user)
+		if all != w.count()+46 || len(rs) != 0 && len(rs) != 46 {
+			t.Errorf("%d go along, %d of %d stay", len(rs), w.count(), all)
+		}
+		for i := range rs {
+			if f := rs[i].Flow; bound>>(f.Local.Port-block)&1 == 0 || w.has(f) || rs[i].End < clock()+20*tcp.Second {
+				t.Errorf("%v goes along until %v", f, rs[i].End)
+			}
+		}
+	}
+	w.close(true)
+	if w, err = openTimeWaits(dir); err != nil || w.count() != all-46 {
+		t.Fatalf("the next server has %d, %v, want %d", w.count(), err, all-46)
+	}
+	if free, others := w.ports(block, user); free != others || free>>5&1 == 0 || free&1 != 0 {
+		t.Errorf("of a server before are %x, and nobody knows whose %x", free, others)
+	}
+	w.close(false)
+}
+
+// Where there are blocks with enough ports, those in TIME-WAIT are left alone.
+func TestPortsInTimeWaitAreLentLast(t *testing.T) {
+	const first = 40064
+	p := hostPorts()
+	p.ports = func() (uint16, uint16) { return first, first + 10*nic.LeasePorts - 1 }
+	waits := nic.AllPorts >> manyPorts
+	p.waitingPorts = func(uint16, int) (uint64, uint64) { return waits, 0 }
+	if _, ports, errno := p.reserveBlock(childA, 0, nil); errno != 0 || ports != ^waits {
+		t.Errorf("ports %x, %v, want %x", ports, errno, ^waits)
+	}
+	waits = nic.AllPorts >> (manyPorts - 1)
+	if _, ports, errno := p.reserveBlock(childA, 0, nil); errno != 0 || ports != nic.AllPorts {
+		t.Errorf("ports %x, %v, want all", ports, errno)
+	}
+}
+
 // A block of which too few ports are free is not lent.
 func TestABlockWithTooFewPorts(t *testing.T) {
 	p := hostPorts()
 	p.ports = func() (uint16, uint16) { return 40064, 40064 + 5*nic.LeasePorts - 1 }
 	free := uint64(1<<leastPorts-1) >> 1
-	p.waitingPorts = func(uint16) uint64 { return ^free }
-	if _, _, errno := p.reserveBlock(childA, nil); errno != unix.EADDRNOTAVAIL {
+	p.waitingPorts = func(uint16, int) (_, _ uint64) { return ^free, ^free }
+	if _, _, errno := p.reserveBlock(childA, 0, nil); errno != unix.EADDRNOTAVAIL {
 		t.Errorf("a block with %d free ports: %v", leastPorts-1, errno)
 	}
 	free = 1<<leastPorts - 1
-	if _, ports, errno := p.reserveBlock(childA, nil); errno != 0 || ports != free {
+	if _, ports, errno := p.reserveBlock(childA, 0, nil); errno != 0 || ports != free {
 		t.Errorf("a block with %d free ports: %x, %v", leastPorts, ports, errno)
 	}
 }
@@ -235,7 +311,7 @@ func TestABlockForDevicesIsInUse(t *testing.T) {
 	}
 	taken := map[uint16]bool{}
 	for range maxDeviceLeases {
-		first, _, errno := p.reserveBlock(childA, nil)
+		first, _, errno := p.reserveBlock(childA, 0, nil)
 		if errno != 0 || first%nic.LeasePorts != 0 || taken[first] || first < firstEphemeral || first > lastEphemeral {
 			t.Fatalf("block %d, %v", first, errno)
 		}
@@ -258,7 +334,7 @@ func TestABlockForDevicesIsInUse(t *testing.T) {
 			t.Errorf("a lease around the block %d: %v", first, errno)
 		}
 	}
-	if _, _, errno := p.reserveBlock(childA, nil); errno != unix.EMFILE {
+	if _, _, errno := p.reserveBlock(childA, 0, nil); errno != unix.EMFILE {
 		t.Errorf("more blocks than there may be: %v", errno)
 	}
 	p.release(childA)

@@ -86,7 +86,7 @@ func TestBlocksInTimeWaitAreLentAgain(t *testing.T) {
 		r, _ := tcp.ParseRemnant(remnant(t, "10.1.0.1:1", "10.1.0.9:80", 0))
 		r.Flow.Local.Port = uint16((firstBlock+block)*ring.LeasePorts + port)
 		r.End = clock() + tcp.TimeWaitLength - ago
-		w.note(&r)
+		w.note(&r, nobody)
 	}
 	const clean, fresh, oldest = 3, 5, 8
 	for block := range numBlocks {
@@ -146,7 +146,7 @@ func TestAMovedConnectionKeepsItsBlock(t *testing.T) {
 			p.release(child)
 		}
 		for n := wire.VCI(0); ; n++ {
-			if _, _, errno := p.reserveBlock(childB+1+n/maxDeviceLeases, nil); errno != 0 {
+			if _, _, errno := p.reserveBlock(childB+1+n/maxDeviceLeases, 0, nil); errno != 0 {
 				break
 			}
 		}

@@ -43,7 +43,10 @@ type portSpace struct {
 
 	over func(lender wire.VCI, f wire.Flow) // a connection from a leased port has ended that another child had
 
-	waitingPorts func(first uint16) uint64      // of a block for the devices: those of connections in TIME-WAIT
+	// Of a block for the devices: the ports of connections in TIME-WAIT, and those among
+	// them that have one which was not the user's.
+	waitingPorts func(first uint16, uid int) (all, others uint64)
+
 	waitingSince func(first, n uint16) tcp.Time // for how long all with one of n ports are
 	vacate       func(first, n uint16)          // ends that
 	leases       map[uint16]wire.VCI            // by first port
@@ -93,7 +96,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 		ports:    func() (first, last uint16) { return firstEphemeral, lastEphemeral },
 		leases:   make(map[uint16]wire.VCI),
 
-		waitingPorts: func(uint16) uint64 { return 0 },
+		waitingPorts: func(uint16, int) (_, _ uint64) { return 0, 0 },
 		waitingSince: func(_, _ uint16) tcp.Time { return tcp.TimeWaitLength },
 		vacate:       func(_, _ uint16) {},
 		keepers:      make(map[uint16][]*portKeeper),

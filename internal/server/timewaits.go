@@ -57,8 +57,13 @@ func bootID() string {
 
 func (w *timeWaits) read(b []byte) {
 	for now := clock(); len(b) >= tcp.RemnantLen; b = b[tcp.RemnantLen:] {
-		if r, ok := tcp.ParseRemnant(b[:tcp.RemnantLen]); ok && r.End > now && r.End <= now+tcp.TimeWaitLength {
-			w.note(&r)
+		r, ok := tcp.ParseRemnant(b[:tcp.RemnantLen])
+		switch {
+		case !ok || r.End > now+tcp.TimeWaitLength:
+		case r.End > now:
+			w.note(&r, nobody)
+		default: // it is over, or was taken out
+			w.forget(r.Flow)
 		}
 	}
 }
@@ -103,8 +108,9 @@ func (w *timeWaits) parse(b []byte, local func(wire.Addr) bool) ([]tcp.Remnant, 
 	return rs, 0
 }
 
-// add takes as many remnants as there is room for, and returns their number.
-func (w *timeWaits) add(rs []tcp.Remnant) (n int) {
+// add takes as many remnants as there is room for, and returns their number. whose says whose
+// a connection was.
+func (w *timeWaits) add(rs []tcp.Remnant, whose func(wire.Flow) int) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.byFlow)+len(rs) > maxTimeWaits {
@@ -113,7 +119,7 @@ func (w *timeWaits) add(rs []tcp.Remnant) (n int) {
 	n = min(len(rs), max(0, maxTimeWaits-len(w.byFlow)))
 	var b []byte
 	for i := range rs[:n] {
-		w.note(&rs[i])
+		w.note(&rs[i], whose(rs[i].Flow))
 		b = rs[i].Append(b)
 	}
 	w.records += n

@@ -135,7 +135,7 @@ func TestRemnantsAreCheckedAndBounded(t *testing.T) {
 		r, _ := tcp.ParseRemnant(good)
 		r.Flow.Remote.Port, r.Flow.Local.Port = uint16(i), 81
 		r.End = clock() + 50*tcp.Second
-		w.note(&r)
+		w.note(&r, nobody)
 	}
 	w.mu.Unlock()
 	if errno := a.leave(good); errno != unix.ENOBUFS {
@@ -168,7 +168,7 @@ func TestTimeWaitsOutliveTheServer(t *testing.T) {
 	local := func(wire.Addr) bool { return true }
 	for port, left := range map[string]tcp.Time{"1": 30 * tcp.Second, "2": -tcp.Second, "3": 20 * tcp.Second} {
 		rs, errno := w.parse(remnant(t, "10.1.0.1:80", "10.1.0.1:"+port, left), local)
-		if n := w.add(rs); n != 1 || errno != 0 {
+		if n := w.add(rs, func(wire.Flow) int { return nobody }); n != 1 || errno != 0 {
 			t.Fatal(n, errno)
 		}
 	}

@@ -21,8 +21,8 @@ var _ [0]struct{} = [ring.LeasePorts % waitBlockPorts]struct{}{}
 
 // blockWaits are the connections in TIME-WAIT with a port in one block.
 type blockWaits struct {
-	flows map[wire.Flow]struct{}
-	last  tcp.Time // when the last one ends that there was
+	flows map[wire.Flow]int // whose they were: user, or nobody
+	last  tcp.Time          // when the last one ends that there was
 }
 
 func waitBlock(port uint16) int { return int(port) / waitBlockPorts }
@@ -30,13 +30,17 @@ func waitBlock(port uint16) int { return int(port) / waitBlockPorts }
 // note takes a remnant into account that is there already.
 func (b *blockWaits) note(r *tcp.Remnant) { b.last = max(b.last, r.End) }
 
-// note puts a remnant into the book. w.mu is held, or w is nobody else's yet.
-func (w *timeWaits) note(r *tcp.Remnant) {
+// nobody is the user of a connection that goes along with no block: one by the ring, or one
+// of which only the server before knew whose it was.
+const nobody = -1
+
+// note puts a remnant of a user's into the book. w.mu is held, or w is nobody else's yet.
+func (w *timeWaits) note(r *tcp.Remnant, uid int) {
 	b := &w.blocks[waitBlock(r.Flow.Local.Port)]
 	if b.flows == nil {
-		b.flows = make(map[wire.Flow]struct{})
+		b.flows = make(map[wire.Flow]int)
 	}
-	b.flows[r.Flow] = struct{}{}
+	b.flows[r.Flow] = uid
 	kept := *r
 	w.byFlow[r.Flow] = &kept
 	b.note(r)
@@ -69,12 +73,37 @@ func (w *timeWaits) vacate(first, n uint16) {
 }
 
 // ports returns the ports of a block, bit n for port first+n, that connections in TIME-WAIT
-// have.
-func (w *timeWaits) ports(first uint16) (ports uint64) {
+// have, and those among them that have one which was not the user's.
+func (w *timeWaits) ports(first uint16, uid int) (all, others uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for f := range w.blocks[waitBlock(first)].flows {
-		ports |= 1 << (f.Local.Port % waitBlockPorts)
+	for f, whose := range w.blocks[waitBlock(first)].flows {
+		bit := uint64(1) << (f.Local.Port % waitBlockPorts)
+		all |= bit
+		if whose == nobody || whose != uid {
+			others |= bit
+		}
 	}
-	return ports
+	return all, others
+}
+
+// takeOut takes those connections of a user's out of the book that have one of some ports of
+// a block: they are another's to keep, also when there is another server.
+func (w *timeWaits) takeOut(first uint16, ports uint64, uid int) (rs []tcp.Remnant) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var b []byte
+	for f, whose := range w.blocks[waitBlock(first)].flows {
+		if ports>>(f.Local.Port%waitBlockPorts)&1 == 0 || whose == nobody || whose != uid {
+			continue
+		}
+		r := *w.byFlow[f]
+		w.forget(f)
+		rs = append(rs, r)
+		r.End = 0
+		b = r.Append(b)
+	}
+	w.records += len(rs)
+	w.file.Write(b)
+	return rs
 }

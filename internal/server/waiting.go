@@ -42,7 +42,14 @@ func (c *child) leaveTimeWaits(b []byte) (n int, errno unix.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
-	if n = s.timeWaits.add(rs); n < len(rs) {
+	uid := c.owner().uid
+	whose := func(f wire.Flow) int {
+		if s.byDevice(f) {
+			return uid
+		}
+		return nobody
+	}
+	if n = s.timeWaits.add(rs, whose); n < len(rs) {
 		errno = unix.ENOBUFS
 	}
 	for i := range rs[:n] {

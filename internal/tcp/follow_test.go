@@ -43,6 +43,39 @@ func TestFollowWantsAYoungerTimestamp(t *testing.T) {
 	}
 }
 
+// Who follows a connection, which may have been another program's, goes on with its clock of
+// timestamps, so that the peer takes no old segment for one of the new connection.
+func TestFollowGoesOnWithTheClock(t *testing.T) {
+	was := established(t, withTimestamps)
+	was.c.snd.tsOffset += 12345 // as of another secret
+	was.write(1)
+	last := was.want(sPA, 1, 1, 1).Options.TSVal
+	for _, follows := range []bool{true, false} {
+		a := newTalk(t, withTimestamps)
+		a.now = was.now + 50*Millisecond
+		a.openActive()
+		if follows {
+			a.do("Follow", func(*Memory) { a.c.Follow(&was.c) })
+		}
+		syn := a.want(sS, 0, -1, 0)
+		if got := syn.Options.TSVal - last; (got == 50) != follows {
+			t.Errorf("follows %v: the SYN's timestamp is %d ms younger", follows, int32(got))
+		}
+	}
+}
+
+// A connection in TIME-WAIT that is restored is whole.
+func TestARestoredRemnantIsWhole(t *testing.T) {
+	r := Remnant{Flow: established(t).c.Flow, End: 9 * Second, sndNxt: 7, rcvNxt: 8, rcvEdge: 9, stamped: true}
+	var c Conn
+	if !r.Restore(&c, Second) || c.State != TimeWait || c.Deadline() != 9*Second || !c.Orphaned() {
+		t.Errorf("%v until %v, %v", c.State, c.Deadline(), c.CheckInvariants(&Memory{}))
+	}
+	if r.rcvEdge = r.rcvNxt.Add(1<<31 - 1); r.Restore(&c, Second) {
+		t.Error("a window of two gigabytes is taken")
+	}
+}
+
 // What a write leaves over waits behind the train that it was too long for, as long as
 // an acknowledgement of that is due; not where the program wants no delay.
 func TestTheRestOfAWriteWaitsBehindItsTrain(t *testing.T) {

@@ -47,6 +47,7 @@ func (r *Remnant) conn(now Time) (c Conn) {
 	c.snd.una, c.snd.nxt, c.snd.end = r.sndNxt, r.sndNxt, r.sndNxt.Add(^seq.Size(0))
 	c.snd.mss, c.snd.maxWnd, c.snd.tsOffset = defaultMSS4, r.maxWnd, r.offset
 	c.snd.next.chunk, c.snd.again.chunk = None, None
+	c.cc.cwnd = c.snd.mss
 	c.rcv.nxt, c.rcv.edge, c.rcv.acked = r.rcvNxt, r.rcvEdge, r.rcvNxt
 	c.rcv.fin = r.rcvNxt.Add(^seq.Size(0))
 	c.rcv.tsRecent, c.rcv.tsRecentAt = r.tsRecent, now
@@ -55,6 +56,14 @@ func (r *Remnant) conn(now Time) (c Conn) {
 	c.RcvQ = c.SndQ
 	c.arm(timerLife, r.End)
 	return c
+}
+
+// Restore makes c, which is fresh, a connection in TIME-WAIT as the remnant's was. It
+// reports whether the remnant can be one: a program may have written anything into what it
+// was made of.
+func (r *Remnant) Restore(c *Conn, now Time) (ok bool) {
+	*c = r.conn(now)
+	return c.CheckInvariants(&Memory{}) == nil
 }
 
 // Input is Conn.Input: it returns whether there is an answer, and puts it into out.

@@ -152,9 +152,12 @@ func (c *Conn) MayReuse(now, least Time) bool {
 // that was in TIME-WAIT for a shorter time than the clock of a peer's timestamps may take
 // for a tick, which is up to a second (RFC 7323 section 5.4). So the SYN-ACK has to show
 // that this clock has gone on: only then PAWS tells the segments of the two apart. If it
-// does not, the connection ends as if it had been refused.
+// does not, the connection ends as if it had been refused. Its own clock of timestamps is
+// that of the one before, which may have been another program's, for the peer to tell them
+// apart: the same secret makes the same clock, another one need not make a later one.
 func (c *Conn) Follow(was *Conn) {
 	c.set(flagFollows)
+	c.snd.tsOffset = was.snd.tsOffset
 	c.rcv.tsRecent = was.rcv.tsRecent
 }
 

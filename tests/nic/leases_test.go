@@ -267,3 +267,69 @@ func TestPortsBesideAKernelInTimeWait(t *testing.T) {
 	_, err = io.ReadFull(kept, make([]byte, 1))
 	check(t, err)
 }
+
+// Of a program that has ended the next one has the ports at once, although all of them are
+// in TIME-WAIT: with the connections that are there, whose ends it uses again. What the
+// ended program still sends keeps its port.
+func TestPortsOfAProgramThatHasEnded(t *testing.T) {
+	na, nb := testnet.New(t), testnet.New(t)
+	testnet.Pair(na, nb, 1500)
+	const blocks = 10 // of which 8 can be lent
+	na.Do(func() {
+		check(t, os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", 39999, 40000+blocks*half.DevicePorts-1), 0))
+	})
+	a, b := newHost(t, na, "va,lo"), newHost(t, nb, "vb,lo")
+	warm := wire.EndpointFrom(answered(t, b).Addr().(*net.TCPAddr).AddrPort())
+	to := wire.EndpointFrom(answered(t, b).Addr().(*net.TCPAddr).AddrPort())
+	silent := b.Listen("tcp", net.JoinHostPort(testnet.PairB4, "0"))
+	defer silent.Close()
+	before := map[uint16]bool{}
+	for n := range 3 {
+		s := a.attach()
+		used, again := map[uint16]bool{}, 0
+		ask := func() {
+			port := ask1(t, s, to)
+			if before[port] && !used[port] {
+				again++
+			}
+			used[port] = true
+		}
+		within(t, "ports are lent", func() bool { ask1(t, s, warm); return lentTo(t, a) > n }) // one is each orphan's
+		for range 3 {                                                                          // bursts, for which it needs 4 blocks
+			for range 4 * half.DevicePorts * 7 / 8 {
+				ask()
+			}
+			time.Sleep(150 * time.Millisecond)
+		}
+		t.Logf("program %d has used %d ports, %d of them of those before it", n, len(used), again)
+		if n >= 2 && again < half.DevicePorts/2 {
+			t.Errorf("program %d has used %d ports of those before it", n, again)
+		}
+		first, err := dial(s, wire.EndpointFrom(silent.Addr().(*net.TCPAddr).AddrPort()))
+		check(t, err)
+		check(t, first.Close())
+		c, err := dial(s, first.Flow().Remote) // without asking
+		check(t, err)
+		_, err = c.Write(make([]byte, 1<<19))
+		check(t, err)
+		orphan := c.Flow().Local.Port
+		if before[orphan] = true; n > 0 {
+			delete(before, orphan)
+		}
+		check(t, s.Close())
+		for port := range used {
+			before[port] = true
+		}
+		_, err = silent.Accept()
+		check(t, err)
+		got, err := silent.Accept()
+		check(t, err)
+		defer func() {
+			if rest, err := io.Copy(io.Discard, got); err != nil || rest != 1<<19 {
+				t.Errorf("of what a program has left %d octets, %v", rest, err)
+			}
+			got.Close()
+		}()
+		within(t, "the rest goes back", func() bool { return lentTo(t, a) == n+1 })
+	}
+}

@@ -49,6 +49,124 @@ static __always_inline int deliver(struct __sk_buff *skb, __u32 tap, struct devi
 	return bpf_redirect(tap, 0);
 }
 
+enum {
+	FULL = 1000,                   // octets of a frame from which it is taken for a full segment
+	BURST = 16,                    // full segments of a connection
+	BURST_NS = 4 * 1000 * 1000,    // in that time begin a burst
+	JOIN_NS = 20 * 1000 * 1000,    // which ends when none has come for so long
+	ALONE = 8,                     // or when so many in a row have found no other to be joined with;
+	PAUSE_NS = 1000 * 1000 * 1000, // then there is no other for a while,
+	ASK_NS = 50 * 1000 * 1000,     // or for a shorter one if there is no joiner yet
+};
+
+static __always_inline __u32 ends_of(const struct packet *p)
+{
+	return p->src.word[3] ^ ((__u32)p->sport << 16 | p->dport);
+}
+
+static __always_inline struct burst *burst_of(const struct packet *p)
+{
+	__u32 at = (bpf_ntohs(p->sport) ^ bpf_ntohs(p->dport)) % BURSTS;
+
+	return bpf_map_lookup_elem(&bursts, &at);
+}
+
+// no_burst ends a burst, and sees to it that none begins before the given time.
+static __always_inline void no_burst(struct burst *b, __u64 until)
+{
+	b->count = b->alone = 0;
+	b->until = 0;
+	b->begun = until;
+}
+
+// counts counts a full segment that belongs to no burst.
+static __always_inline void counts(struct burst *b, __u64 now)
+{
+	if (now < b->begun)
+		return;
+	if (now - b->begun > BURST_NS) {
+		b->begun = now;
+		b->count = 0;
+	}
+	if (++b->count >= BURST)
+		b->until = now + JOIN_NS;
+}
+
+// in_burst says that a segment is one of a stream whose full segments come one by one, as
+// from a device that does not join them. As long as it lasts all of a connection go one
+// way, so that none overtakes another. What has been joined already says that there is
+// no need.
+static __always_inline _Bool in_burst(const struct __sk_buff *skb, const struct packet *p, struct burst *b)
+{
+	_Bool full = skb->len >= FULL;
+	__u64 now;
+
+	if (skb->gso_size) {
+		if (b->ends == ends_of(p))
+			no_burst(b, 0);
+		return 0;
+	}
+	if (b->ends != ends_of(p)) {
+		if (!full)
+			return 0;
+		b->ends = ends_of(p);
+		no_burst(b, 0);
+	}
+	if (!full && !b->until)
+		return 0;
+	now = bpf_ktime_get_coarse_ns();
+	if (now >= b->until) {
+		b->until = 0;
+		if (full)
+			counts(b, now);
+		return 0;
+	}
+	if (full)
+		b->until = now + JOIN_NS;
+	return 1;
+}
+
+// deliver_segment is deliver for a segment of a connection.
+static __always_inline int deliver_segment(struct __sk_buff *skb, const struct packet *p, __u32 tap, struct device_counters *c)
+{
+	int verdict = deliver(skb, tap, c);
+	struct burst *b = burst_of(p);
+	__u32 zero = 0, *device;
+
+	if (verdict == NEXT || !b || !in_burst(skb, p, b))
+		return verdict;
+	device = bpf_map_lookup_elem(&joiner, &zero);
+	if (!device)
+		return verdict;
+	if (!*device) {
+		no_burst(b, bpf_ktime_get_coarse_ns() + ASK_NS);
+		bpf_ringbuf_output(&asks, &zero, sizeof(zero), 0);
+		return verdict;
+	}
+	skb->mark = tap;
+	return bpf_redirect(*device, 0);
+}
+
+// Behind the joiner: hands what has been joined to its pool. Nobody but the demultiplexer
+// sends there.
+SEC("tcx/ingress") int usertcp_joined(struct __sk_buff *skb)
+{
+	__u32 tap = skb->mark;
+	struct packet p = {};
+	struct burst *b;
+
+	if (!bpf_map_lookup_elem(&pools, &tap))
+		return DROP;
+	if (!is_ip(skb) || parse(skb, ETHERNET, skb->protocol == bpf_htons(IPV6), &p) != TCP)
+		return DROP;
+	b = burst_of(&p);
+	if (b && skb->gso_size)
+		b->alone = 0;
+	else if (b && skb->len >= FULL && ++b->alone >= ALONE)
+		no_burst(b, bpf_ktime_get_coarse_ns() + PAUSE_NS);
+	return bpf_redirect(tap, 0);
+}
+
 // An ICMP error that quotes a segment of ours: the pool gets a copy, and the kernel
 // the message. at is where the ICMP header is.
 static __always_inline void deliver_error(struct __sk_buff *skb, __u32 at, _Bool v6, struct device_counters *c)
@@ -176,7 +294,7 @@ static __always_inline int to_port(struct __sk_buff *skb, struct packet *p, stru
 	}
 	if (!leased)
 		say_way_back(skb, p, owner->tap);
-	return deliver(skb, owner->tap, c);
+	return deliver_segment(skb, p, owner->tap, c);
 }
 
 static __always_inline int segment(struct __sk_buff *skb, struct packet *p, struct device_counters *c)
@@ -187,7 +305,7 @@ static __always_inline int segment(struct __sk_buff *skb, struct packet *p, stru
 		c->strange++;
 		return NEXT;
 	}
-	return owner ? deliver(skb, owner->tap, c) : to_port(skb, p, c);
+	return owner ? deliver_segment(skb, p, owner->tap, c) : to_port(skb, p, c);
 }
 
 SEC("tcx/ingress") int usertcp_demux(struct __sk_buff *skb)

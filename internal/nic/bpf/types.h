@@ -143,6 +143,39 @@ struct {
 	__type(value, __u32);
 } circuits SEC(".maps");
 
+// The device by which full segments of a stream go that came in one by one, so that they
+// are joined on their way to the pool; 0: there is none, and the server is asked for it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} joiner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} asks SEC(".maps");
+
+// What is known of a connection by which full segments have come lately: any that has the
+// same place takes its place. Who writes at the same time does no harm: it is a guess.
+struct burst {
+	__u32 ends;  // of the connection, mixed
+	__u16 count; // full segments since begun
+	__u16 alone; // that were joined with no other, one behind the other
+	__u64 begun; // ns of the coarse monotonic clock; that is to come: no burst until then
+	__u64 until; // so long segments go by the joiner
+};
+
+enum { BURSTS = 4096 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BURSTS);
+	__type(key, __u32);
+	__type(value, struct burst);
+} bursts SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_RULES);
