@@ -22,7 +22,7 @@ func (h *Half) output(i uint32) {
 		if n > maxBurst {
 			panic("BUG: a connection sends without an end")
 		}
-		fast := h.drv.Usable(a.circuit)
+		fast := h.drv.Usable(a.circuit) && h.formerHere(a)
 		if fast && !h.room(i) {
 			return
 		}
