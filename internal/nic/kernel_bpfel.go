@@ -47,6 +47,18 @@ type kernelFlow struct {
 	RemotePort uint16
 }
 
+type kernelHop struct {
+	_      structs.HostLayout
+	Src    kernelAddress
+	Dst    kernelAddress
+	Sport  uint16
+	Dport  uint16
+	Device uint32
+	Until  uint64
+	Ether  [3]uint32
+	None   uint32
+}
+
 type kernelListener struct {
 	_     structs.HostLayout
 	Local kernelAddress
@@ -118,6 +130,7 @@ const (
 	kernelMapCounters         = "counters"
 	kernelMapDevices          = "devices"
 	kernelMapFlows            = "flows"
+	kernelMapHops             = "hops"
 	kernelMapJoiner           = "joiner"
 	kernelMapLeases           = "leases"
 	kernelMapListeners        = "listeners"
@@ -190,6 +203,7 @@ type kernelMapSpecs struct {
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Devices   *ebpf.MapSpec `ebpf:"devices"`
 	Flows     *ebpf.MapSpec `ebpf:"flows"`
+	Hops      *ebpf.MapSpec `ebpf:"hops"`
 	Joiner    *ebpf.MapSpec `ebpf:"joiner"`
 	Leases    *ebpf.MapSpec `ebpf:"leases"`
 	Listeners *ebpf.MapSpec `ebpf:"listeners"`
@@ -232,6 +246,7 @@ type kernelMaps struct {
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Devices   *ebpf.Map `ebpf:"devices"`
 	Flows     *ebpf.Map `ebpf:"flows"`
+	Hops      *ebpf.Map `ebpf:"hops"`
 	Joiner    *ebpf.Map `ebpf:"joiner"`
 	Leases    *ebpf.Map `ebpf:"leases"`
 	Listeners *ebpf.Map `ebpf:"listeners"`
@@ -250,6 +265,7 @@ func (m *kernelMaps) Close() error {
 		m.Counters,
 		m.Devices,
 		m.Flows,
+		m.Hops,
 		m.Joiner,
 		m.Leases,
 		m.Listeners,

@@ -464,19 +464,42 @@ static __always_inline int send_inside(struct __sk_buff *skb, const struct packe
 // know when a route or an address has changed.
 enum { KNOWN_NS = 10 * 1000 * 1000 };
 
-// find_way asks the kernel's routes. It returns 0, or the counter of what is wrong.
-static __always_inline __u64 *find_way(struct __sk_buff *skb, const struct packet *p, struct pool_counters *pool, struct owner *way)
-{
-	struct bpf_fib_lookup fib = {.ifindex = skb->ifindex, .l4_protocol = PROTO_TCP, .sport = p->sport, .dport = p->dport};
-	__u32 device;
+// found is a way, and if headed says so what the frames that go by it begin with.
+struct found {
+	__u32 device, mtu;
+	_Bool headed;
+	__u32 ether[3];
+};
 
-	fib.tot_len = 1; // any: so that we are told the MTU
-	between(&fib, &p->src, &p->dst, p->v6);
+// ask asks the kernel's routes for a segment's way, and unless flags say otherwise for the
+// neighbour.
+static __always_inline long ask(struct __sk_buff *skb, const struct packet *p, struct bpf_fib_lookup *fib, __u32 flags)
+{
+	*fib = (struct bpf_fib_lookup){.ifindex = skb->ifindex, .l4_protocol = PROTO_TCP, .sport = p->sport, .dport = p->dport};
+	fib->tot_len = 1; // any: so that we are told the MTU
+	between(fib, &p->src, &p->dst, p->v6);
 	if (p->v6)
-		fib.flowinfo = bpf_htonl((__u32)p->tos << 20);
+		fib->flowinfo = bpf_htonl((__u32)p->tos << 20);
 	else
-		fib.tos = p->tos;
-	if (bpf_fib_lookup(skb, &fib, sizeof(fib), FIB_SKIP_NEIGH) != BPF_FIB_LKUP_RET_SUCCESS)
+		fib->tos = p->tos;
+	return bpf_fib_lookup(skb, fib, sizeof(*fib), flags);
+}
+
+// find_way finds a segment's way. It returns 0, or the counter of what is wrong.
+static __always_inline __u64 *find_way(struct __sk_buff *skb, const struct packet *p, struct pool_counters *pool, struct found *way)
+{
+	struct bpf_fib_lookup fib;
+	__u32 device;
+	long answer = ask(skb, p, &fib, 0);
+
+	if (answer == BPF_FIB_LKUP_RET_SUCCESS && !fib.h_vlan_proto) {
+		__builtin_memcpy(way->ether, fib.dmac, 6);
+		__builtin_memcpy((__u8 *)way->ether + 6, fib.smac, 6);
+		way->headed = 1;
+	} else if (answer == BPF_FIB_LKUP_RET_NO_NEIGH) {
+		answer = ask(skb, p, &fib, FIB_SKIP_NEIGH);
+	}
+	if (answer != BPF_FIB_LKUP_RET_SUCCESS)
 		return &pool->no_route;
 	device = fib.ifindex;
 	if (!bpf_map_lookup_elem(&devices, &device))
@@ -499,18 +522,36 @@ static __always_inline int say_too_big(struct __sk_buff *skb, __u32 header, __u3
 	return bpf_redirect(skb->ifindex, 0);
 }
 
+// fits says that a segment is not too big for its way; else its pool is told.
+static __always_inline _Bool fits(const struct __sk_buff *skb, const struct packet *p, __u32 header, __u32 mtu)
+{
+	return (skb->gso_size ? header + skb->gso_size : p->total) <= mtu;
+}
+
 // send_by sends a segment on its way; the neighbours are the kernel's. header is the
 // length of the segment's headers.
-static __always_inline int send_by(struct __sk_buff *skb, const struct packet *p, __u32 header, __u32 device, __u32 mtu, struct pool_counters *pool)
+static __always_inline int send_by(struct __sk_buff *skb, const struct packet *p, __u32 header, const struct found *way, struct pool_counters *pool)
 {
-	if ((skb->gso_size ? header + skb->gso_size : p->total) > mtu) {
+	if (!fits(skb, p, header, way->mtu)) {
 		pool->too_big++;
-		return say_too_big(skb, header, mtu);
+		return say_too_big(skb, header, way->mtu);
 	}
 	// The kernel reports a neighbour that is not there to the source of packets
 	// that were for this host, as its own are.
 	bpf_skb_change_type(skb, FOR_US);
-	return bpf_redirect_neigh(device, 0, 0, 0);
+	return bpf_redirect_neigh(way->device, 0, 0, 0);
+}
+
+// send_known does so by a way that was found before. If it is known what the neighbour's
+// frames begin with the kernel need not look for route and neighbour again; it hears of the
+// neighbour's use by those for which the way is found anew.
+static __always_inline int send_known(struct __sk_buff *skb, const struct packet *p, __u32 header, const struct found *way, struct pool_counters *pool)
+{
+	if (!way->headed || !fits(skb, p, header, way->mtu))
+		return send_by(skb, p, header, way, pool);
+	if (bpf_skb_store_bytes(skb, 0, way->ether, sizeof(way->ether), 0))
+		return DROP;
+	return bpf_redirect(way->device, 0);
 }
 
 // same says that a way was found for a connection with the segment's ends.
@@ -529,16 +570,62 @@ static __always_inline struct way *way_of(const struct packet *p)
 	return bpf_map_lookup_elem(&ways, &at);
 }
 
+static __always_inline struct hop *hop_of(const struct packet *p)
+{
+	__u32 at = (bpf_ntohs(p->sport) ^ bpf_ntohs(p->dport)) % WAYS;
+
+	return bpf_map_lookup_elem(&hops, &at);
+}
+
+// head finds what the frames of a way that is good until then begin with.
+static __always_inline void head(const struct packet *p, __u64 until, struct found *found)
+{
+	const volatile struct hop *hop = hop_of(p);
+
+	if (!hop || hop->until != until || hop->device != found->device || hop->sport != p->sport || hop->dport != p->dport)
+		return;
+	for (int w = 0; w < 4; w++)
+		if (hop->src.word[w] != p->src.word[w] || hop->dst.word[w] != p->dst.word[w])
+			return;
+	for (int i = 0; i < 3; i++)
+		found->ether[i] = hop->ether[i];
+	found->headed = hop->until == until; // nobody has written meanwhile
+}
+
+// note_head remembers it.
+static __always_inline void note_head(const struct packet *p, __u64 until, const struct found *found)
+{
+	volatile struct hop *hop = hop_of(p);
+
+	if (!hop || !found->headed)
+		return;
+	hop->until = 0;
+	for (int w = 0; w < 4; w++) {
+		hop->src.word[w] = p->src.word[w];
+		hop->dst.word[w] = p->dst.word[w];
+	}
+	hop->sport = p->sport;
+	hop->dport = p->dport;
+	hop->device = found->device;
+	for (int i = 0; i < 3; i++)
+		hop->ether[i] = found->ether[i];
+	hop->until = until;
+}
+
 // known finds the way that was found before, if that is not too long ago.
-static __always_inline _Bool known(const struct packet *p, enum grant by, const struct owner *owner, struct owner *found)
+static __always_inline _Bool known(const struct packet *p, enum grant by, const struct owner *owner, struct found *found)
 {
 	const volatile struct way *way;
 	__u64 until;
 
 	if (by == FLOW) {
+		until = owner->until;
 		found->device = owner->device;
 		found->mtu = owner->mtu;
-		return bpf_ktime_get_coarse_ns() < owner->until;
+		if (bpf_ktime_get_coarse_ns() >= until)
+			return 0;
+		head(p, until, found);
+		return 1;
 	}
 	if (p->flags & FLAG_SYN)
 		return 0; // a SYN is asked about
@@ -550,15 +637,17 @@ static __always_inline _Bool known(const struct packet *p, enum grant by, const 
 		return 0;
 	found->device = way->device;
 	found->mtu = way->mtu;
+	head(p, until, found);
 	return way->until == until; // nobody has written meanwhile
 }
 
 // note remembers a way that was found.
-static __always_inline void note(const struct packet *p, enum grant by, struct owner *owner, const struct owner *found)
+static __always_inline void note(const struct packet *p, enum grant by, struct owner *owner, const struct found *found)
 {
 	volatile struct way *way;
 	__u64 until = bpf_ktime_get_coarse_ns() + KNOWN_NS;
 
+	note_head(p, until, found);
 	if (by == FLOW) {
 		owner->device = found->device;
 		owner->mtu = found->mtu;
@@ -591,7 +680,7 @@ static __always_inline _Bool may(const struct settings *s, const struct packet *
 // send_owned sends what belongs to the pool, by a way that is yet to be found.
 static __always_inline int send_owned(struct __sk_buff *skb, const struct packet *p, __u32 header, struct owner *owner, enum grant by, struct pool_counters *pool)
 {
-	struct owner found = {};
+	struct found found = {};
 	struct device_counters *c;
 	struct settings *s;
 	__u64 *wrong;
@@ -619,13 +708,13 @@ static __always_inline int send_owned(struct __sk_buff *skb, const struct packet
 		return DROP;
 	}
 	note(p, by, owner, &found);
-	return send_by(skb, p, header, found.device, found.mtu, pool);
+	return send_by(skb, p, header, &found, pool);
 }
 
 SEC("tcx/ingress") int usertcp_template(struct __sk_buff *skb)
 {
 	struct packet p = {};
-	struct owner found = {};
+	struct found found = {};
 	struct pool_counters *pool;
 	__u32 tap = skb->ifindex, header = 0, len = skb->len;
 	struct owner *owner;
@@ -645,7 +734,7 @@ SEC("tcx/ingress") int usertcp_template(struct __sk_buff *skb)
 		return DROP;
 	}
 	if (known(&p, by, owner, &found))
-		verdict = send_by(skb, &p, header, found.device, found.mtu, pool);
+		verdict = send_known(skb, &p, header, &found, pool);
 	else
 		verdict = send_owned(skb, &p, header, owner, by, pool);
 	if (verdict != DROP) {

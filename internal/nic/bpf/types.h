@@ -109,6 +109,25 @@ struct {
 	__type(value, struct way);
 } ways SEC(".maps");
 
+// Beside a way, or the way that a flow's owner notes, in the place of the same number: the
+// Ethernet header that the kernel would give what goes by it, valid as long as the way is that
+// was noted with it (until says the same).
+struct hop {
+	struct address src, dst;
+	__be16 sport, dport;
+	__u32 device;
+	__u64 until;
+	__u32 ether[3]; // destination, source
+	__u32 none;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WAYS);
+	__type(key, __u32);
+	__type(value, struct hop);
+} hops SEC(".maps");
+
 // The host's addresses, those of devices that are not served among them.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
