@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"usertcp/internal/perf/proc"
 	"usertcp/internal/testhost"
 )
 
@@ -106,6 +107,38 @@ func TestIdleConnections(t *testing.T) {
 	if beside < alone/10 { // others use this machine, too
 		t.Errorf("the busy connection has %.2f of its throughput left", beside/alone)
 	}
+}
+
+// The child of a program that does nothing wakes up seldom.
+func TestChildOfAnIdleProgramRests(t *testing.T) {
+	_, socket := peers(t)
+	p, address, child := listening(t, socket, "listen")
+	c := dialed(t, address)
+	defer c.Close()
+	p.Want("accepted")
+	const most = 600 // in two seconds: 200 ticks come to more than 900
+	for end := time.Now().Add(patience); ; {
+		before := switches(t, child)
+		time.Sleep(2 * time.Second)
+		n := switches(t, child) - before
+		if n <= most {
+			t.Logf("%d context switches in two seconds", n)
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d context switches in two seconds", n)
+		}
+	}
+}
+
+// switches returns how often a process has given a CPU up.
+func switches(t *testing.T, pid int) int64 {
+	t.Helper()
+	n, err := proc.Switches(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // share is the k-th of parts nearly equal parts of n.

@@ -212,7 +212,8 @@ func (c *child) wake() {
 
 // tick looks at each tick, as long as there are live connections.
 func (c *child) tick() error {
-	t := time.NewTicker(half.Tick)
+	period := half.Tick
+	t := time.NewTicker(period)
 	defer t.Stop()
 	handed := time.Now()
 	vacated := handed
@@ -228,12 +229,16 @@ func (c *child) tick() error {
 					return c.leave()
 				}
 			}
-			t.Reset(half.Tick)
+			t.Reset(period)
 		}
 		<-t.C
 		c.mayLeave()
 		if c.bottom.Look(true) {
 			c.doors[1].Ring()
+		}
+		if p := c.bottom.NextTick(); p != period {
+			period = p
+			t.Reset(p)
 		}
 		c.report(false)
 		if time.Since(handed) >= remnantPeriod {

@@ -88,39 +88,6 @@ func (c *child) divert(id uint32, errno unix.Errno) {
 	c.tell(message.Message{Type: message.Divert, ID: id, Errno: uint32(errno)})
 }
 
-// circuitTo returns the circuit to a peer, and begins one if there is none.
-// c.circuits is held.
-func (c *child) circuitTo(peer wire.VCI) (i uint16, up bool, err error) {
-	ok := false
-	c.bottom.Change(func() { i, up, ok = c.driver.Find(peer) })
-	if ok {
-		return i, up, nil
-	}
-	mem, err := c.driver.NewMemory(peer)
-	if err != nil {
-		return pool.NoCircuit, false, err
-	}
-	c.bottom.Change(func() { i, err = c.driver.Offer(peer, mem) })
-	if err != nil {
-		return pool.NoCircuit, false, err
-	}
-	ro, err := mem.ReadOnly()
-	if err != nil {
-		return pool.NoCircuit, false, err
-	}
-	defer unix.Close(ro)
-	bell, err := c.bell.ReadOnly()
-	if err != nil {
-		return pool.NoCircuit, false, err
-	}
-	defer unix.Close(bell)
-	f := ring.Frame{
-		Type: ring.FrameAttach, Src: c.cfg.vci, Dst: peer, N: c.offerVersion(),
-		Files: ring.Peer{Memory: ro, Bell: bell, Top: c.doors[0].Fd(), Bottom: c.doors[1].Fd()}.Files(),
-	}
-	return i, false, ring.SendFrame(c.link.Load().frames, &f)
-}
-
 // receiveFrames takes the server's frames until it has gone: connections that
 // have a circuit go on then.
 func (c *child) receiveFrames(l *link) {
@@ -144,7 +111,7 @@ func (c *child) frame(f *ring.Frame) {
 		c.attach(f)
 		return
 	case ring.FrameDetach:
-		c.detach(f.Src)
+		c.detach(f)
 	case ring.FrameLease:
 		c.peerLeases(f)
 	case ring.FrameLeased:
@@ -159,36 +126,6 @@ func (c *child) frame(f *ring.Frame) {
 		}
 	}
 	message.CloseFiles(f.Files)
-}
-
-// attach maps what a peer offers; if this end has not offered anything yet it
-// does so now.
-func (c *child) attach(f *ring.Frame) {
-	p, err := ring.PeerFrom(f.Files)
-	if err != nil || f.N != c.offerVersion() {
-		message.CloseFiles(f.Files)
-		c.send(&ring.Frame{Type: ring.FrameDetach, Src: c.cfg.vci, Dst: f.Src})
-		return
-	}
-	c.circuits.Lock()
-	defer c.circuits.Unlock()
-	i, up, err := c.circuitTo(f.Src)
-	if err != nil || up {
-		p.Close()
-		return
-	}
-	c.keepCircuit(i, f.Src, p)
-	c.bottom.ForgetCircuit(i)
-	c.bottom.Change(func() { err = c.driver.Complete(i, p) })
-	if err != nil {
-		return
-	}
-	c.circuitUp(i)
-	for _, s := range c.waiting[f.Src] {
-		c.take(s, i)
-	}
-	delete(c.waiting, f.Src)
-	c.rerouteTo(f.Src, i)
 }
 
 // flowOf returns the connection that the beginning of a packet of ours belongs
@@ -209,50 +146,6 @@ func flowOf(b []byte) (wire.Flow, bool) {
 }
 
 var _ half.Outside = outside{}
-
-// offerVersion is what both ends of a circuit must agree on: the layout of its
-// memory, and whether PDUs carry a CRC.
-func (c *child) offerVersion() uint32 {
-	if c.cfg.crc {
-		return ring.Version ^ 1
-	}
-	return ring.Version
-}
-
-// detach ends the circuit to a peer that is gone, or does not want one. SYNs that
-// waited for it go on without.
-func (c *child) detach(peer wire.VCI) {
-	c.circuits.Lock()
-	defer c.circuits.Unlock()
-	c.bottom.Change(func() {
-		i, _, there := c.driver.Find(peer)
-		c.driver.Close(peer)
-		if there {
-			c.bottom.Prod(i)
-		}
-		c.driver.Collect()
-	})
-	c.forgetCircuits()
-	for _, s := range c.waiting[peer] {
-		c.take(s, pool.NoCircuit)
-	}
-	delete(c.waiting, peer)
-	delete(c.moving, peer)
-}
-
-// collect frees the circuits of peers that are gone, whose last connection has ended
-// since: what we had sent to them lies there still.
-func (c *child) collect() {
-	found := false
-	c.bottom.Change(func() { found = c.driver.Collectable() })
-	if !found {
-		return
-	}
-	c.circuits.Lock()
-	defer c.circuits.Unlock()
-	c.bottom.Change(c.driver.Collect)
-	c.forgetCircuits()
-}
 
 // send sends a frame to the server; one that gets lost is as a packet that does.
 func (c *child) send(f *ring.Frame) {

@@ -57,12 +57,7 @@ func (c *child) succeed() error {
 	for _, k := range c.bottom.TakeOver(l.known, c.program.Load().dead) {
 		c.giveBack(k.Socket, k.What, k.Flow)
 	}
-	// A circuit that was being made is made anew, when it is needed again.
-	var lost []wire.VCI
-	c.bottom.Change(func() { lost = c.driver.Orphaned() })
-	for _, peer := range lost {
-		c.send(&ring.Frame{Type: ring.FrameDetach, Src: c.cfg.vci, Dst: peer})
-	}
+	c.renewLost()
 	c.claimSoon()
 	c.resumeDeviceLeases()
 	c.wake()
@@ -173,5 +168,23 @@ func (c *child) forgetCircuits() {
 			delete(c.kept, i)
 			c.tell(message.Message{Type: message.Keep, N: message.KeepCircuit, Socket: uint32(i)})
 		}
+	}
+}
+
+// renewLost begins anew, as far as they are needed, the circuits that were being made when
+// the child before has died.
+func (c *child) renewLost() {
+	c.circuits.Lock()
+	defer c.circuits.Unlock()
+	flows := map[wire.VCI][]wire.Flow{}
+	c.bottom.Change(func() {
+		for _, i := range c.driver.Orphaned() {
+			peer := c.driver.Remote(i)
+			flows[peer] = append(flows[peer], c.bottom.Strand(i)...)
+		}
+	})
+	for peer, f := range flows {
+		c.sayLost(peer)
+		c.wait(peer, f)
 	}
 }

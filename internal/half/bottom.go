@@ -11,8 +11,15 @@ import (
 	"usertcp/internal/wire"
 )
 
-// Tick is how often the bottom half looks whether the application comes.
-const Tick = 10 * time.Millisecond
+// Tick is how often the bottom half looks whether the application comes; RestTick, if
+// that had next to nothing to do at the last quietTicks ticks.
+const (
+	Tick     = 10 * time.Millisecond
+	RestTick = 5 * Tick
+
+	quietTicks  = 64
+	quietDrives = 8 // of the top half between two ticks, at most
+)
 
 // lockBound is how long the bottom half waits for a lock that the application
 // has: no process waits without a bound for an application.
@@ -61,6 +68,7 @@ type Bottom struct {
 	drives  uint32 // of the top half at the last tick
 	pending bool   // something lay there at the last tick
 	absent  bool   // the application did not come for it: we drive
+	quiet   int    // ticks in a row at which there was next to nothing to do
 	ended   bool   // the application is no more
 	dead    func() bool
 	swept   bool // what it left in the segment has been looked for
@@ -168,6 +176,7 @@ func (b *Bottom) Look(tick bool) (again bool) {
 		b.rings.Add(b.doorbells[0]) // in case it can come again
 	}
 	if tick {
+		b.noteQuiet(drives-b.drives, pending)
 		b.drives, b.pending = drives, pending
 		b.flushIdle()
 		b.heed()
@@ -182,6 +191,26 @@ func (b *Bottom) Look(tick bool) (again bool) {
 		b.weigh()
 	}
 	return again
+}
+
+// noteQuiet counts the ticks at which the top half had next to nothing to do, which leads
+// nobody to expect that something lies there that it does not come for.
+func (b *Bottom) noteQuiet(drives uint32, pending bool) {
+	if pending || drives > quietDrives || b.absent || b.ended || b.ctl.childTakes != 0 {
+		b.quiet = 0
+	} else if b.quiet < quietTicks {
+		b.quiet++
+	}
+}
+
+// NextTick returns when Look wants to be called next for a tick.
+func (b *Bottom) NextTick() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.quiet == quietTicks {
+		return RestTick
+	}
+	return Tick
 }
 
 // flushIdle empties buffer caches that neither half has used since the last tick: what

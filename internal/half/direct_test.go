@@ -98,6 +98,7 @@ func (l *loop) Awake()                         {}
 func (l *loop) Pending() bool                  { return len(l.rx) > 0 }
 func (l *loop) Notice()                        {}
 func (l *loop) Changed() bool                  { return false }
+func (l *loop) Mapped(uint16) bool             { return true }
 func (l *loop) Offload(uint16) uint32          { return l.offload }
 func (l *loop) BufferSize() int                { return 2048 }
 func (l *loop) Octets(uint16) []byte           { return l.octets }

@@ -311,7 +311,7 @@ func (h *Half) hasBuffer(i uint32) bool {
 		return true
 	case h.ctl.chunks.Free == 0 || h.allowed(i) == 0:
 		return false
-	case circuit == pool.NoCircuit || h.ctl.copiesMore != 0:
+	case h.writesOwn(circuit):
 		return h.rx.Available() > 0
 	}
 	for _, b := range h.alloc(circuit, 1) {

@@ -1,6 +1,8 @@
 package half
 
 import (
+	"slices"
+
 	"usertcp/internal/pool"
 	"usertcp/internal/seq"
 	"usertcp/internal/tcp"
@@ -238,14 +240,17 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 
 // belongs reports whether a packet of connection i may come by circuit. The
 // first circuit by which one comes is the connection's from then on; another one
-// can take its place only when it has gone.
+// can take its place only when it has gone. What comes late by one that the connection
+// has left does not take it back there.
 func (h *Half) belongs(i uint32, circuit uint16) bool {
 	a := &h.aux[i]
 	if circuit == pool.NoCircuit || a.circuit == circuit {
 		return true
 	}
 	if a.circuit == pool.NoCircuit {
-		h.setCircuit(i, circuit)
+		if !slices.Contains(a.former[:], circuit+1) {
+			h.setCircuit(i, circuit)
+		}
 		return true
 	}
 	return false

@@ -202,6 +202,41 @@ func (h *Half) keepFormer(i uint32) bool {
 	return true
 }
 
+// here reports whether all memory is mapped in which octets of connection i may lie.
+func (h *Half) here(i uint32) bool {
+	a := &h.aux[i]
+	return (a.circuit == pool.NoCircuit || h.drv.Mapped(a.circuit)) && h.formerHere(a)
+}
+
+// formerHere reports whether the circuits are mapped by which a connection went before.
+func (h *Half) formerHere(a *aux) bool {
+	if a.former == [len(a.former)]uint16{} {
+		return true
+	}
+	for _, c := range a.former {
+		if c != 0 && !h.drv.Mapped(c-1) {
+			return false
+		}
+	}
+	return true
+}
+
+// legible reports whether what connection i has received, and its program not read, can
+// be read here.
+func (h *Half) legible(i uint32) bool {
+	if h.here(i) {
+		return true
+	}
+	q := h.conns[i].RcvQ
+	for at := q.Head; q.Count > 0; q.Count-- {
+		if c := &h.chunks[at]; c.Region != pool.OwnRegion && h.drv.Octets(c.Region) == nil {
+			return false
+		}
+		at = h.chunks[at].Next
+	}
+	return true
+}
+
 // liesIn reports whether octets of connection i lie in a circuit's memory.
 func (h *Half) liesIn(i uint32, circuit uint16) (lies bool) {
 	h.eachChunk(i, func(c *tcp.Chunk) {

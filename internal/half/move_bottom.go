@@ -111,13 +111,29 @@ func (b *Bottom) Claimed(c Claim, what Registered, mtu uint32) (ok bool) {
 func (b *Bottom) Reroute(flow wire.Flow, from, to uint16) (ok bool) {
 	b.Change(func() {
 		i := b.lookup(&flow)
-		if i == none || b.aux[i].circuit != from || b.aux[i].use == useMoved || !b.keepFormer(i) {
-			return
-		}
-		ok = true
-		b.setCircuit(i, to)
-		b.begin(i).Announce()
-		b.commit(i)
+		ok = i != none && b.aux[i].circuit == from && b.reroute(i, to)
 	})
 	return ok
+}
+
+func (b *Bottom) reroute(i uint32, to uint16) bool {
+	if b.aux[i].use == useMoved || !b.keepFormer(i) {
+		return false
+	}
+	b.setCircuit(i, to)
+	b.begin(i).Announce()
+	b.commit(i)
+	return true
+}
+
+// Strand takes the connections off a circuit that is no more although its other end is
+// there, and returns them: they go through the servers until they get another circuit,
+// and their peers are told. It is called by Change.
+func (b *Bottom) Strand(circuit uint16) (flows []wire.Flow) {
+	for i := range min(b.ctl.conns.Fresh, MaxConns) {
+		if b.aux[i].hashed != 0 && b.aux[i].circuit == circuit && b.reroute(i, pool.NoCircuit) {
+			flows = append(flows, b.conns[i].Flow)
+		}
+	}
+	return flows
 }

@@ -323,6 +323,9 @@ func TestFormerCircuitsStay(t *testing.T) {
 			}
 		}
 		h.setCircuit(s.i, pool.NoCircuit)
+		if !h.belongs(s.i, 0) || h.aux[s.i].circuit != pool.NoCircuit {
+			t.Error("what came late by a former circuit has taken the connection back there, or is lost")
+		}
 		kept := 0
 		for _, n := range u.n {
 			kept += n

@@ -33,7 +33,7 @@ func (t *Top) serve(s *Socket) bool {
 		t.serveOut(w)
 		return true
 	}
-	if s.closing || s.deaf || w.expired() || !t.visible(s.i) {
+	if s.closing || s.deaf || w.expired() || !t.here(s.i) {
 		return false
 	}
 	have, _ := t.readable(s.i)
@@ -59,12 +59,6 @@ func (t *Top) serveOut(w *waiter) {
 	w.order.done.Store(true)
 	t.wake(w)
 	t.served++
-}
-
-// visible reports whether what connection i has received is mapped here.
-func (t *Top) visible(i uint32) bool {
-	c := t.aux[i].circuit
-	return c == pool.NoCircuit || t.drv.Mapped(c)
 }
 
 // wakesMax is how many goroutines are woken at once. When the leader has found

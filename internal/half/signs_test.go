@@ -1,6 +1,7 @@
 package half
 
 import (
+	"fmt"
 	"testing"
 
 	"usertcp/internal/pool"
@@ -203,5 +204,34 @@ func TestRestUntil(t *testing.T) {
 	}
 	if at := restUntil(3, now, now+1, idle); at != now+1 {
 		t.Errorf("late by %d", at-now-1)
+	}
+}
+
+// BenchmarkRests is what it costs for each that connections which rest are looked at when
+// their time comes.
+func BenchmarkRests(b *testing.B) {
+	for _, n := range []int{1000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				f := newFlock(b, n)
+				for _, m := range f.conns {
+					f.top.SetOptions(m.i, func(o *tcp.ConnOptions) { o.KeepAlive, o.KeepIdle, o.KeepInterval, o.KeepCount = 1, 15, 15, 9 })
+				}
+				f.rest(32 * tcp.Second)
+				b.StartTimer()
+				f.rest(48 * tcp.Second)
+			}
+			looks := 48. / 15 * 8 / 7 * float64(n)
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/looks, "ns/look")
+		})
+	}
+}
+
+// rest lets time go by in which something else comes by the circuit.
+func (f *flock) rest(d tcp.Time) {
+	for end := f.now + d; f.now < end; f.now += 10 * tcp.Millisecond {
+		f.top.onCircuit[0].signs.heard = f.now
+		f.top.Step()
 	}
 }

@@ -201,7 +201,12 @@ func (s *Socket) receive(p []byte, take bool) (int, error) {
 		t.leave()
 		return 0, err
 	}
-	if !t.ensure(s.i) {
+	t.ensure(s.i)
+	switch {
+	case s.closing:
+		t.leave()
+		return 0, os.ErrClosed
+	case !t.legible(s.i):
 		t.leave()
 		return 0, syscall.EIO
 	}
@@ -277,15 +282,12 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 	var r reservation
 	t.enter()
 	t.drive()
+	t.ensure(s.i) // without, what is written goes by our own buffers
 	if s.closing {
 		t.leave()
 		return 0, os.ErrClosed
 	}
 	c := &t.conns[s.i] // under the lock: the segment may be handed over, and another be there
-	if !t.ensure(s.i) {
-		t.leave()
-		return 0, syscall.EIO
-	}
 	if s.wr.expired() {
 		t.leave()
 		return 0, os.ErrDeadlineExceeded

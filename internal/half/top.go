@@ -434,18 +434,17 @@ func (t *Top) fetchCircuits() {
 	}
 }
 
-// ensure sees to it that the circuit of connection i is mapped here, and reports
-// whether it is, if the connection has one.
-func (t *Top) ensure(i uint32) bool {
-	c := t.aux[i].circuit
-	if c == pool.NoCircuit || t.drv.Mapped(c) {
-		return true
-	}
-	if t.fetch != nil {
+// ensure sees to it that the circuits of connection i are mapped here, as far as they
+// can be. It may give the lock back meanwhile.
+func (t *Top) ensure(i uint32) {
+	for n := 0; n < ensureTries && t.fetch != nil && !t.here(i); n++ {
 		t.doFetch()
 	}
-	return t.drv.Mapped(c)
 }
+
+// ensureTries is how often circuits are fetched for one call: the connection may have got
+// another one meanwhile.
+const ensureTries = 2
 
 func (t *Top) doFetch() {
 	t.leave()

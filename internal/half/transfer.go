@@ -77,7 +77,7 @@ func (h *Half) reserveTail(c *tcp.Conn, want int, r *reservation) {
 // a script of its own for each would be what the paper calls naive (section 4.5.1).
 func (h *Half) reserveBuffers(i uint32, want int, r *reservation) {
 	circuit := h.aux[i].circuit
-	if circuit == pool.NoCircuit || h.ctl.copiesMore != 0 {
+	if h.writesOwn(circuit) {
 		for r.bytes < want && r.n < spansMax && h.reserveOwn(want, r) {
 		}
 		return
@@ -90,6 +90,13 @@ func (h *Half) reserveBuffers(i uint32, want int, r *reservation) {
 	for _, op := range h.alloc(circuit, n) {
 		h.addSpan(tcp.Chunk{Region: pool.TxRegion(circuit), Buf: op.Buf, Off: op.Off}, want, size, r)
 	}
+}
+
+// writesOwn reports whether what is written to a connection over circuit lies in the
+// pool's own buffers: it has no circuit, or none whose memory is mapped here, or payloads
+// are copied once more.
+func (h *Half) writesOwn(circuit uint16) bool {
+	return circuit == pool.NoCircuit || h.ctl.copiesMore != 0 || !h.drv.Mapped(circuit)
 }
 
 // reserveOwn takes another of the pool's own buffers.

@@ -231,18 +231,27 @@ func spinFromEnv() half.Spin {
 // that are no more.
 func (s *Stack) fetch() error {
 	var missing []uint16
+	var gens []uint32
 	s.top.Change(func() {
 		s.driver.Prune()
-		missing = s.driver.Missing(nil)
+		for _, i := range s.driver.Missing(nil) {
+			missing, gens = append(missing, i), append(gens, s.driver.Generation(i))
+		}
 	})
 	var errs []error
-	for _, i := range missing {
+	for k, i := range missing {
 		r, err := s.child.Call(context.Background(), &message.Message{Type: message.NewSocket, Op: message.OpLink, N: uint32(i)})
 		if err == nil && r.Errno != 0 {
 			err = unix.Errno(r.Errno)
 		}
 		if err == nil {
-			s.top.Change(func() { err = s.driver.Map(i, r.Files) })
+			s.top.Change(func() {
+				if s.driver.Generation(i) != gens[k] {
+					message.CloseFiles(r.Files) // of a circuit that is no more
+					return
+				}
+				err = s.driver.Map(i, r.Files)
+			})
 		}
 		errs = append(errs, err)
 	}

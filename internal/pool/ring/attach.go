@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"usertcp/internal/pool"
 	"usertcp/internal/shm"
 	"usertcp/internal/wire"
@@ -153,20 +155,47 @@ func (d *Driver) Changed() bool {
 	return d.known.Load() != n && d.known.Swap(n) != n
 }
 
-// Missing appends to dst the circuits that are up but not mapped here.
+// Missing appends to dst the circuits that are not mapped here and are up, or dead and
+// in use: octets of a connection may lie there.
 func (d *Driver) Missing(dst []uint16) []uint16 {
 	for i := range d.states {
-		if st := &d.states[i]; st.State.Load() == circuitUp && !d.Mapped(uint16(i)) {
+		st := &d.states[i]
+		s := st.State.Load()
+		if (s == circuitUp || s == circuitDead && st.Users > 0) && !d.Mapped(uint16(i)) {
 			dst = append(dst, uint16(i))
 		}
 	}
 	return dst
 }
 
+// Generation tells the present use of circuit i from those before: what was asked for in
+// another one is not what Map wants.
+func (d *Driver) Generation(i uint16) uint32 { return d.states[i].Gen }
+
 // Mapped implements pool.Driver.
 func (d *Driver) Mapped(i uint16) bool {
 	c := d.circuit(i)
 	return c != nil && c.peer != nil
+}
+
+// Offers reports whether mem is offered to remote, and has not been answered.
+func (d *Driver) Offers(remote wire.VCI, mem *shm.Segment) bool {
+	i, up, ok := d.Find(remote)
+	c := d.circuit(i)
+	return ok && !up && c != nil && c.own == mem
+}
+
+// Knows reports whether what a peer offers is the memory that circuit i uses already.
+func (d *Driver) Knows(i uint16, p Peer) bool {
+	c := d.circuit(i)
+	if c == nil || c.peer == nil {
+		return false
+	}
+	var is, was unix.Stat_t
+	if unix.Fstat(p.Memory, &is) != nil || unix.Fstat(c.peer.Fd(), &was) != nil {
+		return false
+	}
+	return is.Dev == was.Dev && is.Ino == was.Ino
 }
 
 // Usable implements pool.Driver.

@@ -311,3 +311,54 @@ func TestAReleaseWithoutTheMappingIsToldByTheOtherHalf(t *testing.T) {
 		t.Errorf("%d buffers of the sender still in use", n)
 	}
 }
+
+// What is to be mapped: circuits that are up, and those that were, as long as octets of a
+// connection may lie there. Each use of a place has another number.
+func TestMissing(t *testing.T) {
+	a, b := newPair(t, false)
+	top := topOf(t, a)
+	a.offer(t, wire.NewVCI(5, 5))
+	was := top.Generation(0)
+	a.Use(0, 1)
+	a.Close(b.vci)
+	if m := top.Missing(nil); len(m) != 1 || m[0] != 0 {
+		t.Errorf("missing %v, want the dead one that is in use", m)
+	}
+	if err := top.Map(0, dupEach(t, a.Files(0))); err != nil || len(top.Missing(nil)) != 0 {
+		t.Errorf("missing %v after %v", top.Missing(nil), err)
+	}
+	a.Use(0, -1)
+	next := topOf(t, a)
+	if m := next.Missing(nil); len(m) != 0 {
+		t.Errorf("missing %v, though nobody uses it", m)
+	}
+	a.Collect()
+	if top.Generation(0) == was {
+		t.Error("its place has no other number")
+	}
+}
+
+// An offer is known by its memory, not by its descriptors.
+func TestWhatIsOffered(t *testing.T) {
+	a, b := newSide(t, leftVCI, false), newSide(t, rightVCI, false)
+	i, mem := a.offer(t, rightVCI)
+	_, theirs := b.offer(t, leftVCI)
+	other, err := b.NewMemory(leftVCI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	p := b.offers(t, theirs)
+	if !a.Offers(rightVCI, mem) || a.Offers(rightVCI, theirs) || a.Offers(wire.NewVCI(5, 5), mem) || a.Knows(i, p) {
+		t.Error("before it was answered")
+	}
+	if err := a.Complete(i, b.offers(t, theirs)); err != nil {
+		t.Fatal(err)
+	}
+	q := b.offers(t, other)
+	if a.Offers(rightVCI, mem) || !a.Knows(i, p) || a.Knows(i, q) || a.Knows(i, Peer{-1, -1, -1, -1}) {
+		t.Error("after it was answered")
+	}
+	p.Close()
+	q.Close()
+}

@@ -24,7 +24,8 @@ const (
 	// FrameAttach offers Src's half of the circuit between Src and Dst: Files
 	// are its link memory, its bell page and its eventfds, N is the layout's version.
 	FrameAttach
-	// FrameDetach says that Src has closed its half of the circuit to Dst.
+	// FrameDetach says that Src has closed its half of the circuit to Dst: the pool has
+	// ended or wants none. N=LostHalf: it goes on, and would have another one.
 	FrameDetach
 	// FrameUnreachable comes back to the Src of a PDU that could not be
 	// delivered: Errno says why, PDU is the beginning of what was sent.
@@ -77,6 +78,10 @@ const (
 	FrameVersion  = 1 // of frames
 	frameReserved = 7
 )
+
+// LostHalf is N of a FrameDetach from a pool whose half of the circuit is lost: the child
+// that made it has died before anybody else knew of it.
+const LostHalf = 1
 
 // Frame is what travels between hosts outside circuits: between servers over
 // the sockets in the ring's directory, and between a child and its server.
@@ -188,7 +193,7 @@ func (f *Frame) check() error {
 	case FrameAttach:
 		return f.checkAttach()
 	case FrameDetach:
-		return f.want(len(f.PDU) == 0, ErrFramePDU)
+		return f.want(len(f.PDU) == 0 && f.N <= LostHalf, ErrFramePDU)
 	case FrameUnreachable:
 		if f.Errno == 0 {
 			return ErrFrameErrno

@@ -50,18 +50,17 @@ func (d *Driver) Restore(i uint16, remote wire.VCI, files []int) bool {
 	return true
 }
 
-// Orphaned closes the circuits that have not been restored, and returns the
-// peers at their other ends.
-func (d *Driver) Orphaned() (peers []wire.VCI) {
+// Orphaned closes the circuits that have not been restored, and returns them.
+func (d *Driver) Orphaned() (lost []uint16) {
 	for i := range d.states {
 		st := &d.states[i]
 		if s := st.State.Load(); (s == circuitOffered || s == circuitUp) && !d.Mapped(uint16(i)) {
-			peers = append(peers, wire.VCI(st.Remote))
+			lost = append(lost, uint16(i))
 			st.State.Store(circuitDead)
 			d.control.changes.Add(1)
 		}
 	}
-	return peers
+	return lost
 }
 
 // Has reports whether circuit i is in use and mapped here.

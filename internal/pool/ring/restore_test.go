@@ -37,8 +37,8 @@ func TestASuccessorRestoresCircuits(t *testing.T) {
 	next.want(t, []byte("before"))
 	next.send(next.inline([]byte("after"), nil))
 	b.want(t, []byte("after"))
-	if peers := next.Orphaned(); len(peers) != 0 {
-		t.Errorf("circuits to %v are closed", peers)
+	if lost := next.Orphaned(); len(lost) != 0 {
+		t.Errorf("circuits to %v are closed", lost)
 	}
 }
 
@@ -56,9 +56,9 @@ func TestASuccessorCompletesACircuit(t *testing.T) {
 func TestCircuitsThatCannotBeRestoredAreClosed(t *testing.T) {
 	a, b := newPair(t, false)
 	next := topOf(t, a)
-	peers := next.Orphaned()
-	if len(peers) != 1 || peers[0] != b.VCI() || next.Usable(0) {
-		t.Errorf("closed those to %v", peers)
+	lost := next.Orphaned()
+	if len(lost) != 1 || next.Remote(lost[0]) != b.VCI() || next.Usable(0) {
+		t.Errorf("closed those to %v", lost)
 	}
 	if _, _, ok := next.Find(b.VCI()); ok {
 		t.Error("a new circuit is not made")

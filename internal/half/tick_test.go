@@ -1,0 +1,48 @@
+package half
+
+import (
+	"testing"
+
+	"usertcp/internal/pool"
+)
+
+// The child of an idle program looks less often, and at once as often as ever when there
+// is something for it, or the program is busy or has ended.
+func TestTicksOfAnIdleProgram(t *testing.T) {
+	rest := func(t *testing.T) *bench {
+		b := newBench(t, 16)
+		b.pair()
+		b.bottom.Look(true)
+		b.bottom.quiet = 0 // it has been busy
+		for range quietTicks {
+			if got := b.bottom.NextTick(); got != Tick {
+				t.Fatalf("the next tick is in %v", got)
+			}
+			for range quietDrives { // some timers
+				b.top.ctl.drives.Add(1)
+			}
+			b.bottom.Look(true)
+		}
+		if got := b.bottom.NextTick(); got != RestTick {
+			t.Fatalf("after %d quiet ticks the next is in %v", quietTicks, got)
+		}
+		return b
+	}
+	for what, do := range map[string]func(b *bench){
+		"something lies there": func(b *bench) {
+			b.drv.rx = append(b.drv.rx, pool.Packet{Circuit: 0})
+		},
+		"the program is busy":    func(b *bench) { b.top.ctl.drives.Add(quietDrives + 1) },
+		"the program has ended":  func(b *bench) { b.bottom.ProgramEnded(func() bool { return true }) },
+		"the child takes it all": func(b *bench) { b.top.ctl.childTakes = 1 },
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := rest(t)
+			do(b)
+			b.bottom.Look(true)
+			if got := b.bottom.NextTick(); got != Tick {
+				t.Errorf("the next tick is in %v", got)
+			}
+		})
+	}
+}
