@@ -44,11 +44,14 @@ func (h *Half) output(i uint32) {
 // makeOut makes out the first segment of what connection i has to send, in the step that
 // has queued it: to begin one of its own would cost another copy for the journal. It
 // reports false if output has to do it: where a device may refuse the segment, so that its
-// step is undone, or there is no room, or the connection has an annex, of which two calls
-// of the engine's in one step would write both sides.
+// step is undone, or there may be no room for it, or the connection has an annex, of which
+// two calls of the engine's in one step would write both sides.
 func (h *Half) makeOut(i uint32) bool {
 	c, circuit := &h.conns[i], h.aux[i].circuit
-	if c.Annex != 0 || !c.HasOutput() || !h.drv.Usable(circuit) || h.drv.MayRefuse(circuit) || !h.room(i) {
+	if c.Annex != 0 || !c.HasOutput() || !h.drv.Usable(circuit) || h.drv.MayRefuse(circuit) {
+		return false
+	}
+	if room, backlog := h.roomOn(circuit); room == 0 || backlog >= corkBacklog {
 		return false
 	}
 	c.SetOffload(h.offload(circuit, true))

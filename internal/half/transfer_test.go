@@ -395,3 +395,25 @@ func TestWhatIsWrittenLeavesInItsStep(t *testing.T) {
 		}
 	}
 }
+
+// Behind packets that the peer has not looked at a segment may have to wait for more, which
+// is found out where it would have a step of its own, and not twice.
+func TestWhatIsWrittenBehindManyPackets(t *testing.T) {
+	w := newCrashWorld(t, false)
+	h := w.a.top
+	var conns []uint32
+	for n := range uint16(corkBacklog + 2) {
+		i, _ := w.a.pair(w.b, 1001+n)
+		conns = append(conns, i)
+	}
+	w.settle()
+	for n, i := range conns {
+		h.Write(i, make([]byte, 50))
+		if h.conns[i].Stats.DataSegsOut != 1 {
+			t.Errorf("%d packets wait, and what is written does not leave", n)
+		}
+		if one := h.journal.before.SndQ.Count == 0; one != (n < corkBacklog) {
+			t.Errorf("%d packets wait: one step: %v", n, one)
+		}
+	}
+}
