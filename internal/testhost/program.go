@@ -116,14 +116,19 @@ func (p *Process) read(out io.Reader) {
 // Line returns the next line that the program writes.
 func (p *Process) Line() string {
 	p.t.Helper()
+	return p.lineWithin(Patience)
+}
+
+func (p *Process) lineWithin(patience time.Duration) string {
+	p.t.Helper()
 	select {
 	case l, ok := <-p.lines:
 		if !ok {
 			p.t.Fatalf("%s: ended without the line that was waited for", p.cmd)
 		}
 		return l
-	case <-time.After(Patience):
-		p.t.Fatalf("%s: no line after %v", p.cmd, Patience)
+	case <-time.After(patience):
+		p.t.Fatalf("%s: no line after %v", p.cmd, patience)
 		return ""
 	}
 }
@@ -131,12 +136,24 @@ func (p *Process) Line() string {
 // Want waits for a line of the given words and returns what follows them.
 func (p *Process) Want(words string) string {
 	p.t.Helper()
-	l := p.Line()
-	rest, ok := strings.CutPrefix(l, words)
+	return p.rest(p.Line(), words)
+}
+
+// rest returns what follows words in a line that begins with them.
+func (p *Process) rest(line, words string) string {
+	p.t.Helper()
+	rest, ok := strings.CutPrefix(line, words)
 	if !ok {
-		p.t.Fatalf("%s: said %q, want %q", p.cmd, l, words)
+		p.t.Fatalf("%s: said %q, want %q", p.cmd, line, words)
 	}
 	return strings.TrimSpace(rest)
+}
+
+// WantMuch is Want of a program that has much to do until then, such as thousands of
+// connections: it has five times as long.
+func (p *Process) WantMuch(words string) string {
+	p.t.Helper()
+	return p.rest(p.lineWithin(5*Patience), words)
 }
 
 // Say writes a line to the program.
