@@ -40,6 +40,7 @@ func shardOf(c net.Conn) int {
 type sharded struct {
 	l                *Listener
 	clients, servers []net.Conn
+	ports            int // that were chosen
 }
 
 // meetShards makes n connections to a listener in all shards, half of them from ports of
@@ -62,10 +63,16 @@ func meetShards(t *testing.T, n int) *sharded {
 func (s *sharded) meet(t *testing.T, ask bool) {
 	t.Helper()
 	d := Dialer{Timeout: patience}
-	if ask {
-		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(10, 1, 0, 1), Port: 20000 + len(s.clients)}
+	c, err := net.Conn(nil), error(syscall.EADDRINUSE)
+	for errors.Is(err, syscall.EADDRINUSE) { // where the kernel says so a port of our choice may be a leased one
+		if ask {
+			s.ports++
+			d.LocalAddr = &net.TCPAddr{IP: net.IPv4(10, 1, 0, 1), Port: 20000 + s.ports}
+		}
+		if c, err = d.Dial("tcp", s.l.Addr().String()); !ask {
+			break
+		}
 	}
-	c, err := d.Dial("tcp", s.l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +126,7 @@ func oneWay(from, to net.Conn, n int, seed uint64) error {
 
 // without returns the connections that have no end in one of the stacks.
 func (s *sharded) without(lost *user.Stack) *sharded {
-	left := &sharded{l: s.l}
+	left := &sharded{l: s.l, ports: s.ports}
 	for i, c := range s.clients {
 		if !lost.Owns(c.(*Conn).sock) && !lost.Owns(s.servers[i].(*Conn).sock) {
 			left.clients, left.servers = append(left.clients, c), append(left.servers, s.servers[i])

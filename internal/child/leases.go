@@ -71,6 +71,7 @@ func (c *child) lease() unix.Errno {
 	if errno != 0 {
 		return errno
 	}
+	c.bottom.LeaseAt(leaseAddrs(c.cfg.addrs))
 	if _, err := c.bottom.Lease(r.Local.Port); err != nil {
 		c.unlease(r.Local.Port, 0)
 		return unix.EMFILE

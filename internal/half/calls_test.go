@@ -3,7 +3,6 @@ package half
 import (
 	"io"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +42,11 @@ func TestWriteMoreWaitsForTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRead(t, cb, []byte("x"))
-	time.Sleep(100 * time.Millisecond)
+	wantWithin(t, "its acknowledgement", func() bool {
+		i, err := ca.Info()
+		check(t, err)
+		return i.Unacked == 0
+	})
 	for _, s := range []string{"ab", "cd"} {
 		if n, err := ca.WriteMore([]byte(s)); n != 2 || err != nil {
 			t.Fatal(n, err)

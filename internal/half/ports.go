@@ -38,9 +38,10 @@ const reuseAfter = 100 * tcp.Millisecond
 type ports struct {
 	onRing    lent
 	onDevices lent
-	strict    uint32   // 1: a SYN by a circuit has to come from a port of its peer's
-	oldest    uint32   // route that a new one takes the place of
-	dialled   tcp.Time // when a port of the devices' was last used
+	own       [2]wire.Addr // of this host, at which the ports on the ring are lent; zero: at all
+	strict    uint32       // 1: a SYN by a circuit has to come from a port of its peer's
+	oldest    uint32       // route that a new one takes the place of
+	dialled   tcp.Time     // when a port of the devices' was last used
 	routes    [maxRoutes]route
 }
 
@@ -75,12 +76,23 @@ type circuitPorts struct {
 }
 
 var (
-	_ [16 + 2*(10*MaxLeases+16) + 48*maxRoutes]byte = [unsafe.Sizeof(ports{})]byte{}
+	_ [48 + 2*(10*MaxLeases+16) + 48*maxRoutes]byte = [unsafe.Sizeof(ports{})]byte{}
 	_ [16 + 32 + 2*MaxLeases + 16]byte              = [unsafe.Sizeof(circuitPorts{})]byte{}
-	_ [2*(10*MaxLeases+16) + 16]byte                = [unsafe.Offsetof(ports{}.routes)]byte{}
+	_ [2*(10*MaxLeases+16) + 48]byte                = [unsafe.Offsetof(ports{}.routes)]byte{}
 	_ [8 * MaxLeases]byte                           = [unsafe.Offsetof(lent{}.first)]byte{}
 	_ [48]byte                                      = [unsafe.Offsetof(circuitPorts{}.first)]byte{}
 )
+
+// LeaseAt notes at which addresses of the host, at most one of each family, ports on the ring
+// are lent: peers take no SYN from others (see mayOpen).
+func (b *Bottom) LeaseAt(own [2]wire.Addr) {
+	b.Change(func() { b.ports.own = own })
+}
+
+// lentAt reports whether the ports on the ring are lent at an address of the host.
+func (p *ports) lentAt(local wire.Addr) bool {
+	return p.own == [2]wire.Addr{} || slices.Contains(p.own[:], local)
+}
 
 // Lease notes that a block of ports is this pool's. It returns the lease's number.
 func (b *Bottom) Lease(first uint16) (l int, err error) {
@@ -321,7 +333,7 @@ func (s *Socket) Dial(local wire.Addr, remote wire.Endpoint) bool {
 	case r.circuit == pool.NIC:
 		port, was = t.devicePort(r)
 		t.aux[s.i].mtu = r.mtu
-	case int(r.circuit) < len(t.onCircuit):
+	case int(r.circuit) < len(t.onCircuit) && t.ports.lentAt(r.local):
 		port, _ = t.freePort(r, &t.ports.onRing, LeasePorts, t.onCircuit[r.circuit].known)
 	}
 	if port == 0 {

@@ -33,6 +33,23 @@ func strictHosts(t *testing.T, told bool) (a, b *host) {
 	return a, b
 }
 
+// From an address at which no ports are lent, one of the host's devices, say, the server is
+// asked: the peer would take no SYN from there by the circuit.
+func TestPortsOnTheRingAreLentAtSomeAddresses(t *testing.T) {
+	a, b := strictHosts(t, true)
+	defer b.listen(testPort).Close()
+	to := wire.Endpoint{Addr: b.addr, Port: testPort}
+	for _, row := range []struct {
+		own  [2]wire.Addr
+		want bool
+	}{{[2]wire.Addr{b.addr}, false}, {[2]wire.Addr{1: a.addr}, true}} {
+		a.bottom.LeaseAt(row.own)
+		if got := a.open(t).Dial(wire.Addr{}, to); got != row.want {
+			t.Errorf("lent at %v: %v", row.own, got)
+		}
+	}
+}
+
 func (h *host) open(t *testing.T) *Socket {
 	t.Helper()
 	s, err := h.top.Open()

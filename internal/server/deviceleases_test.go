@@ -270,6 +270,28 @@ func TestPortsInTimeWaitGoAlong(t *testing.T) {
 	w.close(false)
 }
 
+// A block that is lent on the ring ends TIME-WAIT of connections by the ring, and not of
+// those by the devices with the same ports.
+func TestABlockOnTheRingLeavesDevicesInTimeWait(t *testing.T) {
+	p := hostPorts()
+	w := &timeWaits{byFlow: make(map[wire.Flow]*tcp.Remnant)}
+	p.vacate = w.vacate
+	var left []wire.Flow
+	for _, local := range []string{"10.1.0.1:40961", "10.9.9.9:40961", "10.9.9.9:40962"} {
+		r, _ := tcp.ParseRemnant(remnant(t, local, "10.1.0.9:80", 30*tcp.Second))
+		w.note(&r, nobody)
+		left = append(left, r.Flow)
+	}
+	if errno := p.adoptLease(childA, 40960); errno != 0 {
+		t.Fatal(errno)
+	}
+	for i, want := range []bool{false, true, true} {
+		if w.has(left[i]) != want {
+			t.Errorf("%v is in TIME-WAIT: %v", left[i].Local, !want)
+		}
+	}
+}
+
 // Where there are blocks with enough ports, those in TIME-WAIT are left alone.
 func TestPortsInTimeWaitAreLentLast(t *testing.T) {
 	const first = 40064

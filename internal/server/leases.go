@@ -2,11 +2,11 @@ package server
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
-	"usertcp/internal/message"
 	"usertcp/internal/pool/ring"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
@@ -23,13 +23,18 @@ const (
 // blockOf returns the first port of the block that a port is in.
 func blockOf(port uint16) uint16 { return port &^ (ring.LeasePorts - 1) }
 
-// lease leases the child a block, unless an address of the host is the kernel's too:
-// there each port has to be bound in the kernel. That is EOPNOTSUPP.
+// lease leases the child a block, unless an address of the host on the ring is the kernel's
+// too: there each port has to be bound in the kernel. That is EOPNOTSUPP. It is for
+// connections from these addresses alone, whether the host has devices or not.
 func (c *child) lease() (uint16, unix.Errno) {
-	points, errno := c.s.bindPoints(wire.Endpoint{}, &c.app, false)
-	message.CloseFiles(points)
-	if errno != 0 || len(points) > 0 {
-		return 0, unix.EOPNOTSUPP
+	for _, a := range c.s.cfg.Addrs {
+		fd, errno := bindFamily(netip.AddrPortFrom(a, 0), false, false)
+		if errno == 0 {
+			unix.Close(fd)
+		}
+		if errno != unix.EADDRNOTAVAIL {
+			return 0, unix.EOPNOTSUPP
+		}
 	}
 	return c.s.ports.lease(c.vci)
 }
@@ -54,7 +59,7 @@ func (p *portSpace) adoptLease(child wire.VCI, first uint16) unix.Errno {
 
 // lend notes whose a block is. p.mu is held.
 func (p *portSpace) lend(child wire.VCI, first uint16) {
-	p.vacate(first, ring.LeasePorts)
+	p.vacate(first, ring.LeasePorts, p.onRing)
 	p.leases[first] = child
 	p.use(child).leases++
 }

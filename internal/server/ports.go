@@ -47,12 +47,12 @@ type portSpace struct {
 	// them that have one which was not the user's.
 	waitingPorts func(first uint16, uid int) (all, others uint64)
 
-	waitingSince func(first, n uint16) tcp.Time // for how long all with one of n ports are
-	vacate       func(first, n uint16)          // ends that
-	leases       map[uint16]wire.VCI            // by first port
-	keepers      map[uint16][]*portKeeper       // by port
-	blocks       map[uint16]deviceLease         // by first port
-	dryUntil     tcp.Time                       // no block for the devices is looked for before
+	waitingSince func(first, n uint16) tcp.Time                     // for how long all with one of n ports are
+	vacate       func(first, n uint16, onRing func(wire.Addr) bool) // ends that, at addresses on the ring
+	leases       map[uint16]wire.VCI                                // by first port
+	keepers      map[uint16][]*portKeeper                           // by port
+	blocks       map[uint16]deviceLease                             // by first port
+	dryUntil     tcp.Time                                           // no block for the devices is looked for before
 }
 
 // socketID names a socket: a child, and an index in its segment.
@@ -98,7 +98,7 @@ func newPortSpace(addrs []netip.Addr) *portSpace {
 
 		waitingPorts: func(uint16, int) (_, _ uint64) { return 0, 0 },
 		waitingSince: func(_, _ uint16) tcp.Time { return tcp.TimeWaitLength },
-		vacate:       func(_, _ uint16) {},
+		vacate:       func(_, _ uint16, _ func(wire.Addr) bool) {},
 		keepers:      make(map[uint16][]*portKeeper),
 		blocks:       make(map[uint16]deviceLease),
 	}

@@ -61,13 +61,15 @@ func (w *timeWaits) since(first, n uint16) tcp.Time {
 	return least
 }
 
-// vacate ends TIME-WAIT of all connections with one of n ports.
-func (w *timeWaits) vacate(first, n uint16) {
+// vacate ends TIME-WAIT of all connections with one of n ports at an address on the ring.
+func (w *timeWaits) vacate(first, n uint16, onRing func(wire.Addr) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range int(n) / waitBlockPorts {
 		for f := range w.blocks[waitBlock(first)+i].flows {
-			w.forget(f)
+			if onRing(f.Local.Addr) {
+				w.forget(f)
+			}
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { testhost.Main(m) }
 
 const (
 	patience = testhost.Patience
-	told     = time.Second // after which every child knows what the others have
+	told     = 3 * time.Second // after which every child knows what the others have
 	nobody   = 65534
 )
 

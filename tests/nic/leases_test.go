@@ -13,6 +13,7 @@ import (
 
 	"usertcp/internal/half"
 	"usertcp/internal/server"
+	"usertcp/internal/testhost"
 	"usertcp/internal/testnet"
 	"usertcp/internal/user"
 	"usertcp/internal/wire"
@@ -331,5 +332,38 @@ func TestPortsOfAProgramThatHasEnded(t *testing.T) {
 			got.Close()
 		}()
 		within(t, "the rest goes back", func() bool { return lentTo(t, a) == n+1 })
+	}
+}
+
+// A host with devices leases ports for the ring, too: there is a block for
+// each, and connections by the ring are opened while the servers are stopped.
+func TestPortsForTheRingBesideDevices(t *testing.T) {
+	na, nb := testnet.New(t), testnet.New(t)
+	testnet.Pair(na, nb, 1500)
+	dir := testhost.Dir(t)
+	a := newHost(t, na, "va,lo", "ring="+dir+",10.77.0.1")
+	b := newHost(t, nb, "vb,lo", "ring="+dir+",10.77.0.2")
+	ub := b.attach()
+	answers := func(addr string) wire.Endpoint {
+		l, at := listen(t, ub, end(addr, 80))
+		check(t, l.SetDeadline(true, true, time.Time{}))
+		go answerAll(func() (stream, error) { return l.Accept() })
+		return at
+	}
+	byRing, byDevice := answers("10.77.0.2"), answers(testnet.PairB4)
+	ua := a.attach()
+	for n, to := range []wire.Endpoint{byRing, byDevice} {
+		within(t, "ports are lent", func() bool { ask1(t, ua, to); return lentTo(t, a) > n })
+	}
+	for range 30 { // what is asked for now and then has been
+		ask1(t, ua, byRing)
+	}
+	for _, h := range []*host{a, b} {
+		server := h.server
+		server.Kill(syscall.SIGSTOP)
+		defer server.Kill(syscall.SIGCONT)
+	}
+	for range 150 { // fewer than a block has ports
+		ask1(t, ua, byRing)
 	}
 }
