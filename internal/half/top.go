@@ -377,9 +377,9 @@ func (t *Top) unattended() {
 }
 
 // watchdog looks after a segment that the program has left unattended for a
-// whole period: it leads until somebody waits again. Beside a program that calls all the
-// time it looks less and less often, and does not take the segment from it: each look
-// is a thread that wakes, on a CPU that somebody else may have had.
+// whole period: it leads until somebody waits again, or calls again and again. Beside a
+// program that calls all the time it looks less and less often, and does not take the
+// segment from it: each look is a thread that wakes, on a CPU that somebody else may have had.
 func (t *Top) watchdog() {
 	if calls := t.calls.Load(); calls != t.watched.Load() {
 		t.watched.Store(calls)
@@ -395,9 +395,21 @@ func (t *Top) watchdog() {
 		t.watching = false
 	default:
 		t.watching = false
-		t.lead(nil, func() bool { return t.closed || t.ctl.live == 0 || t.followers.first() != nil })
+		t.lead(nil, t.isAttended(t.calls.Load()))
 	}
 }
+
+// isAttended returns what tells the watchdog, who leads since the program had made so many
+// calls, that it is not needed.
+func (t *Top) isAttended(calls uint32) func() bool {
+	return func() bool {
+		return t.closed || t.ctl.live == 0 || t.followers.first() != nil || t.calls.Load()-calls >= callsAgain
+	}
+}
+
+// callsAgain is after how many calls a program attends to its segment again: it may have
+// been without a CPU for a moment.
+const callsAgain = 64
 
 // setTimers sees to it that the watchdog comes, and that the engine's timers, of which
 // the first is due at the given time, are looked at in time even if nobody drives. An alarm that comes too early does no harm, so that it is set

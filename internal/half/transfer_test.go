@@ -216,6 +216,30 @@ func TestWatchdogOfABusyProgram(t *testing.T) {
 	})
 }
 
+// A watchdog that leads, since the program had no CPU for a moment, leaves the segment to
+// it when it calls again and again: it led for ever beside a program that did not wait.
+func TestWatchdogThatLeadsGivesWay(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	ca, cb := connect(t, a, b)
+	go io.Copy(io.Discard, cb)
+	top := a.top
+	state := func() (leads, watches bool) {
+		top.Change(func() { leads, watches = top.leading, top.watching })
+		return leads, watches
+	}
+	wantWithin(t, "the watchdog to lead", func() bool {
+		leads, _ := state()
+		return leads
+	})
+	wantWithin(t, "it to give way", func() bool {
+		for range 2 * callsAgain { // of which none waits: the peer takes far more
+			ca.Write(make([]byte, 10))
+		}
+		leads, watches := state()
+		return !leads && watches
+	})
+}
+
 // An alarm that comes when the top half is being closed does not come again and
 // again, though what is due stays due.
 func TestAlarmAfterClose(t *testing.T) {
