@@ -57,7 +57,7 @@ func TestSmallMessagesSharePackets(t *testing.T) {
 	}
 	on, off := packets(1), packets(0)
 	t.Logf("%d messages: %d packets, without auto-corking %d", messages, on, off)
-	if on > messages/4 || on > off {
-		t.Errorf("%d messages take %d packets, without auto-corking %d", messages, on, off)
+	if on > messages/4 { // without it may be as few, when the receiver has no CPU for a while
+		t.Errorf("%d messages take %d packets", messages, on)
 	}
 }
