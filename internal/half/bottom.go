@@ -60,6 +60,7 @@ type Bottom struct {
 
 	mu     sync.Mutex
 	out    Outside
+	bound  time.Duration       // how long enter waits for the lock
 	frames [][]byte            // to be sent when the lock has been given back
 	gone   []departed          // to be told the server
 	moves  []Departure         // to be told the peers
@@ -83,7 +84,7 @@ type Bottom struct {
 
 // NewBottom returns the bottom half of a segment.
 func NewBottom(cfg Config, out Outside) (*Bottom, error) {
-	b := &Bottom{out: out, allowance: Unlimited}
+	b := &Bottom{out: out, bound: lockBound, allowance: Unlimited}
 	b.warden, _ = out.(Warden)
 	if err := b.init(cfg, shm.BottomHalf); err != nil {
 		return nil, err

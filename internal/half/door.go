@@ -40,7 +40,7 @@ func (b *Bottom) Section() uint64 { return b.section.Load() }
 // the segment is ruined.
 func (b *Bottom) enter() bool {
 	b.mu.Lock()
-	if b.ruined || !b.lock.Lock(lockBound) {
+	if b.ruined || !b.lock.Lock(b.bound) {
 		b.mu.Unlock()
 		return false
 	}
