@@ -71,6 +71,7 @@ func transactions(g goals) []Row {
 		rr("spinning", "on", perf.Same, g.on),
 		rr("spinning", "on", perf.Split, g.on),
 		{Name: "rr, 64 connections", Test: perf.RR, Conns: 64, Goal: g.many},
+		{Name: "rr, 64 connections, two CPUs", Test: perf.RR, Conns: 64, CPUs: perf.Split, Goal: g.many},
 		{Name: "crr", Test: perf.CRR, Goal: g.crr},
 		{Name: "crr, two CPUs", Test: perf.CRR, CPUs: perf.Split, Goal: g.crr},
 		{Name: "HTTP/1.1, 64 connections", Test: perf.HTTP, Size: web, Conns: 64, Goal: g.http},

@@ -88,7 +88,7 @@ func TestRunWritesTheWholeTable(t *testing.T) {
 	if err := run(t.Context(), c, b.open); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(c.Rows); len(b.options) != n || b.closed != n || b.hosts+b.links != n || b.hosts != 15 || b.plain != 2 {
+	if n := len(c.Rows); len(b.options) != n || b.closed != n || b.hosts+b.links != n || b.hosts != 16 || b.plain != 2 {
 		t.Errorf("%d rows: opened %d, closed %d, over rings %d, devices %d, without offloads %d", n, len(b.options), b.closed, b.hosts, b.links, b.plain)
 	}
 	md, err := os.ReadFile(filepath.Join(c.Out, "table.md"))
