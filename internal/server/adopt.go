@@ -32,46 +32,44 @@ import (
 func (s *Server) adoptChildren() (*os.File, error) {
 	found, err := s.meetings.find()
 	var all sync.WaitGroup
-	left := make([]bool, wire.MaxStream+1)
-	for _, conn := range found {
+	left := make([]*foreign, len(found))
+	for i, conn := range found {
 		all.Go(func() {
 			defer conn.Close()
 			ch := message.NewChannel(conn)
-			if err := s.adoptChild(ch); err != nil {
+			p, err := childAt(ch)
+			if err == nil {
+				err = s.adoptChild(ch, p)
+			}
+			if err != nil {
 				s.log.Warn("a child of the server before stays without one", "meeting", conn.RemoteAddr(), "err", err)
-				left[s.meetingVCI(ch).Stream()] = true
+				left[i] = &foreign{s.meetingVCI(ch).Stream(), p}
 			}
 		})
 	}
 	all.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for stream, is := range left {
-		s.leaveStream(stream, is)
+	for _, f := range left {
+		if f != nil {
+			s.leave(*f)
+		}
 	}
 	return s.formerLock, err
 }
 
-// leaveStream leaves its stream to a child that stays without server: it goes on over the
-// circuits that it has, and nobody else may have its VCI. s.mu is held.
-func (s *Server) leaveStream(stream int, is bool) {
-	if is && stream != wire.WellKnownStream && s.children[stream] == nil {
-		s.streams.claim(stream)
-		s.foreign = append(s.foreign, stream)
-	}
-}
-
-// adoptChild takes over the child at the other end of meeting.
-func (s *Server) adoptChild(meeting *message.Channel) error {
-	// Who is there was put there by a server: nobody else can enter the directory.
+// childAt returns the child at the other end of meeting. Who is there was put there by a
+// server: nobody else can enter the directory.
+func childAt(meeting *message.Channel) (*process, error) {
 	pid, _, _, err := meeting.Peer()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := adopted(pid)
-	if err != nil {
-		return err
-	}
+	return adopted(pid)
+}
+
+// adoptChild takes over the child p, which is at the other end of meeting.
+func (s *Server) adoptChild(meeting *message.Channel, p *process) error {
 	control, controlEnd, err := message.Pair()
 	if err != nil {
 		return err

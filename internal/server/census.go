@@ -11,7 +11,7 @@ import (
 // that could get a VCI for the second time; they tell theirs, since they may have said so
 // when this host had no server. What is left goes through the servers, and hears RST.
 
-// takeCensus tells all that there is at the start.
+// takeCensus tells all that there is at the start, and when a child without server has ended.
 func (s *Server) takeCensus() {
 	streams := s.liveStreams()
 	s.dropDead(s.RingID(), streams)
@@ -37,8 +37,8 @@ func (s *Server) liveStreams() []byte {
 	for stream := range s.children {
 		b[stream/8] |= 1 << (stream % 8)
 	}
-	for _, stream := range s.foreign {
-		b[stream/8] |= 1 << (stream % 8)
+	for _, f := range s.foreign {
+		b[f.stream/8] |= 1 << (f.stream % 8)
 	}
 	return b
 }

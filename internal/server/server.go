@@ -42,7 +42,7 @@ type Server struct {
 
 	timeWaits  *timeWaits
 	waiting    waiting
-	foreign    []int                    // streams of children that stay without server
+	foreign    []foreign                // children that stay without server
 	formerLock *os.File                 // on the ring id, from the children of the server before
 	apps       map[*message.Channel]int // whose they are
 	perUID     map[int]int              // children
@@ -99,6 +99,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	close(s.joined)
 	s.takeCensus()
+	s.wg.Go(s.watchForeign)
 	s.wg.Go(s.grant)
 	s.wg.Go(s.accept)
 	s.log.Info("ready", "ring", cfg.Ring, "id", s.RingID(), "addresses", cfg.Addrs, "socket", cfg.Socket)
