@@ -33,19 +33,7 @@ func TestStoppedForLong(t *testing.T) {
 	}
 	_, socket := peers(t)
 	p, address, _ := listening(t, socket, "listen")
-	dial := func() *Conn {
-		d := Dialer{Timeout: patience}
-		c, err := d.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.(*Conn).SetKeepAliveConfig(aliveAfterSecond); err != nil {
-			t.Fatal(err)
-		}
-		p.Want("accepted")
-		return c.(*Conn)
-	}
-	idle, busy := dial(), dial()
+	idle, busy := dialWatched(t, p, address), dialWatched(t, p, address)
 	// Its readers sleep by then: a program that is stopped with the lock is silent, and
 	// TestStoppedWithTheLock's.
 	time.Sleep(300 * time.Millisecond)
@@ -72,22 +60,28 @@ func TestStoppedForLong(t *testing.T) {
 	}
 }
 
+// dialWatched connects to p, and asks it soon whether it lives.
+func dialWatched(t *testing.T, p *testhost.Process, address string) *Conn {
+	t.Helper()
+	d := Dialer{Timeout: patience}
+	c, err := d.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*Conn).SetKeepAliveConfig(aliveAfterSecond); err != nil {
+		t.Fatal(err)
+	}
+	p.Want("accepted")
+	return c.(*Conn)
+}
+
 // That is the child's doing: without it the peer gives up.
 func TestStoppedWithItsChild(t *testing.T) {
 	_, socket := peers(t)
 	p, address, child := listening(t, socket, "listen")
 	var conns [5]net.Conn // of which one may ask for all, but not be silent for all
 	for i := range conns {
-		d := Dialer{Timeout: patience}
-		c, err := d.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.(*Conn).SetKeepAliveConfig(aliveAfterSecond); err != nil {
-			t.Fatal(err)
-		}
-		p.Want("accepted")
-		conns[i] = c
+		conns[i] = dialWatched(t, p, address)
 	}
 	time.Sleep(2 * aliveAfterSecond.Idle) // until somebody has asked
 	p.Kill(syscall.SIGSTOP)

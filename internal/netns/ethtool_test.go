@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ethtool asks for a value by the older of the two ways (struct ethtool_value).
-func ethtool(device string, cmd uint32) (bool, error) {
+// offloaded asks for a value by the older of the two ways (struct ethtool_value).
+func offloaded(device string, cmd uint32) (bool, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false, err

@@ -130,7 +130,7 @@ func TestErrors(t *testing.T) {
 	if !errors.Is(err, unix.EEXIST) || !strings.Contains(err.Error(), "v2: address 10.1.0.1/24") {
 		t.Errorf("an address twice: %v", err)
 	}
-	if err := a.SetOffloads("v9", false); err == nil || !strings.Contains(err.Error(), "offloads of v9") {
+	if err := a.SetOffloads("v9", false); err == nil || !strings.Contains(err.Error(), "features of v9") {
 		t.Errorf("a device that is not there: %v", err)
 	}
 	if err := a.SetOffloads("v0", false, "no-such-feature"); err == nil {
@@ -165,7 +165,7 @@ func TestOffloads(t *testing.T) {
 		check(t, a.SetOffloads("v0", on))
 		check(t, a.Do(func() error {
 			for name, cmd := range map[string]uint32{"TSO": unix.ETHTOOL_GTSO, "GSO": unix.ETHTOOL_GGSO, "GRO": unix.ETHTOOL_GGRO, "tx checksum": unix.ETHTOOL_GTXCSUM} {
-				got, err := ethtool("v0", cmd)
+				got, err := offloaded("v0", cmd)
 				if err != nil {
 					return err
 				}

@@ -11,8 +11,9 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"usertcp/internal/ethtool"
 )
 
 // A device that does not join the segments of a stream (GRO) gives each to the pool alone:
@@ -94,12 +95,12 @@ func (m *Manager) makeJoiner() error {
 	if m.joiner.link, err = m.attachProgram(out.Attrs().Index, m.kernel.UsertcpJoined, joinedPin); err != nil {
 		return errors.Join(err, m.routes.LinkDel(in))
 	}
-	setFeatures(name, false, "tx-tcp-accecn-segmentation") // which a kernel before 6.18 does not know
+	ethtool.SetFeatures(name, false, "tx-tcp-accecn-segmentation") // which a kernel before 6.18 does not know
 	err = errors.Join(
 		silent(name), silent(joined),
 		// What need not be cut is not joined (veth_skb_is_eligible_for_gro in the kernel).
-		setFeatures(name, false, "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation"),
-		setFeatures(joined, true, "rx-gro"),
+		ethtool.SetFeatures(name, false, "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation"),
+		ethtool.SetFeatures(joined, true, "rx-gro"),
 		m.routes.LinkSetMTU(out, joinerMTU),
 		m.routes.LinkSetUp(out), m.routes.LinkSetUp(in), // in this order, or the kernel drops what it is sent until it has noticed that there is a carrier
 	)
@@ -178,31 +179,4 @@ func silent(name string) error {
 		return nil
 	}
 	return err
-}
-
-// setFeatures switches features of a device on or off, in the calling thread's namespace.
-func setFeatures(device string, on bool, names ...string) error {
-	family, err := netlink.GenlFamilyGet(unix.ETHTOOL_GENL_NAME)
-	if err != nil {
-		return fmt.Errorf("ethtool over netlink: %w", err)
-	}
-	req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
-	req.AddData(&nl.Genlmsg{Command: unix.ETHTOOL_MSG_FEATURES_SET, Version: unix.ETHTOOL_GENL_VERSION})
-	header := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_HEADER|unix.NLA_F_NESTED, nil)
-	header.AddRtAttr(unix.ETHTOOL_A_HEADER_DEV_NAME, nl.ZeroTerminated(device))
-	req.AddData(header)
-	wanted := nl.NewRtAttr(unix.ETHTOOL_A_FEATURES_WANTED|unix.NLA_F_NESTED, nil)
-	bits := wanted.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS|unix.NLA_F_NESTED, nil)
-	for _, name := range names {
-		bit := bits.AddRtAttr(unix.ETHTOOL_A_BITSET_BITS_BIT|unix.NLA_F_NESTED, nil)
-		bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_NAME, nl.ZeroTerminated(name))
-		if on {
-			bit.AddRtAttr(unix.ETHTOOL_A_BITSET_BIT_VALUE, nil)
-		}
-	}
-	req.AddData(wanted)
-	if _, err := req.Execute(unix.NETLINK_GENERIC, 0); err != nil {
-		return fmt.Errorf("%s of %s: %w", strings.Join(names, ", "), device, err)
-	}
-	return nil
 }

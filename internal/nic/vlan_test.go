@@ -3,7 +3,6 @@ package nic
 import (
 	"bytes"
 	"encoding/binary"
-	"net"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -36,17 +35,6 @@ func runDemux(t *testing.T, m *Manager, in *testnet.Namespace, device string, fr
 	return verdict
 }
 
-// address returns a device's Ethernet address.
-func address(t *testing.T, in *testnet.Namespace, device string) (a net.HardwareAddr) {
-	t.Helper()
-	in.Do(func() {
-		i, err := net.InterfaceByName(device)
-		must(t, err)
-		a = i.HardwareAddr
-	})
-	return a
-}
-
 func TestFramesWithTagsThroughTheProgram(t *testing.T) {
 	t.Parallel()
 	m, a, _ := pair(t, Config{Devices: []string{"va", "lo"}})
@@ -73,7 +61,7 @@ func TestFramesWithTagsThroughTheProgram(t *testing.T) {
 			{src: "10.9.0.2:5", dst: "10.9.0.1:80", tcp: layers.TCP{SYN: true}},
 			{src: "10.9.0.2:2000", dst: "10.9.0.1:1000", tcp: layers.TCP{ACK: true}, payload: "octets"},
 		} {
-			s.ether = func(e *layers.Ethernet) { e.DstMAC = address(t, a, "va") }
+			s.ether = func(e *layers.Ethernet) { e.DstMAC = hardware(t, a, "va") }
 			f := s.frame(t)
 			f = bytes.Join([][]byte{f[:12], row.tags, f[12:]}, nil)
 			before := counters(t, p)
@@ -102,7 +90,7 @@ func TestFramesOfAnUpperDeviceThroughTheProgram(t *testing.T) {
 	}
 	for device, want := range map[string]uint32{"upper": redirected, "va": nextProgram} {
 		s := segment{src: "10.7.0.2:5", dst: "10.7.0.1:80", tcp: layers.TCP{SYN: true}}
-		s.ether = func(e *layers.Ethernet) { e.DstMAC = address(t, a, "upper") }
+		s.ether = func(e *layers.Ethernet) { e.DstMAC = hardware(t, a, "upper") }
 		if got := runDemux(t, m, a, device, s.frame(t)); got != want {
 			t.Errorf("by %s: verdict %d, want %d", device, int32(got), int32(want))
 		}

@@ -24,7 +24,8 @@ var arrows = map[string][]string{
 
 	// Network devices and eBPF, for the server only: it depends on libraries that
 	// no application is to link.
-	"internal/nic": {"internal/wire"},
+	"internal/ethtool": {},
+	"internal/nic":     {"internal/ethtool", "internal/wire"},
 
 	// Where both meet.
 	"internal/half": {"internal/pool", "internal/seq", "internal/shm", "internal/tcp", "internal/wire"},
@@ -43,7 +44,7 @@ var arrows = map[string][]string{
 	// Tools over the library.
 	"internal/plot":         {},
 	"internal/perf/proc":    {},
-	"internal/netns":        {},
+	"internal/netns":        {"internal/ethtool"},
 	"internal/perf":         {".", "internal/netns", "internal/perf/proc"},
 	"internal/perf/demo":    {"internal/perf", "internal/perf/proc", "internal/plot"},
 	"internal/perf/figures": {"internal/perf", "internal/perf/demo", "internal/plot"},

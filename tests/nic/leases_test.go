@@ -54,14 +54,7 @@ func block(port uint16) uint16 { return port &^ (half.DevicePorts - 1) }
 // ports in use; and the next server knows of them.
 func TestConnectionsFromALeasedBlock(t *testing.T) {
 	a, b := pair(t, 1500)
-	l := b.Listen("tcp", net.JoinHostPort(testnet.PairB4, "0"))
-	go answerAll(func() (stream, error) {
-		c, err := l.Accept()
-		if err != nil {
-			return nil, err
-		}
-		return c.(stream), nil
-	})
+	l := answered(t, b)
 	to := wire.EndpointFrom(l.Addr().(*net.TCPAddr).AddrPort())
 	ua := a.attach()
 	first := leasing(t, ua, to)
@@ -118,14 +111,7 @@ func TestBlocksDoForManyConnections(t *testing.T) {
 	lu, at := listen(t, ub, end(testnet.PairB4, 80))
 	check(t, lu.SetDeadline(true, true, time.Time{}))
 	go answerAll(func() (stream, error) { return lu.Accept() })
-	lk := b.Listen("tcp", net.JoinHostPort(testnet.PairB4, "0"))
-	go answerAll(func() (stream, error) {
-		c, err := lk.Accept()
-		if err != nil {
-			return nil, err
-		}
-		return c.(stream), nil
-	})
+	lk := answered(t, b)
 	for name, to := range map[string]wire.Endpoint{"user": at, "kernel": wire.EndpointFrom(lk.Addr().(*net.TCPAddr).AddrPort())} {
 		t.Run(name, func(t *testing.T) {
 			ua := a.attach()
@@ -203,20 +189,7 @@ func TestPortsBesideAKernelInTimeWait(t *testing.T) {
 	})
 	a, b := newHost(t, na, "va,lo"), newHost(t, nb, "vb,lo")
 	lk := answered(t, b)
-	kernels := map[uint16]bool{}
-	inBlock := map[uint16]int{}
-	for range 9 * (high - low + 1) / 20 {
-		port := kernelAsks(t, a, lk.Addr().String())
-		if !kernels[port] {
-			inBlock[block(port)]++
-		}
-		kernels[port] = true
-	}
-	for first := uint16(low+half.DevicePorts-1) &^ (half.DevicePorts - 1); first+half.DevicePorts-1 <= high; first += half.DevicePorts {
-		if inBlock[first] == 0 {
-			t.Fatalf("the kernel has no port in block %d: %v", first, inBlock)
-		}
-	}
+	kernels := kernelInEachBlock(t, a, lk.Addr().String(), low, high)
 	var kept net.Conn
 	var err error
 	a.Do(func() { kept, err = net.Dial("tcp", lk.Addr().String()) })
@@ -242,6 +215,38 @@ func TestPortsBesideAKernelInTimeWait(t *testing.T) {
 	if lentTo(t, a) == 0 {
 		t.Error("the next server does not know of the ports that are lent")
 	}
+	wantOthersForKernel(t, a, ua, to)
+	check(t, kept.SetDeadline(time.Now().Add(patience)))
+	_, err = kept.Write([]byte{1})
+	check(t, err)
+	_, err = io.ReadFull(kept, make([]byte, 1))
+	check(t, err)
+}
+
+// kernelInEachBlock lets the kernel connect until it has ports in TIME-WAIT in each block
+// between low and high, and returns them.
+func kernelInEachBlock(t *testing.T, a *host, to string, low, high int) map[uint16]bool {
+	t.Helper()
+	ports, inBlock := map[uint16]bool{}, map[uint16]int{}
+	for range 9 * (high - low + 1) / 20 {
+		port := kernelAsks(t, a, to)
+		if !ports[port] {
+			inBlock[block(port)]++
+		}
+		ports[port] = true
+	}
+	for first := block(uint16(low + half.DevicePorts - 1)); int(first)+half.DevicePorts-1 <= high; first += half.DevicePorts {
+		if inBlock[first] == 0 {
+			t.Fatalf("the kernel has no port in block %d: %v", first, inBlock)
+		}
+	}
+	return ports
+}
+
+// wantOthersForKernel opens connections of ours, whose ports the kernel must give to nobody,
+// and has others to give.
+func wantOthersForKernel(t *testing.T, a *host, ua *user.Stack, to wire.Endpoint) {
+	t.Helper()
 	open := map[uint16]bool{}
 	for range 50 {
 		c, err := dial(ua, to)
@@ -249,8 +254,8 @@ func TestPortsBesideAKernelInTimeWait(t *testing.T) {
 		defer c.Close()
 		open[c.Flow().Local.Port] = true
 	}
-	for range 10 { // some are left for the kernel
-		if port := kernelAsks(t, a, lk.Addr().String()); open[port] {
+	for range 10 {
+		if port := kernelAsks(t, a, to.String()); open[port] {
 			t.Errorf("port %d is ours", port)
 		}
 	}
@@ -262,11 +267,6 @@ func TestPortsBesideAKernelInTimeWait(t *testing.T) {
 			}
 		})
 	}
-	check(t, kept.SetDeadline(time.Now().Add(patience)))
-	_, err = kept.Write([]byte{1})
-	check(t, err)
-	_, err = io.ReadFull(kept, make([]byte, 1))
-	check(t, err)
 }
 
 // Of a program that has ended the next one has the ports at once, although all of them are
