@@ -48,9 +48,9 @@ const tooLate = 6 * time.Second
 // own server is dead while it moves, and comes back before the peer sends something, or
 // after; or its child is stopped.
 func TestPeerIsToldLate(t *testing.T) {
-	hows := []string{"child stopped", "server back before", "server back after"}
+	hows := []string{"child stopped", "child stopped, and moved on", "server back before", "server back after"}
 	if testing.Short() {
-		hows = hows[:1]
+		hows = hows[:2]
 	}
 	for _, how := range hows {
 		t.Run(how, func(t *testing.T) {
@@ -67,8 +67,8 @@ func toldLate(t *testing.T, how string) {
 	l := listens(t)
 	p, child, c := speaker(t, host, l)
 	_, _, stays := speaker(t, host, l)
-	comesBack := func() {}
-	if how == "child stopped" {
+	var comesBack func()
+	if strings.HasPrefix(how, "child stopped") {
 		testhost.Stop(t, child)
 		comesBack = func() { syscall.Kill(child, syscall.SIGCONT) }
 	} else {
@@ -76,9 +76,12 @@ func toldLate(t *testing.T, how string) {
 		server.Wait()
 		comesBack = func() { testhost.Restart(t, filepath.Dir(host.Socket), host, testhost.Addrs(2)...) }
 	}
-	if err := c.HandOver(t.Context(), "late", time.Minute, nil); err != nil {
-		t.Fatal(err)
+	if how == "child stopped, and moved on" { // from a pool that keeps another connection
+		hand(t, Handed{Conn: c}, Handed{Conn: stays})
+		hs := takes(t, 2)
+		c, stays = hs[0].Conn, hs[1].Conn
 	}
+	hand(t, Handed{Conn: c})
 	time.Sleep(tooLate)
 	if how == "server back before" {
 		comesBack()
@@ -88,19 +91,34 @@ func toldLate(t *testing.T, how string) {
 		time.Sleep(pause)
 		comesBack()
 	}
-	hs, err := TakeOver(t.Context(), "late")
-	if err != nil || len(hs) != 1 {
-		t.Fatalf("took %d: %v", len(hs), err)
-	}
-	n := hs[0].Conn
-	defer n.Close()
-	n.SetDeadline(time.Now().Add(patience))
+	n := takes(t, 1)[0].Conn
 	want(t, n, "late")
 	write(t, n, "heard")
 	if line := p.Want("came"); line != "heard" {
 		t.Errorf("%q came", line)
 	}
 	write(t, stays, "stays")
+}
+
+func hand(t *testing.T, sockets ...Handed) {
+	t.Helper()
+	if err := HandOverSome(t.Context(), "late", time.Minute, sockets...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// takes takes n connections that were handed over.
+func takes(t *testing.T, n int) []Handed {
+	t.Helper()
+	hs, err := TakeOver(t.Context(), "late")
+	if err != nil || len(hs) != n {
+		t.Fatalf("took %d: %v", len(hs), err)
+	}
+	for _, h := range hs {
+		t.Cleanup(func() { h.Conn.Close() })
+		h.Conn.SetDeadline(time.Now().Add(patience))
+	}
+	return hs
 }
 
 func listens(t *testing.T) *Listener {

@@ -157,8 +157,10 @@ func (c *child) peerMoved(f *ring.Frame) {
 	from, ok := uint16(0), false
 	c.bottom.Change(func() { from, _, ok = c.driver.Find(f.Src) })
 	if ok {
-		c.reroute(flow, from, to)
-		ok = c.bottom.Leaves(flow, from)
+		if ok = c.bottom.Leaves(flow, from); !ok {
+			c.reroute(flow, from, to)
+			ok = c.bottom.Leaves(flow, from)
+		}
 	} else { // its packets go through the servers, and are to stay there
 		c.moving[f.Src] = slices.DeleteFunc(c.moving[f.Src], func(x wire.Flow) bool { return x == flow })
 		ok = true

@@ -26,6 +26,10 @@ const (
 	heardPeer   = 1 << iota // its child sends nothing more here
 	heardServer             // what comes through the servers goes to the other pool
 	heardOver               // it has ended there
+
+	// It had come from a third pool, whose peer may have been told to come here by a
+	// circuit, and may do so yet.
+	mayCome
 )
 
 // graveTime is how long a slot remembers its connection at least, and after the last of
@@ -79,7 +83,7 @@ type Mover interface {
 // send something for it, as far as the segment says.
 func (h *Half) allHeard(i uint32) bool {
 	a := &h.aux[i]
-	return a.heard&heardOver != 0 || a.heard&heardServer != 0 && (a.heard&heardPeer != 0 || !onRing(a.circuit))
+	return a.heard&heardOver != 0 || a.heard&heardServer != 0 && (a.heard&heardPeer != 0 || !onRing(a.circuit) && a.heard&mayCome == 0)
 }
 
 // onRing reports whether a circuit is one of the ring.

@@ -87,6 +87,9 @@ func (h *Half) transplant(i uint32, from *Half, j uint32, at wire.VCI) {
 	if was.circuit == pool.NIC {
 		h.setCircuit(i, pool.NIC)
 	} // to a peer of the ring we go through the servers until he comes by a circuit
+	if a.heard = was.heard & mayCome; onRing(was.circuit) {
+		a.heard = mayCome
+	}
 	h.begin(i).Transplant(src, &from.mem, &h.mem, queues, annex)
 	h.end(i)
 	if src.State != tcp.Closed {
@@ -118,7 +121,8 @@ func (h *Half) copyQueue(from *Half, q tcp.Queue, done [2]uint32, k int) tcp.Que
 // departTo leaves connection or listener j to the pool to.
 func (h *Half) departTo(j uint32, to wire.VCI) {
 	a := &h.aux[j]
-	a.pool, a.born, a.heard = uint16(to)+1, uint32(h.now/tcp.Second), 0
+	a.pool, a.born = uint16(to)+1, uint32(h.now/tcp.Second)
+	a.heard &= mayCome
 	if h.conns[j].Flow.Remote.Port == 0 {
 		a.heard = heardServer // a listener is claimed before it goes
 	}
