@@ -53,6 +53,7 @@ type grant struct {
 	points []int
 	mtu    uint32
 	came   cameAlong
+	at     wire.VCI // which child has what was asked for
 
 	again   bool // the four numbers are in TIME-WAIT
 	follows bool // the child has what is left of the connection in TIME-WAIT
@@ -62,7 +63,7 @@ type grant struct {
 func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix.Errno)) {
 	g, errno := do(m)
 	r := message.Message{
-		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Ports: g.ports, Files: g.points,
+		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, VCI: g.at, Local: g.local, N: g.mtu, Ports: g.ports, Files: g.points,
 	}
 	if m.Type == message.Forward {
 		r.N = message.ForwardGrant{MTU: uint16(g.mtu), Follows: g.follows}.N()

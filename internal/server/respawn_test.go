@@ -162,8 +162,8 @@ func TestAChildThatDiesAgainAndAgainIsGivenUp(t *testing.T) {
 	}()
 	died := 0
 	for ; ; died++ {
+		pid := c.pid() // before it may be the next one's
 		c.signal(os.Kill)
-		pid := c.pid()
 		ended := false
 		eventually(t, "the next child, or the end", func() bool {
 			select {
