@@ -151,6 +151,8 @@ func deviceServer(t *testing.T, port uint16) *Server {
 		}, dir, addr1)
 		return nil
 	})
+	s.ports.mu.Lock()
+	defer s.ports.mu.Unlock()
 	s.ports.ports = func() (uint16, uint16) { return port, port }
 	return s
 }
