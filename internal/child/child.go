@@ -52,6 +52,7 @@ type child struct {
 	deviceLeases deviceLeases
 	requests     chan struct{} // room for requests in progress
 	asked        chan struct{} // room for the server's questions
+	sought       chan struct{} // room for questions where a connection has gone
 	limits       limits
 	kick         chan struct{} // there may be live connections
 	ended        chan struct{} // closed when the application has gone
@@ -71,6 +72,7 @@ func newChild(cfg config, control, frames, user *message.Channel, userFile *os.F
 		kept:     map[uint16]bool{},
 		requests: make(chan struct{}, maxRequests),
 		asked:    make(chan struct{}, maxAsked),
+		sought:   make(chan struct{}, maxSought),
 		limits:   limits{heard: make(chan struct{})},
 		kick:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),

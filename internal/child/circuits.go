@@ -145,6 +145,7 @@ func (c *child) detach(f *ring.Frame) {
 		if there {
 			c.bottom.Prod(i)
 		}
+		c.bottom.PeerGone(func(circuit uint16) bool { return c.driver.Remote(circuit) == peer })
 		c.driver.Collect()
 	})
 	c.forgetCircuits()

@@ -118,6 +118,8 @@ func (c *child) frame(f *ring.Frame) {
 		c.leasesKnown(f)
 	case ring.FrameMoved:
 		c.peerMoved(f)
+	case ring.FrameMovedKnown:
+		c.movedKnown(f)
 	case ring.FramePDU:
 		c.bottom.Arrive(f.Packet(), pool.NoCircuit)
 	case ring.FrameUnreachable:

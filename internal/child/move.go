@@ -21,11 +21,18 @@ import (
 //	old child                    server                     new child
 //	                               │◄──── Move{socket} ────────│  claims what it has got
 //	                               │───── General_Reply ──────►│
+//	   ◄── Keep{taken} ────────────│
 //	   ── frame Moved{flow} ─────────────► peer's child          tells the peer
+//	   ◄── frame MovedKnown{flow} ───────────── │
 //	                                            ◄── circuit ──►│  unless there is one
 //
 // The peer's child lets the connection go by the circuit to the new pool, which it
-// makes if there is none; until then its packets go through the servers.
+// makes if there is none; until then its packets go through the servers. The old child
+// passes over what comes for the connection until it has both answers (half/graves.go),
+// and says so again, whenever something comes and now and then, in case a frame is lost.
+// When that is late it asks the server first where the connection is:
+//
+//	   ── Move{flow} ─────────────►│
 
 // maxMoving bounds the connections that wait for the circuit to one peer; others go
 // through the servers until they are heard of again.
@@ -99,25 +106,74 @@ func (c *child) noteClaim(k *half.Claim, r *message.Message) (what half.Register
 
 // Moved implements half.Mover.
 func (o outside) Moved(d half.Departure) {
-	var peer wire.VCI
-	o.c.bottom.Change(func() { peer = o.c.driver.Remote(d.Circuit) })
-	f := ring.NewMoved(o.c.cfg.vci, peer, d.To, d.Flow)
-	if f.Valid() {
-		o.c.send(&f)
+	if d.Late {
+		o.c.lookFor(d.Flow)
+	} else {
+		o.c.tellMoved(d)
 	}
 }
 
+// tellMoved tells the peer of a connection where that has gone.
+func (c *child) tellMoved(d half.Departure) {
+	var peer wire.VCI
+	c.bottom.Change(func() { peer = c.driver.Remote(d.Circuit) })
+	if f := ring.NewMoved(c.cfg.vci, peer, d.To, d.Flow); f.Valid() {
+		c.send(&f)
+	}
+}
+
+// maxSought bounds the questions at one time where connections have gone; others are
+// asked later.
+const maxSought = 16
+
+// lookFor asks the server where a connection is that went from here long ago, and tells
+// its peer if that sends here still.
+func (c *child) lookFor(flow wire.Flow) {
+	select {
+	case c.sought <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		defer func() { <-c.sought }()
+		r, errno := c.ask(&message.Message{Type: message.Move, Op: message.OpOpen, Socket: message.NoSocket, VCI: c.cfg.vci, Local: flow.Local, Remote: flow.Remote})
+		switch errno {
+		case 0:
+			if d, tell := c.bottom.Found(flow, r.VCI); tell {
+				c.tellMoved(d)
+			}
+		case unix.ENOENT:
+			c.bottom.Missing(flow)
+		}
+	}()
+}
+
 // peerMoved takes the word of a peer that another pool has a connection now that it
-// has had.
+// has had, and says so when nothing goes to the peer any more.
 func (c *child) peerMoved(f *ring.Frame) {
 	flow, to := f.Moved()
 	c.circuits.Lock()
 	defer c.circuits.Unlock()
 	from, ok := uint16(0), false
 	c.bottom.Change(func() { from, _, ok = c.driver.Find(f.Src) })
-	if !ok {
-		return // its packets go through the servers
+	if ok {
+		if ok = c.bottom.Leaves(flow, from); !ok {
+			c.reroute(flow, from, to)
+			ok = c.bottom.Leaves(flow, from)
+		}
+	} else { // its packets go through the servers, and are to stay there
+		c.moving[f.Src] = slices.DeleteFunc(c.moving[f.Src], func(x wire.Flow) bool { return x == flow })
+		ok = true
 	}
+	if ok {
+		known := f.MovedKnown()
+		c.send(&known)
+	}
+}
+
+// reroute lets a connection that goes by circuit from go to another pool. c.circuits is
+// held.
+func (c *child) reroute(flow wire.Flow, from uint16, to wire.VCI) {
 	i, up, err := c.circuitTo(to)
 	switch {
 	case err == nil && up:
@@ -127,6 +183,13 @@ func (c *child) peerMoved(f *ring.Frame) {
 		c.moving[to] = append(c.moving[to], flow)
 	}
 	c.bottom.Reroute(flow, from, pool.NoCircuit)
+}
+
+// movedKnown takes a peer's answer.
+func (c *child) movedKnown(f *ring.Frame) {
+	seen, to := f.Moved()
+	flow := wire.Flow{Local: seen.Remote, Remote: seen.Local}
+	c.bottom.PeerKnows(flow, to, func(circuit uint16) bool { return c.driver.Remote(circuit) == f.Src })
 }
 
 // rerouteTo lets the connections that have waited for the circuit to a peer go by it.
@@ -149,6 +212,7 @@ func (c *child) taken(socket uint32, flow wire.Flow) {
 		c.keepFlows(flow.Local)
 	}
 	c.record.drop(socket, half.RegisteredBind|half.RegisteredFlow, flow)
+	c.bottom.ServerKnows(flow)
 }
 
 // over takes the server's word that a connection has ended that went to another pool.

@@ -60,11 +60,11 @@ type Bottom struct {
 
 	mu     sync.Mutex
 	out    Outside
-	bound  time.Duration       // how long enter waits for the lock
-	frames [][]byte            // to be sent when the lock has been given back
-	gone   []departed          // to be told the server
-	moves  []Departure         // to be told the peers
-	graves map[uint32]tcp.Time // connections that have gone elsewhere: when their peers were told last
+	bound  time.Duration     // how long enter waits for the lock
+	frames [][]byte          // to be sent when the lock has been given back
+	gone   []departed        // to be told the server
+	moves  []Departure       // to be told the peers
+	graves map[uint32]*grave // connections that have gone elsewhere
 
 	drives  uint32 // of the top half at the last tick
 	pending bool   // something lay there at the last tick

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/tcp"
+	"usertcp/internal/wire"
 )
 
 // crashCase is a kind of step: prepare brings two hosts to where it begins, and
@@ -257,6 +258,31 @@ var crashCases = []crashCase{
 		w.a.top.Close(c.l)
 		return nil
 	}, step(func(h *crashHost, _ []uint32) { h.bottom.Look(false) })},
+	{"leave a connection to another pool", program, leaving, step(func(h *crashHost, at []uint32) {
+		h.top.call(func() { h.top.departTo(at[0], crashElsewhere) })
+	})},
+	{"a packet for a connection that has gone", program, func(w *crashWorld, c *crashBase) []uint32 {
+		return gone(w, c, 0, true)
+	}, turn},
+	{"hear that the server knows where a connection has gone", child, func(w *crashWorld, c *crashBase) []uint32 {
+		return gone(w, c, 0, false)
+	}, hears((*Bottom).ServerKnows)},
+	{"hear that the peer knows where a connection has gone", child, func(w *crashWorld, c *crashBase) []uint32 {
+		return gone(w, c, heardServer, false)
+	}, hears(func(b *Bottom, f wire.Flow) {
+		b.Change(func() { b.heard(b.graveOf(&f), heardPeer) }) // over devices there is no such peer
+	})},
+	{"find a connection that has gone on", child, func(w *crashWorld, c *crashBase) []uint32 {
+		return gone(w, c, heardPeer, false)
+	}, hears(func(b *Bottom, f wire.Flow) { b.Found(f, crashElsewhere+1) })},
+	{"forget a connection that has gone", child, func(w *crashWorld, c *crashBase) []uint32 {
+		at := gone(w, c, heardServer|heardPeer, false)
+		w.now += (graveTime + 1) * tcp.Second
+		return at
+	}, func(h *crashHost, at []uint32) func() {
+		h.bottom.Change(func() { h.bottom.bid(at[0]) }) // as its predecessor did
+		return func() { h.bottom.Look(true) }
+	}},
 	{"the program has ended", both, sockets, step(func(h *crashHost, _ []uint32) {
 		h.bottom.ProgramEnded(func() bool { return false })
 	})},
@@ -274,6 +300,41 @@ var crashCases = []crashCase{
 		w.a.top.DieReading(c.u, 0xa5)
 		return nil
 	}, step(func(h *crashHost, _ []uint32) { h.bottom.ProgramEnded(func() bool { return true }) })},
+}
+
+// crashElsewhere is another pool of a's host.
+var crashElsewhere = wire.NewVCI(1, 2)
+
+// leaving makes a connection that goes to another pool, and whose other end is no more:
+// nobody misses it.
+func leaving(w *crashWorld, _ *crashBase) []uint32 { return []uint32{alone(w, false)} }
+
+// alone makes a connection of a's and ends it at b, after it has sent something if so
+// wanted.
+func alone(w *crashWorld, sends bool) uint32 {
+	i, theirs := w.a.pair(w.b, 1003)
+	w.now += holdSoon
+	if sends {
+		w.b.top.Write(theirs, make([]byte, 100))
+	}
+	w.b.bottom.Change(func() { w.b.bottom.fail(theirs, tcp.ErrReset) })
+	w.b.top.Close(theirs)
+	return i
+}
+
+// gone makes a connection of a's go to another pool, of which those have heard.
+func gone(w *crashWorld, _ *crashBase, heard uint8, sends bool) []uint32 {
+	i := alone(w, sends)
+	w.a.bottom.Change(func() {
+		w.a.bottom.departTo(i, crashElsewhere)
+		w.a.bottom.heard(i, heard)
+	})
+	return []uint32{i}
+}
+
+// hears is a step in which the child hears of a connection that has gone.
+func hears(f func(*Bottom, wire.Flow)) func(*crashHost, []uint32) func() {
+	return step(func(h *crashHost, at []uint32) { f(h.bottom, h.top.conns[at[0]].Flow) })
 }
 
 // readAt has b read up to n octets on y, and checks nothing: who takes over does.

@@ -146,6 +146,7 @@ func (h *crashHost) replaceChild() {
 		h.top.lock.Unlock()
 	}
 	h.top.Step()
+	h.bottom.TakeOver(nil, func() bool { return false })
 	h.bottom.Look(true)
 }
 
@@ -194,6 +195,7 @@ func (w *crashWorld) end() error {
 			if h.top.aux[i].use == useProgram {
 				h.top.Close(i)
 			}
+			h.bottom.Over(h.top.conns[i].Flow) // if it has gone elsewhere
 		}
 	}
 	for range 120 {

@@ -103,7 +103,8 @@ type Counters struct {
 	Placed                  uint64 // payload octets that have come to lie in their reader's memory at once
 	PlaceMissed             uint64 // packets that were not what was foreseen, and were copied back
 	Held                    uint64 // how often data was held back for a moment, to share a packet: see hold.go
-	_                       [3]uint64
+	MovedUnasked            uint64 // confirmations of connections that have not gone to another pool, or are not the sender's
+	_                       [2]uint64
 	Operations              [8]uint64 // of the scripts, by pool.Kind
 }
 
@@ -161,7 +162,9 @@ type aux struct {
 	born        uint32 // when the slot was taken for this use, s
 
 	// Of a connection that goes from pool to pool: see move.go.
-	pool   uint32    // VCI+1 of where it has gone, or where it has come from and is not claimed yet; 0: of nowhere
+	pool   uint16 // VCI+1 of where it has gone, or where it has come from and is not claimed yet; 0: of nowhere
+	heard  uint8  // of one that has gone: who has heard of it, see graves.go
+	_      uint8
 	origin uint32    // its index there
 	quiet  uint32    // of a listener: until when it answers nothing that is for nobody, s
 	former [6]uint16 // circuits+1 by which it went before, in whose memory some of its octets may lie

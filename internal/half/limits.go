@@ -99,10 +99,13 @@ func (h *Half) mayTake(i uint32, p *pool.Packet) bool {
 }
 
 // isOrphan reports whether connection i counts as one: the program has closed it, and
-// it is not over. Who is in TIME-WAIT costs next to nothing; the kernel has it apart,
-// too.
+// it is not over; or it has gone to another pool, and not all know that. Who is in
+// TIME-WAIT costs next to nothing; the kernel has it apart, too.
 func (h *Half) isOrphan(i uint32) bool {
 	s := h.conns[i].State
+	if h.aux[i].use == useMoved {
+		return !h.allHeard(i)
+	}
 	return h.aux[i].use == useOrphan && s != tcp.Closed && s != tcp.TimeWait
 }
 

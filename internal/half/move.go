@@ -17,14 +17,7 @@ import (
 // The rest is left to the children, who find it in their segments, whoever dies: the
 // new one claims the connection at the connection server (aux.pool of a slot that is
 // not useMoved), the old one tells the peer's child by which way its packets go from
-// now on, and whenever one comes that does not know.
-
-// graveTime is how long a slot remembers that its connection has gone elsewhere, so
-// that nothing that comes late is answered with RST.
-const graveTime = 4 // s
-
-// tellAgain is how soon a peer that does not seem to know is told again.
-const tellAgain = 5 * tcp.Millisecond
+// now on, and whenever one comes that does not know (graves.go).
 
 // spareBuffers is how many buffers of our own must stay free when connections come, so
 // that they can go on.
@@ -90,10 +83,13 @@ func (h *Half) transplant(i uint32, from *Half, j uint32, at wire.VCI) {
 		annex = h.ctl.annexes.Alloc(h.annexLinks)
 	}
 	a.mtu, a.accepted, a.born = was.mtu, was.accepted, was.born
-	a.origin, a.pool = j, uint32(at)+1
+	a.origin, a.pool = j, uint16(at)+1
 	if was.circuit == pool.NIC {
 		h.setCircuit(i, pool.NIC)
 	} // to a peer of the ring we go through the servers until he comes by a circuit
+	if a.heard = was.heard & mayCome; onRing(was.circuit) {
+		a.heard = mayCome
+	}
 	h.begin(i).Transplant(src, &from.mem, &h.mem, queues, annex)
 	h.end(i)
 	if src.State != tcp.Closed {
@@ -125,7 +121,11 @@ func (h *Half) copyQueue(from *Half, q tcp.Queue, done [2]uint32, k int) tcp.Que
 // departTo leaves connection or listener j to the pool to.
 func (h *Half) departTo(j uint32, to wire.VCI) {
 	a := &h.aux[j]
-	a.pool, a.born = uint32(to)+1, uint32(h.now/tcp.Second)
+	a.pool, a.born = uint16(to)+1, uint32(h.now/tcp.Second)
+	a.heard &= mayCome
+	if h.conns[j].Flow.Remote.Port == 0 {
+		a.heard = heardServer // a listener is claimed before it goes
+	}
 	if h.conns[j].State == tcp.Closed { // nothing comes for it any more
 		a.use, a.parent = useOrphan, none
 		h.depart(j)
@@ -134,6 +134,7 @@ func (h *Half) departTo(j uint32, to wire.VCI) {
 	}
 	a.use, a.parent = useMoved, none
 	h.depart(j)
+	h.countOrphan(j)
 	h.enlist(listBottom, j)
 }
 
@@ -150,6 +151,7 @@ func (h *Half) depart(j uint32) {
 func (h *Half) moved(i uint32, circuit uint16) uint32 {
 	h.ctl.Counters.Moved++
 	h.belongs(i, circuit)
+	h.countOrphan(i)
 	h.enlist(listBottom, i)
 	return none
 }
@@ -165,24 +167,18 @@ func (h *Half) reused(i uint32) bool {
 	return true
 }
 
-// close ends the memory of a connection that has gone elsewhere.
-func (h *Half) close(i uint32) {
-	h.unhash(i)
-	h.finish(i)
-}
-
-// keepFormer notes that octets of connection i may lie in the memory of its circuit,
-// which it is about to leave: that stays as long as the connection. It reports false
-// if there are too many such circuits.
-func (h *Half) keepFormer(i uint32) bool {
+// keepFormer notes that octets of connection i may lie in the memory of a circuit that it
+// leaves, and does not come back to: that stays as long as the connection. It reports
+// false if there are too many such circuits.
+func (h *Half) keepFormer(i uint32, circuit uint16) bool {
 	a := &h.aux[i]
-	if a.circuit == pool.NoCircuit {
+	if circuit == pool.NoCircuit {
 		return true
 	}
 	place := -1
 	for k, c := range a.former {
 		switch {
-		case c == a.circuit+1:
+		case c == circuit+1:
 			return true
 		case c == 0:
 			place = k
@@ -197,8 +193,8 @@ func (h *Half) keepFormer(i uint32) bool {
 	if place < 0 {
 		return false
 	}
-	h.drv.Use(a.circuit, 1)
-	a.former[place] = a.circuit + 1
+	h.drv.Use(circuit, 1)
+	a.former[place] = circuit + 1
 	return true
 }
 

@@ -6,21 +6,6 @@ import (
 	"usertcp/internal/wire"
 )
 
-// Departure is a connection that has gone to another pool, and whose peer sends by a
-// circuit to this one.
-type Departure struct {
-	Flow    wire.Flow
-	To      wire.VCI
-	Circuit uint16
-}
-
-// Mover is an Outside that tells peers of departures. Without one they do not hear of
-// them.
-type Mover interface {
-	// Moved is called without the lock, and again when the peer does not seem to know.
-	Moved(Departure)
-}
-
 // Claim is a connection or listener that has come from another pool, where it was
 // socket Origin, and that the connection server knows nothing of.
 type Claim struct {
@@ -29,49 +14,6 @@ type Claim struct {
 	Listens bool
 	From    wire.VCI
 	Origin  uint32
-}
-
-// bid notes that somebody wants to be told where connection i has gone.
-func (b *Bottom) bid(i uint32) {
-	told, known := b.graves[i]
-	if known && b.now-told < tellAgain {
-		return
-	}
-	if b.graves == nil {
-		b.graves = map[uint32]tcp.Time{}
-	}
-	b.graves[i] = b.now
-	a, f := &b.aux[i], b.conns[i].Flow
-	if int(a.circuit) < pool.NIC && f.Remote.Port != 0 && a.pool != 0 {
-		b.moves = append(b.moves, Departure{f, wire.VCI(a.pool - 1), a.circuit})
-	}
-}
-
-// decay forgets connections that have gone elsewhere long ago. One whose port is
-// leased to this pool is remembered as long as there is a program that could use the
-// port, or until the server says that it is over.
-func (b *Bottom) decay() {
-	for i := range b.graves {
-		a := &b.aux[i]
-		if a.use != useMoved {
-			delete(b.graves, i)
-			continue
-		}
-		lent := a.registered == 0 && a.accepted == 0 && !b.ended
-		if !lent && a.born+graveTime <= uint32(b.now/tcp.Second) {
-			delete(b.graves, i)
-			b.close(i)
-		}
-	}
-}
-
-// Over notes that a connection that has gone elsewhere has ended there.
-func (b *Bottom) Over(flow wire.Flow) {
-	b.Change(func() {
-		if i := b.lookup(&flow); i != none && b.aux[i].use == useMoved {
-			b.aux[i].accepted = 1
-		}
-	})
 }
 
 // Unclaimed returns what has come from other pools and is not claimed.
@@ -93,7 +35,7 @@ func (b *Bottom) Unclaimed() (list []Claim) {
 func (b *Bottom) Claimed(c Claim, what Registered, mtu uint32) (ok bool) {
 	b.Change(func() {
 		a := &b.aux[c.Socket]
-		if ok = a.pool == uint32(c.From)+1 && a.use != useFree && a.use != useMoved && a.use != useDone && b.conns[c.Socket].Flow == c.Flow; !ok {
+		if ok = a.pool == uint16(c.From)+1 && a.use != useFree && a.use != useMoved && a.use != useDone && b.conns[c.Socket].Flow == c.Flow; !ok {
 			return
 		}
 		a.pool = 0
@@ -117,13 +59,30 @@ func (b *Bottom) Reroute(flow wire.Flow, from, to uint16) (ok bool) {
 }
 
 func (b *Bottom) reroute(i uint32, to uint16) bool {
-	if b.aux[i].use == useMoved || !b.keepFormer(i) {
+	if b.aux[i].use == useMoved || !b.keepFormer(i, b.aux[i].circuit) {
 		return false
 	}
 	b.setCircuit(i, to)
 	b.begin(i).Announce()
 	b.commit(i)
 	return true
+}
+
+// Leaves reports whether a connection sends nothing by a circuit, and will not again: it
+// goes by another way, or is no more.
+func (b *Bottom) Leaves(flow wire.Flow, circuit uint16) (ok bool) {
+	b.Change(func() {
+		i := b.lookup(&flow)
+		switch {
+		case i == none || b.aux[i].use == useMoved:
+			ok = true
+		case b.aux[i].circuit == pool.NoCircuit: // or what is on its way here would take it there
+			ok = b.keepFormer(i, circuit)
+		default:
+			ok = b.aux[i].circuit != circuit
+		}
+	})
+	return ok
 }
 
 // Strand takes the connections off a circuit that is no more although its other end is

@@ -142,7 +142,7 @@ func TestWhatComesForOneThatHasGone(t *testing.T) {
 	// Long after, it is forgotten.
 	a.bottom.Change(func() {
 		a.bottom.aux[ca.Index()].born -= graveTime + 1
-		a.bottom.aux[ca.Index()].accepted = 1
+		a.bottom.aux[ca.Index()].heard = heardOver
 	})
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		use := uint8(useMoved)
@@ -261,7 +261,7 @@ func TestDeathWhileMoving(t *testing.T) {
 		a.top.enter()
 		n.top.transplant(to.i, &a.top.Half, ca.i, a.vci)
 		if said {
-			a.top.aux[ca.i].pool, a.top.aux[ca.i].use = uint32(n.vci)+1, useMoved
+			a.top.aux[ca.i].pool, a.top.aux[ca.i].use = uint16(n.vci)+1, useMoved
 		}
 		n.top.settle()
 		n.top.lock.Unlock()
@@ -317,7 +317,7 @@ func TestFormerCircuitsStay(t *testing.T) {
 		for c := range uint16(9) {
 			h.setCircuit(s.i, c)
 			for range 2 { // the second time it is kept already
-				if !h.keepFormer(s.i) {
+				if !h.keepFormer(s.i, c) {
 					t.Errorf("circuit %d is one too many, though nothing lies there", c)
 				}
 			}

@@ -32,7 +32,7 @@ func (s *Socket) ListenFor(of *Socket, at wire.VCI) {
 	defer t.leave()
 	t.now = t.clock()
 	a := &t.aux[s.i]
-	a.origin, a.pool, a.quiet = of.i, uint32(at)+1, uint32(t.now/tcp.Second)+quietTime
+	a.origin, a.pool, a.quiet = of.i, uint16(at)+1, uint32(t.now/tcp.Second)+quietTime
 	t.begin(s.i).Opt = opt
 	t.end(s.i)
 	t.listen(s.i, flow.Local, backlog)
@@ -47,7 +47,7 @@ func (s *Socket) ListenFor(of *Socket, at wire.VCI) {
 func (s *Socket) TakeBack(of *Socket, at wire.VCI) {
 	s.t.enter()
 	a := &s.t.aux[s.i]
-	a.origin, a.pool = of.i, uint32(at)+1
+	a.origin, a.pool = of.i, uint16(at)+1
 	s.t.leave()
 }
 

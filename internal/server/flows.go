@@ -159,6 +159,14 @@ func (p *portSpace) owns(child wire.VCI, f wire.Flow) bool {
 	return ok && vci == child
 }
 
+// holder returns the child that has a connection, if one has told of it.
+func (p *portSpace) holder(f wire.Flow) (child wire.VCI, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fw, ok := p.flows[f]
+	return fw.id.child, ok
+}
+
 // owner returns the child that a connection's packets go to.
 func (p *portSpace) owner(f wire.Flow) (child wire.VCI, ok bool) {
 	p.mu.Lock()

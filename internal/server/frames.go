@@ -170,7 +170,7 @@ func (s *Server) fromStation(f ring.Frame) {
 	}
 	c := s.child(f.Dst)
 	if c == nil || f.Type == ring.FrameAttach && !c.addPeer(f.Src) {
-		if f.Type == ring.FramePDU || f.Type == ring.FrameAttach { // let the peer drop its half
+		if f.Type == ring.FramePDU || f.Type == ring.FrameAttach || f.Type == ring.FrameMoved { // let the peer drop its half
 			s.send(ring.Frame{Type: ring.FrameDetach, Src: f.Dst, Dst: f.Src})
 		}
 		return

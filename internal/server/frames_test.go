@@ -215,18 +215,19 @@ func TestAChildSpeaksForItselfOnly(t *testing.T) {
 	s1, _, a, b := twoHosts(t)
 	src, dst := ep("10.1.0.1:5000"), ep("10.1.0.2:80")
 	for _, f := range []ring.Frame{
-		ring.NewPDU(a.vci+1, 0, packet(src, dst, wire.SYN, "")),                                // another's VCI
-		ring.NewPDU(a.vci, 0, packet(ep("10.1.0.2:5000"), dst, wire.SYN, "")),                  // another host's address
-		ring.NewPDU(a.vci, b.vci, packet(ep("10.1.0.9:5000"), dst, wire.SYN, "")),              // the same
-		ring.NewPDU(a.vci, 0, bytes.Repeat([]byte{0x99}, 40)),                                  // no IP packet
-		{Type: ring.FrameDetach, Src: b.vci, Dst: a.vci},                                       //
-		{Type: ring.FrameUnreachable, Src: a.vci, Dst: b.vci, Errno: 113},                      // the server's to say
-		{Type: ring.FrameHello, Src: wire.WellKnownVCI(0), Dst: wire.WellKnownVCI(1), N: 1},    //
-		{Type: ring.FrameAttach, Src: a.vci + 1, Dst: b.vci, Files: []int{int(os.Stdin.Fd())}}, //
+		ring.NewPDU(a.vci+1, 0, packet(src, dst, wire.SYN, "")),                                               // another's VCI
+		ring.NewPDU(a.vci, 0, packet(ep("10.1.0.2:5000"), dst, wire.SYN, "")),                                 // another host's address
+		ring.NewPDU(a.vci, b.vci, packet(ep("10.1.0.9:5000"), dst, wire.SYN, "")),                             // the same
+		ring.NewPDU(a.vci, 0, bytes.Repeat([]byte{0x99}, 40)),                                                 // no IP packet
+		{Type: ring.FrameDetach, Src: b.vci, Dst: a.vci},                                                      //
+		{Type: ring.FrameMovedKnown, Src: a.vci + 1, Dst: b.vci, N: uint32(b.vci) + 1, PDU: make([]byte, 36)}, //
+		{Type: ring.FrameUnreachable, Src: a.vci, Dst: b.vci, Errno: 113},                                     // the server's to say
+		{Type: ring.FrameHello, Src: wire.WellKnownVCI(0), Dst: wire.WellKnownVCI(1), N: 1},                   //
+		{Type: ring.FrameAttach, Src: a.vci + 1, Dst: b.vci, Files: []int{int(os.Stdin.Fd())}},                //
 	} {
 		a.frame(f)
 	}
-	eventually(t, "the frames to be dropped", func() bool { return s1.Snapshot().Counters.Forged == 8 })
+	eventually(t, "the frames to be dropped", func() bool { return s1.Snapshot().Counters.Forged == 9 })
 	a.nothing()
 	b.nothing()
 }
@@ -289,6 +290,8 @@ func TestPeersLearnOfAChildsDeath(t *testing.T) {
 	b.frame(ring.NewPDU(b.vci, a.vci, packet(ep("10.1.0.2:80"), ep("10.1.0.1:1"), wire.ACK, "")))
 	b.wantFrame(ring.FrameDetach, a.vci)
 	b.frame(ring.Frame{Type: ring.FrameAttach, Src: b.vci, Dst: a.vci, Files: []int{0}})
+	b.wantFrame(ring.FrameDetach, a.vci)
+	b.frame(ring.NewMoved(b.vci, a.vci, b.vci+1, wire.Flow{Local: ep("10.1.0.2:80"), Remote: ep("10.1.0.1:1")}))
 	b.wantFrame(ring.FrameDetach, a.vci)
 	b.frame(ring.Frame{Type: ring.FrameDetach, Src: b.vci, Dst: a.vci})
 	b.nothing()

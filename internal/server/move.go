@@ -21,12 +21,16 @@ const (
 	cameIn                          // it came in by a listener
 )
 
-// claim does a Move: Op=listen for a listener, Op=open for a connection. The errno is
-// ENOENT (there is no such child), EPERM (it is another user's), EINVAL (it has no such
+// claim does a Move: Op=listen for a listener, Op=open for a connection; or says where a
+// connection is that the child has had, if it names itself. The errno is
+// ENOENT (there is no such child, or nobody of its user's has the connection), EPERM (it is another user's), EINVAL (it has no such
 // local end), EADDRNOTAVAIL (the connection is a third's), ENOBUFS, or the devices'.
 func (c *child) claim(m *message.Message) (g grant, errno unix.Errno) {
 	from := c.s.child(m.VCI)
 	switch {
+	case from == c && m.Op == message.OpOpen:
+		g.at, errno = c.whereIs(wire.Flow{Local: m.Local, Remote: m.Remote})
+		return g, errno
 	case from == nil || from == c:
 		return g, unix.ENOENT
 	case from.owner().uid != c.owner().uid:
@@ -54,6 +58,18 @@ func (c *child) claim(m *message.Message) (g grant, errno unix.Errno) {
 	}
 	from.taken(m.N, flow)
 	return g, errno
+}
+
+// whereIs returns which other child has a connection that this one has had.
+func (c *child) whereIs(f wire.Flow) (wire.VCI, unix.Errno) {
+	vci, ok := c.s.ports.holder(f)
+	if !ok {
+		return 0, unix.ENOENT
+	}
+	if at := c.s.child(vci); at == nil || at == c || at.owner().uid != c.owner().uid {
+		return 0, unix.ENOENT
+	}
+	return vci, 0
 }
 
 // taken tells the child that a socket of its has gone to another one, so that it does

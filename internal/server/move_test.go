@@ -164,3 +164,42 @@ func TestClaims(t *testing.T) {
 		t.Errorf("another user's: %v", errno)
 	}
 }
+
+// A child is told where a connection is that it has had, and nobody of another's.
+func TestWhereAConnectionIs(t *testing.T) {
+	s := start(t, t.TempDir(), addr1)
+	a, b := spawn(t, s), spawn(t, s)
+	flow := wire.Flow{Local: ep("10.1.0.1:5000"), Remote: ep("10.1.0.1:80")}
+	ask := func(of *app) unix.Errno {
+		_, errno := of.call(message.Message{Type: message.Move, Op: message.OpOpen, Socket: message.NoSocket, VCI: of.vci, Local: flow.Local, Remote: flow.Remote})
+		return errno
+	}
+	if errno := ask(a); errno != unix.ENOENT {
+		t.Errorf("of one that nobody has: %v", errno)
+	}
+	if _, errno := a.call(message.Message{Type: message.Move, Op: message.OpOpen, Socket: 3, VCI: b.vci, N: 9, Local: flow.Local, Remote: flow.Remote}); errno != 0 {
+		t.Fatal(errno)
+	}
+	if errno := ask(a); errno != unix.ENOENT {
+		t.Errorf("of its own: %v", errno)
+	}
+	if at, errno := s.child(b.vci).whereIs(flow); at != a.vci || errno != 0 {
+		t.Errorf("it is at %v, %v", at, errno)
+	}
+	if errno := ask(b); errno != 0 {
+		t.Errorf("of another's of the same user: %v", errno)
+	}
+	s.child(a.vci).mu.Lock()
+	s.child(a.vci).app.uid++
+	s.child(a.vci).mu.Unlock()
+	if errno := ask(b); errno != unix.ENOENT {
+		t.Errorf("of another user's: %v", errno)
+	}
+	s.child(a.vci).mu.Lock()
+	s.child(a.vci).app.uid--
+	s.child(a.vci).mu.Unlock()
+	a.kill(s)
+	if errno := ask(b); errno != unix.ENOENT {
+		t.Errorf("of one whose child has gone: %v", errno)
+	}
+}

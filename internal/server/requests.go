@@ -53,13 +53,14 @@ type grant struct {
 	points []int
 	mtu    uint32
 	came   cameAlong
+	at     wire.VCI // which child has what was asked for
 }
 
 // reply answers a request with what was granted and with an errno.
 func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix.Errno)) {
 	g, errno := do(m)
 	r := message.Message{
-		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, Local: g.local, N: g.mtu, Ports: g.ports, Files: g.points,
+		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, VCI: g.at, Local: g.local, N: g.mtu, Ports: g.ports, Files: g.points,
 	}
 	if m.Type == message.Move {
 		r.N = message.MoveGrant{MTU: uint16(g.mtu), Bound: g.came&cameBound != 0, Reuse: g.came&cameReuse != 0}.N()

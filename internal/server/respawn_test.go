@@ -158,8 +158,8 @@ func TestAChildThatDiesAgainAndAgainIsGivenUp(t *testing.T) {
 	c := s.child(a.vci)
 	died := 0
 	for ; ; died++ {
+		pid := c.pid() // before it may be the next one's
 		c.signal(os.Kill)
-		pid := c.pid()
 		ended := false
 		eventually(t, "the next child, or the end", func() bool {
 			select {

@@ -46,11 +46,14 @@ const (
 	// Src has had: PDU is its local and its remote end, 18 octets each. Dst has the
 	// other end.
 	FrameMoved
+	// FrameMovedKnown answers: Src sends nothing more to Dst for that connection. N and
+	// PDU are those of the FrameMoved.
+	FrameMovedKnown
 
 	numFrameTypes = iota
 )
 
-var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello", "Lease", "Leased", "Census", "Moved"}
+var frameNames = [numFrameTypes + 1]string{"unknown", "PDU", "Attach", "Detach", "Unreachable", "Hello", "Lease", "Leased", "Census", "Moved", "MovedKnown"}
 
 func (t FrameType) String() string {
 	if int(t) >= len(frameNames) {
@@ -211,7 +214,9 @@ func (f *Frame) check() error {
 	case FrameLeased:
 		return f.want(len(f.PDU) == 0 && f.N <= MaxLeases, ErrFramePDU)
 	case FrameMoved:
-		return f.checkMoved()
+		return f.checkMoved(f.Src)
+	case FrameMovedKnown:
+		return f.checkMoved(f.Dst)
 	}
 	return ErrFrameType
 }
@@ -260,9 +265,10 @@ func (f *Frame) checkLease() error {
 	return f.want(n >= 0 && n%2 == 0 && n <= 2*MaxLeases && !f.Src.IsWellKnown() && !f.Dst.IsWellKnown(), ErrFramePDU)
 }
 
-func (f *Frame) checkMoved() error {
+// checkMoved checks what is said of a connection that the pool from had.
+func (f *Frame) checkMoved(from wire.VCI) error {
 	to := wire.VCI(f.N)
-	if f.N >= 1<<15 || to.IsWellKnown() || to.IsMulticast() || to.Ring() != f.Src.Ring() || to == f.Src || f.Src.IsWellKnown() || f.Dst.IsWellKnown() {
+	if f.N >= 1<<15 || to.IsWellKnown() || to.IsMulticast() || to.Ring() != from.Ring() || to == from || f.Src.IsWellKnown() || f.Dst.IsWellKnown() {
 		return ErrFrameVCI
 	}
 	return f.want(len(f.PDU) == movedLen, ErrFramePDU)
@@ -278,8 +284,13 @@ func NewMoved(src, dst, to wire.VCI, flow wire.Flow) Frame {
 	return f
 }
 
+// MovedKnown returns the answer to a FrameMoved that has been checked.
+func (f *Frame) MovedKnown() Frame {
+	return Frame{Type: FrameMovedKnown, Src: f.Dst, Dst: f.Src, N: f.N, PDU: f.PDU}
+}
+
 // Moved returns what a FrameMoved that has been checked says, as its receiver sees the
-// connection.
+// connection. Of a FrameMovedKnown that is how its sender sees it.
 func (f *Frame) Moved() (flow wire.Flow, to wire.VCI) {
 	for i, e := range [2]*wire.Endpoint{&flow.Remote, &flow.Local} {
 		copy(e.Addr[:], f.PDU[18*i:])

@@ -38,6 +38,7 @@ func sampleFrames() []Frame {
 			Remote: wire.Endpoint{Addr: wire.AddrFrom(netip.MustParseAddr("10.1.0.2")), Port: 40000},
 		}),
 		{Type: FrameCensus, Src: wire.WellKnownVCI(1), Dst: wire.WellKnownVCI(2), N: 1, PDU: make([]byte, CensusLen)},
+		{Type: FrameMovedKnown, Src: vciB, Dst: vciA, N: uint32(wire.NewVCI(1, 18)), PDU: make([]byte, movedLen)},
 	}
 }
 
@@ -56,7 +57,7 @@ func TestFramesComeBackAsTheyWere(t *testing.T) {
 
 func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 	s := sampleFrames()
-	pdu, attach, detach, unreach, hi, lease, leased, moved, census := s[0], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9]
+	pdu, attach, detach, unreach, hi, lease, leased, moved, census, known := s[0], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10]
 	set := func(off int, v ...byte) func([]byte) []byte {
 		return func(b []byte) []byte { copy(b[off:], v); return b }
 	}
@@ -71,7 +72,7 @@ func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 		{"another magic", detach, set(0, 'x'), 0, ErrFrameMagic},
 		{"reserved octet", detach, set(7, 1), 0, ErrFrameReserved},
 		{"type 0", detach, set(5, 0), 0, ErrFrameType},
-		{"type 10", detach, set(5, 10), 0, ErrFrameType},
+		{"type 11", detach, set(5, 11), 0, ErrFrameType},
 		{"a VCI of 16 bits", detach, set(9, 0x80), 0, ErrFrameVCI},
 		{"a multicast VCI", detach, set(11, 0x40), 0, ErrFrameVCI},
 		{"a PDU that is not announced", detach, func(b []byte) []byte { return append(b, 0) }, 0, ErrFramePDU},
@@ -100,6 +101,10 @@ func TestDecodeFrameRefusesWhatIsWrong(t *testing.T) {
 		{"a connection that goes to another host", moved, set(12, 18, 0x08), 0, ErrFrameVCI},
 		{"a connection that stays", moved, set(12, 17), 0, ErrFrameVCI},
 		{"half a connection", moved, func(b []byte) []byte { return set(20, 35)(b)[:len(b)-1] }, 0, ErrFramePDU},
+		{"an answer about another host's", known, set(12, 18, 0x08), 0, ErrFrameVCI},
+		{"an answer to who has it now", known, set(12, 17), 0, ErrFrameVCI},
+		{"an answer to a server", known, set(10, 0, 4), 0, ErrFrameVCI},
+		{"an answer about half a connection", known, func(b []byte) []byte { return set(20, 35)(b)[:len(b)-1] }, 0, ErrFramePDU},
 		{"half an address", hi, func(b []byte) []byte { return set(20, 31)(b)[:len(b)-1] }, 0, ErrFramePDU},
 	} {
 		b := c.damage(c.frame.Append(nil))
@@ -232,5 +237,11 @@ func TestMovedIsTurnedRound(t *testing.T) {
 	flow, to := f.Moved()
 	if flow.Remote.Port != 80 || flow.Local.Port != 40000 || flow.Local.Addr.Netip() != netip.MustParseAddr("10.1.0.2") || to != wire.NewVCI(1, 18) {
 		t.Errorf("%v to %v", flow, to)
+	}
+	// The answer says the same of the same connection, and goes back.
+	k := f.MovedKnown()
+	again, at := k.Moved()
+	if k.Src != f.Dst || k.Dst != f.Src || again != flow || at != to || !k.Valid() {
+		t.Errorf("the answer is %+v", k)
 	}
 }
