@@ -193,7 +193,7 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 	case h.conns[i].State == tcp.TimeWait && h.conns[i].MayReopen(&h.arr) && h.listener(k.flow.Local) != none:
 		h.reopen(i)
 		i = none
-	case direct && h.succeeded(i, k, circuit):
+	case h.succeeded(i, k, circuit, direct):
 		h.supersede(i)
 		i = none
 	}

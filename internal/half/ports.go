@@ -200,15 +200,19 @@ func (h *Half) mayOpen(remote *wire.Endpoint, circuit uint16) bool {
 		slices.Contains(c.first[:min(c.n, MaxLeases)], remote.Port&^(LeasePorts-1))
 }
 
-// succeeded reports whether the SYN in h.arr, which came by circuit itself, comes from the
-// port of connection i's other end, which has been leased to another pool since. So that
-// end is no more, nor can a packet of it come in another's place: it would have to come
-// by the former circuit. Numbers and timestamps, which are each pool's own, say nothing
-// here.
-func (h *Half) succeeded(i uint32, k *packet, circuit uint16) bool {
+// succeeded reports whether the SYN in h.arr is another pool's than connection i's other end
+// was, and comes from the port that this one had: it came by the other pool's circuit itself,
+// and the port is leased to that, or it came through the connection servers (direct is
+// false), of which the one of that host has looked whose the port is. So the former end is no
+// more, nor can a packet of it come in another's place: it would have to come by the former
+// circuit. Numbers and timestamps, which are each pool's own, say nothing here.
+func (h *Half) succeeded(i uint32, k *packet, circuit uint16, direct bool) bool {
 	c, was := &h.conns[i], h.aux[i].circuit
-	if h.ports.strict == 0 || was == circuit || int(was) >= len(h.onCircuit) || int(circuit) >= len(h.onCircuit) ||
-		h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN || !h.mayOpen(&k.flow.Remote, circuit) {
+	if was == circuit || int(was) >= len(h.onCircuit) || int(circuit) >= len(h.onCircuit) ||
+		h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN {
+		return false
+	}
+	if direct && (h.ports.strict == 0 || !h.mayOpen(&k.flow.Remote, circuit)) {
 		return false
 	}
 	return c.State == tcp.TimeWait || c.State == tcp.LastAck || c.State == tcp.Closing || !h.drv.Usable(was)

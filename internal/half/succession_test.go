@@ -5,6 +5,7 @@ import (
 	"syscall"
 	"testing"
 
+	"usertcp/internal/pool"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
@@ -25,19 +26,26 @@ func TestWhoHasThePortNow(t *testing.T) {
 			name   string
 			state  tcp.State
 			leased bool
+			direct bool
 			by     uint16
 			flags  wire.Flags
 			want   bool
 		}{
-			{"TIME-WAIT", tcp.TimeWait, true, 1, wire.SYN, true},
-			{"LAST-ACK", tcp.LastAck, true, 1, wire.SYN, true},
-			{"CLOSING", tcp.Closing, true, 1, wire.SYN, true},
-			{"ESTABLISHED, with a peer that is there", tcp.Established, true, 1, wire.SYN, false},
-			{"CLOSE-WAIT, with a peer that is there", tcp.CloseWait, true, 1, wire.SYN, false},
-			{"no SYN", tcp.TimeWait, true, 1, wire.ACK, false},
-			{"SYN-ACK", tcp.TimeWait, true, 1, wire.SYN | wire.ACK, false},
-			{"a port of nobody's", tcp.TimeWait, false, 1, wire.SYN, false},
-			{"the same circuit", tcp.TimeWait, true, 0, wire.SYN, false},
+			{"TIME-WAIT", tcp.TimeWait, true, true, 1, wire.SYN, true},
+			{"LAST-ACK", tcp.LastAck, true, true, 1, wire.SYN, true},
+			{"CLOSING", tcp.Closing, true, true, 1, wire.SYN, true},
+			{"ESTABLISHED, with a peer that is there", tcp.Established, true, true, 1, wire.SYN, false},
+			{"CLOSE-WAIT, with a peer that is there", tcp.CloseWait, true, true, 1, wire.SYN, false},
+			{"no SYN", tcp.TimeWait, true, true, 1, wire.ACK, false},
+			{"SYN-ACK", tcp.TimeWait, true, true, 1, wire.SYN | wire.ACK, false},
+			{"a port of nobody's", tcp.TimeWait, false, true, 1, wire.SYN, false},
+			{"the same circuit", tcp.TimeWait, true, true, 0, wire.SYN, false},
+			{"TIME-WAIT, through the servers", tcp.TimeWait, false, false, 1, wire.SYN, true},
+			{"LAST-ACK, through the servers", tcp.LastAck, false, false, 1, wire.SYN, true},
+			{"ESTABLISHED, through the servers", tcp.Established, false, false, 1, wire.SYN, false},
+			{"no SYN, through the servers", tcp.TimeWait, false, false, 1, wire.ACK, false},
+			{"the same pool, through the servers", tcp.TimeWait, false, false, 0, wire.SYN, false},
+			{"a pool without circuit", tcp.TimeWait, false, false, pool.NoCircuit, wire.SYN, false},
 		} {
 			h.onCircuit[1] = circuitPorts{}
 			if v.leased {
@@ -45,14 +53,14 @@ func TestWhoHasThePortNow(t *testing.T) {
 			}
 			h.conns[i].State = v.state
 			h.arr.Flags = v.flags
-			if got := h.succeeded(i, &k, v.by); got != v.want {
+			if got := h.succeeded(i, &k, v.by, v.direct); got != v.want {
 				t.Errorf("%s: %v", v.name, got)
 			}
 		}
 		h.onCircuit[1].n, h.onCircuit[1].addrs[0], h.onCircuit[1].first[0] = 1, a.addr, 40960
 		b.drv.Close(a.vci)
 		h.conns[i].State, h.arr.Flags = tcp.Established, wire.SYN
-		if !h.succeeded(i, &k, 1) {
+		if !h.succeeded(i, &k, 1, true) {
 			t.Error("a connection whose peer has gone stands in the way")
 		}
 		h.conns[i].State = tcp.Closed

@@ -92,6 +92,21 @@ func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint, accepted 
 	return 0
 }
 
+// mayOpen reports whether a connection is a child's, or could be: nobody else has it, or its
+// port, and it is not in TIME-WAIT here.
+func (p *portSpace) mayOpen(child wire.VCI, f wire.Flow) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if fw, ok := p.flows[f]; ok {
+		return fw.id.child == child
+	}
+	if vci, ok := p.leases[blockOf(f.Local.Port)]; ok {
+		return vci == child
+	}
+	_, errno := p.boundBy(child, f.Local)
+	return errno == 0 && (p.waiting == nil || !p.waiting(f))
+}
+
 // boundBy reports whether the child has bound local; if only others have, it may
 // not be used.
 func (p *portSpace) boundBy(child wire.VCI, local wire.Endpoint) (bool, unix.Errno) {

@@ -100,7 +100,7 @@ func (c *child) fromChild(f ring.Frame) {
 func (c *child) sendPDU(f ring.Frame) {
 	s := c.s
 	var ip wire.IP
-	if err := wire.ParseIP(f.Packet(), &ip); err != nil || !s.ports.onRing(ip.Src) {
+	if err := wire.ParseIP(f.Packet(), &ip); err != nil || !s.ports.onRing(ip.Src) || !c.mayOpen(&f) {
 		s.counters.forgedFrames.Add(1)
 		return
 	}
@@ -115,6 +115,18 @@ func (c *child) sendPDU(f ring.Frame) {
 	if err := s.send(f); errors.Is(err, ring.ErrNoHost) {
 		c.giveUnreachable(&f)
 	}
+}
+
+// mayOpen reports whether a packet is no SYN, or opens a connection that the child may open:
+// the other end takes that as proof that whoever had these ends before has them no more
+// (half.succeeded).
+func (c *child) mayOpen(f *ring.Frame) bool {
+	var seg segment
+	if !seg.parse(f) || !seg.isSyn() {
+		return true
+	}
+	flow := seg.flow()
+	return c.s.ports.mayOpen(c.vci, wire.Flow{Local: flow.Remote, Remote: flow.Local})
 }
 
 // giveUnreachable returns the beginning of a packet that could not be delivered.

@@ -205,12 +205,25 @@ func (w *timeWaits) input(f wire.Flow, seg, out *tcp.Segment, listened bool) (mi
 		return false, false
 	}
 	if r.End <= now || listened && r.MayReopen(seg) {
-		w.forget(f)
+		w.strike(r)
 		return false, false
 	}
 	answer = r.Input(now, seg, out)
-	w.blocks[waitBlock(f.Local.Port)].note(r)
+	if r.End <= now {
+		w.strike(r)
+	} else {
+		w.blocks[waitBlock(f.Local.Port)].note(r)
+	}
 	return true, answer
+}
+
+// strike ends TIME-WAIT before its time, for the next server, too. w.mu is held.
+func (w *timeWaits) strike(r *tcp.Remnant) {
+	gone := *r
+	gone.End = 0
+	w.forget(gone.Flow)
+	w.records++
+	w.file.Write(gone.Append(nil))
 }
 
 // close ends the sweeping. The file stays for the next server if children stay.

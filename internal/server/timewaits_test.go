@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -111,6 +112,73 @@ func TestASynEndsTimeWait(t *testing.T) {
 	a.nothing()
 	if n := s.Snapshot().TimeWaits; n != 0 {
 		t.Errorf("%d in TIME-WAIT", n)
+	}
+}
+
+// A SYN that is no younger is acknowledged; who has sent it answers with RST, which ends
+// TIME-WAIT, and sends it again: the listener gets it, and the next server does not have the
+// connection again.
+func TestWhoCallsEndsTimeWait(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, addr1)
+	a, peer := spawn(t, s), spawn(t, s)
+	if errno := a.leave(remnant(t, "10.1.0.1:80", "10.1.0.1:2000", 30*tcp.Second)); errno != 0 {
+		t.Fatal(errno)
+	}
+	a.listen(1, "10.1.0.1:80")
+	send := func(seq uint32, flags wire.Flags) {
+		b := packet(ep("10.1.0.1:2000"), ep("10.1.0.1:80"), flags, "")
+		binary.BigEndian.PutUint32(b[24:], seq)
+		peer.frame(ring.NewPDU(peer.vci, 0, b))
+	}
+	send(900, wire.SYN)
+	peer.wantAck(s.vci())
+	send(1001, wire.RST)
+	send(999, wire.RST)
+	a.nothing()
+	if n := s.Snapshot().TimeWaits; n != 1 {
+		t.Fatalf("%d in TIME-WAIT after resets beside the mark", n)
+	}
+	send(1000, wire.RST)
+	send(900, wire.SYN)
+	a.wantSyn(1, peer.vci)
+	w := s.timeWaits
+	if n := w.count(); n != 0 {
+		t.Errorf("%d in TIME-WAIT", n)
+	}
+	next, err := openTimeWaits(filepath.Dir(w.file.Name()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.close(false)
+	if n := next.count(); n != 0 {
+		t.Errorf("%d in TIME-WAIT for the next server", n)
+	}
+}
+
+// Who opens a connection from a port proves by it that nobody else has the port: another
+// child's can't be used for that.
+func TestASynFromAnothersPortIsForged(t *testing.T) {
+	s := start(t, t.TempDir(), addr1)
+	a, b, c := spawn(t, s), spawn(t, s), spawn(t, s)
+	a.listen(1, "10.1.0.1:80")
+	b.listen(1, "10.1.0.1:2000")
+	if _, errno := b.open(2, "10.1.0.1:2001", "10.1.0.1:80"); errno != 0 {
+		t.Fatal(errno)
+	}
+	if errno := a.leave(remnant(t, "10.1.0.1:2002", "10.1.0.1:80", 30*tcp.Second)); errno != 0 {
+		t.Fatal(errno)
+	}
+	for i, port := range []int{2000, 2001, 2002} {
+		c.sendSegment(ep(fmt.Sprintf("10.1.0.1:%d", port)), ep("10.1.0.1:80"), wire.SYN)
+		a.nothing()
+		if n := s.Snapshot().Counters.Forged; n != uint64(i+1) {
+			t.Errorf("port %d: %d forged", port, n)
+		}
+	}
+	for _, port := range []int{2000, 2001} {
+		b.sendSegment(ep(fmt.Sprintf("10.1.0.1:%d", port)), ep("10.1.0.1:80"), wire.SYN)
+		a.wantSyn(1, b.vci)
 	}
 }
 

@@ -122,6 +122,7 @@ const (
 	flagFollows                        // rcv.tsRecent is what the connection before had last: see Follow
 	flagRefused                        // the device has refused what was to be sent, and taken nothing since
 	flagPeerProbes                     // the peer's keep-alive has come, and ours has not been needed since
+	flagCalled                         // in TIME-WAIT: a SYN has come, and was no younger than what was
 )
 
 func (c *Conn) has(f flags) bool { return c.flags&f != 0 }

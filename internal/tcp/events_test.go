@@ -12,9 +12,10 @@ import (
 // state. A cell is the state that follows, "=" for the same, and behind a colon the
 // segments that leave; behind "!" is the error that a closed connection ends with. CLOSED and
 // LISTEN have no connection for segments: ResetFor and the half answer those. Where it
-// differs from the RFC's text: a RST does not end TIME-WAIT (RFC 1337), one that is not exactly
-// where it is expected, and a SYN, are challenged (RFC 5961), a program can write when the
-// connection is open, and CLOSE in SYN-RECEIVED waits until then.
+// differs from the RFC's text: a RST does not end TIME-WAIT (RFC 1337) unless a SYN has come
+// before, one that is not exactly where it is expected, and a SYN, are challenged (RFC 5961),
+// our SYN is sent again behind the reset of who knows a connection of former times, a program
+// can write when the connection is open, and CLOSE in SYN-RECEIVED waits until then.
 const eventTable = `
 event            closed  listen          syn-sent        syn-rcvd           estab              fin-1              fin-2              close-wt           closing         last-ack        time-wt
 SEND             =       =               =               =                  =:A10              =                  =                  =:A10              =               =               =
@@ -31,8 +32,8 @@ SYN-in-window    =       =               syn-rcvd:SA     =:A                =:A 
 SYN+ACK          =       =               estab:A         estab:A            =:A                =:A                =:A                =:A                =:A             =:A             =:A
 ACK              =       =               =               estab              =                  =                  =                  =                  =               =               =
 ACK-of-all       =       =               =               estab              =                  fin-2              =                  =                  time-wt         closed          =
-ACK-too-far      =       =               =:R             =:R                =:A                =:A                =:A                =:A                =:A             =:A             =:A
-ACK-too-old      =       =               =:R             =:R                =:A                =:A                =:A                =:A                =:A             =:A             =:A
+ACK-too-far      =       =               =:R,S           =:R                =:A                =:A                =:A                =:A                =:A             =:A             =:A
+ACK-too-old      =       =               =:R,S           =:R                =:A                =:A                =:A                =:A                =:A             =:A             =:A
 no-ACK           =       =               =               =                  =                  =                  =                  =                  =               =               =
 text             =       =               =               estab:A            =:A                =:A                =:A                =                  =               =               =
 text-outside     =       =               =               =:A                =:A                =:A                =:A                =:A                =:A             =:A             =:A

@@ -47,6 +47,7 @@ func (c *Conn) arriveSynSent(m *Memory, now Time, seg *Segment) {
 		// "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is
 		// set …) and discard the segment."
 		c.refuse(seg)
+		c.callAgain(now, seg)
 		return
 	}
 	if seg.Flags&wire.RST != 0 {
@@ -83,6 +84,21 @@ func (c *Conn) arriveSynSent(m *Memory, now Time, seg *Segment) {
 	c.pending = pendAck
 	c.dropSyn(seg)
 	c.arriveText(m, now, seg)
+}
+
+// callAgain sends our SYN once more at once, behind the reset that is the answer to an
+// acknowledgement of what was never sent. The peer has a connection of former times there,
+// and when that has ended (RFC 9293 section 3.5.1, figure 9) nothing else tells it that we
+// wait: the timer would, a second later.
+func (c *Conn) callAgain(now Time, seg *Segment) {
+	if seg.Flags&wire.RST != 0 || c.snd.retries > 0 {
+		return
+	}
+	c.snd.retries++
+	c.pending |= pendSyn
+	c.fast.state &^= fastHeld
+	c.clear(flagTiming)
+	c.armResend(now)
 }
 
 // arriveSynReceived handles the third segment of a handshake.
@@ -193,6 +209,9 @@ func (c *Conn) arriveLastAck(m *Memory, now Time, seg *Segment) {
 // arriveTimeWait handles what is left when all is said. The retransmission of
 // the peer's FIN lies before the window: answerUnacceptable acknowledges it.
 func (c *Conn) arriveTimeWait(m *Memory, now Time, seg *Segment) {
+	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
+		c.set(flagCalled)
+	}
 	c.arriveCloseWait(m, now, seg)
 }
 

@@ -20,6 +20,7 @@ type Remnant struct {
 	lastOdd          Time
 	scale            uint8
 	stamped          bool // timestamps are in use
+	called           bool // a SYN has come, see flagCalled
 }
 
 // Remnant returns what TIME-WAIT needs of the connection; ok is false if it is not
@@ -32,7 +33,7 @@ func (c *Conn) Remnant() (r Remnant, ok bool) {
 		Flow: c.Flow, End: c.timers.at[timerLife],
 		sndNxt: c.snd.nxt, rcvNxt: c.rcv.nxt, rcvEdge: c.rcv.edge,
 		tsRecent: c.rcv.tsRecent, offset: c.snd.tsOffset, lastOdd: c.rcv.lastOdd,
-		maxWnd: c.snd.maxWnd, scale: c.rcv.scale, stamped: c.has(flagTimestamps),
+		maxWnd: c.snd.maxWnd, scale: c.rcv.scale, stamped: c.has(flagTimestamps), called: c.has(flagCalled),
 	}, true
 }
 
@@ -43,6 +44,9 @@ func (r *Remnant) conn(now Time) (c Conn) {
 	c.flags = flagFinQueued | flagFinKnown | flagFinReceived | flagOrphan
 	if r.stamped {
 		c.flags |= flagTimestamps
+	}
+	if r.called {
+		c.flags |= flagCalled
 	}
 	c.snd.una, c.snd.nxt, c.snd.end = r.sndNxt, r.sndNxt, r.sndNxt.Add(^seq.Size(0))
 	c.snd.mss, c.snd.maxWnd, c.snd.tsOffset = defaultMSS4, r.maxWnd, r.offset
@@ -66,7 +70,8 @@ func (r *Remnant) Restore(c *Conn, now Time) (ok bool) {
 	return c.CheckInvariants(&Memory{}) == nil
 }
 
-// Input is Conn.Input: it returns whether there is an answer, and puts it into out.
+// Input is Conn.Input: it returns whether there is an answer, and puts it into out. If
+// TIME-WAIT is over after it, End is not later than now.
 // The payload of seg, of which nothing can be new, is not looked at.
 func (r *Remnant) Input(now Time, seg, out *Segment) bool {
 	c := r.conn(now)
@@ -77,7 +82,10 @@ func (r *Remnant) Input(now Time, seg, out *Segment) bool {
 	}
 	c.Input(&m, now, seg)
 	answer := c.NextSegment(&m, now, out)
-	r.End, r.lastOdd, r.tsRecent = c.timers.at[timerLife], c.rcv.lastOdd, c.rcv.tsRecent
+	r.End, r.lastOdd, r.tsRecent, r.called = c.timers.at[timerLife], c.rcv.lastOdd, c.rcv.tsRecent, c.has(flagCalled)
+	if c.State != TimeWait {
+		r.End = 0
+	}
 	return answer
 }
 
@@ -89,6 +97,12 @@ func (r *Remnant) MayReopen(syn *Segment) bool {
 
 // RemnantLen is the length of a remnant as octets.
 const RemnantLen = 80
+
+// Bits of one octet of it.
+const (
+	isStamped = 1 << iota
+	isCalled
+)
 
 // Append appends the remnant as RemnantLen octets, little-endian.
 func (r *Remnant) Append(b []byte) []byte {
@@ -103,11 +117,14 @@ func (r *Remnant) Append(b []byte) []byte {
 	for _, n := range [5]uint32{uint32(r.sndNxt), uint32(r.rcvNxt), uint32(r.rcvEdge), r.tsRecent, r.offset} {
 		b = le.AppendUint32(b, n)
 	}
-	stamped := byte(0)
+	is := byte(0)
 	if r.stamped {
-		stamped = 1
+		is |= isStamped
 	}
-	b = append(b, r.scale, stamped, 0, 0)
+	if r.called {
+		is |= isCalled
+	}
+	b = append(b, r.scale, is, 0, 0)
 	return le.AppendUint32(b, r.maxWnd)
 }
 
@@ -124,8 +141,8 @@ func ParseRemnant(b []byte) (r Remnant, ok bool) {
 	r.End, r.lastOdd = Time(le.Uint64(b[36:])), Time(le.Uint64(b[44:]))
 	r.sndNxt, r.rcvNxt, r.rcvEdge = seq.Number(le.Uint32(b[52:])), seq.Number(le.Uint32(b[56:])), seq.Number(le.Uint32(b[60:]))
 	r.tsRecent, r.offset = le.Uint32(b[64:]), le.Uint32(b[68:])
-	r.scale, r.stamped, r.maxWnd = b[72], b[73] == 1, le.Uint32(b[76:])
-	ok = r.scale <= maxScale && b[73] <= 1 && r.rcvNxt.AtOrBefore(r.rcvEdge)
+	r.scale, r.stamped, r.called, r.maxWnd = b[72], b[73]&isStamped != 0, b[73]&isCalled != 0, le.Uint32(b[76:])
+	ok = r.scale <= maxScale && b[73] <= isStamped|isCalled && r.rcvNxt.AtOrBefore(r.rcvEdge)
 	return r, ok
 }
 

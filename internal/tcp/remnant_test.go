@@ -14,7 +14,7 @@ func TestARemnantAnswersAsItsConnectionDid(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 6))
 	t.Logf("seed %d", seed)
 	flags := []wire.Flags{wire.ACK, wire.FIN | wire.ACK, wire.RST, wire.RST | wire.ACK, wire.SYN, wire.SYN | wire.ACK, 0}
-	answers := 0
+	answers, ends := 0, 0
 	for _, mods := range [][]func(*talk){nil, {withTimestamps}} {
 		for range 500 {
 			tk := inState(t, TimeWait, mods...)
@@ -45,11 +45,21 @@ func TestARemnantAnswersAsItsConnectionDid(t *testing.T) {
 				if compareAnswers(t, tk, &r, now, seg) {
 					answers++
 				}
+				if tk.c.State != TimeWait {
+					if r.End != 0 {
+						t.Fatalf("the connection has ended, the remnant goes on until %d", r.End)
+					}
+					ends++
+					break
+				}
 			}
 		}
 	}
 	if answers < 300 {
 		t.Errorf("only %d answers", answers)
+	}
+	if ends == 0 {
+		t.Error("no RST has ended one")
 	}
 }
 

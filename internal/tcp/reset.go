@@ -83,10 +83,13 @@ func (c *Conn) emitReset(now Time, out *Segment) bool {
 // arriveReset handles an RST. In a synchronized state it is believed only if it
 // hits rcv.nxt, and asked about elsewhere in the window (RFC 5961 section 3.2).
 func (c *Conn) arriveReset(m *Memory, now Time, seg *Segment) {
-	if c.State == TimeWait {
+	if c.State == TimeWait && (!c.has(flagCalled) || seg.Seq != c.rcv.nxt) {
 		// An RST that an old duplicate has called forth would end TIME-WAIT too early, and
 		// let more old duplicates in: so it is ignored, the first fix of RFC 1337 section
-		// 3. RFC 9293 section 3.10.7.4 would have the connection deleted.
+		// 3. RFC 9293 section 3.10.7.4 would have the connection deleted, and so it is
+		// where somebody opens the connection anew with a SYN that is not known to be
+		// younger, another program with other numbers, say: it answers our acknowledgement
+		// with RST, and would wait for us for a minute.
 		c.Stats.DropState++
 		return
 	}

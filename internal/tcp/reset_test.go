@@ -81,6 +81,49 @@ func TestResetInTimeWait(t *testing.T) {
 	a.wantEnd(ErrNone)
 }
 
+// The other end is opened anew with a SYN that is no younger than all that was, by a program
+// with other secrets, say: its answer to our acknowledgement ends TIME-WAIT.
+func TestResetOfWhoCallsEndsTimeWait(t *testing.T) {
+	for _, mods := range [][]func(*talk){nil, {withTimestamps}} {
+		a := inState(t, TimeWait, mods...)
+		next := nextOf(TimeWait)
+		a.tsval -= 5000
+		a.inject(sS, next-5000, 0, 0)
+		a.wantState(TimeWait)
+		a.want(sA, 2, next, 0)
+		a.tsval += 5000
+		for _, at := range []int{next - 1, next + 1, next + 5000} {
+			a.inject(sR, at, 0, 0)
+			a.wantState(TimeWait)
+			a.drain()
+		}
+		a.inject(sR, next, 0, 0)
+		a.wantState(Closed)
+		a.wantEnd(ErrNone)
+		a.wantNone()
+	}
+}
+
+// Who waits for an answer to its SYN, and hears of a connection of former times, sends the
+// SYN again behind the reset that ends that one, without waiting: once.
+func TestSynBehindTheReset(t *testing.T) {
+	a := inState(t, SynSent)
+	a.inject(sA, 500, 700, 0)
+	a.want(sR, 700, -1, 0)
+	a.want(sS, 0, -1, 0)
+	a.wantNone()
+	a.inject(sA, 500, 700, 0)
+	a.want(sR, 700, -1, 0)
+	a.wantNone()
+	a.advance(initialRTO - 1)
+	a.wantNone()
+	a.advance(1)
+	a.want(sS, 0, -1, 0)
+	a.inject(sRA, 500, 700, 0) // a reset is no news of it
+	a.wantNone()
+	a.wantState(SynSent)
+}
+
 func TestResetInSynSent(t *testing.T) {
 	a := inState(t, SynSent)
 	a.inject(sR, 0, 0, 0)
