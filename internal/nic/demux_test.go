@@ -56,10 +56,14 @@ func TestSynSaysWhatTheWayBackCarries(t *testing.T) {
 	must(t, p.Listen(endpoint("10.9.0.1:80")))
 	carries := func() int {
 		t.Helper()
-		go dialed(b, "10.9.0.1:80")
+		done := make(chan error, 1)
+		go func() { done <- dialed(b, "10.9.0.1:80") }()
 		s := want(t, p, "SYN", syn)
 		local, remote := ends(s)
 		send(t, p, segment{src: local, dst: remote, tcp: layers.TCP{RST: true, ACK: true, Ack: s.tcp().Seq + 1}})
+		if err := <-done; !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("refused: %v", err)
+		}
 		if string(s.frame[6:10]) != "\x02way" {
 			t.Fatalf("source address %x", s.frame[6:12])
 		}

@@ -70,9 +70,111 @@ func TestWhatIsHeardOfMTUs(t *testing.T) {
 		m := &Manager{devices: map[string]*device{"va": {index: 3}}, links: map[int]linkState{3: {"va", 9000}, 4: {"vc", 9000}}}
 		h := m.hearing()
 		h.take(x.b)
-		if got := m.grown(h); got != x.want {
+		if got, _ := m.grown(h); got != x.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// way is a message about a route by a device, or by several if that is 0.
+func way(kind uint16, device uint32, of byte, to ...byte) []byte {
+	header := make([]byte, unix.SizeofRtMsg)
+	header[7] = of
+	var attributes [][]byte
+	if device != 0 {
+		attributes = append(attributes, attribute(unix.RTA_OIF, u32(device)))
+	}
+	return netlinkMessage(kind, header, append(attributes, attribute(unix.RTA_DST, to))...)
+}
+
+// flags is a message about a device whose flags have changed.
+func flags(kind uint16, index, flags, change uint32) []byte {
+	header := make([]byte, unix.SizeofIfInfomsg)
+	copy(header[4:], u32(index))
+	copy(header[8:], u32(flags))
+	copy(header[12:], u32(change))
+	return netlinkMessage(kind, header)
+}
+
+// What of a burst of messages has packets go by a device that carries more: of va with
+// 9,000 octets and wa with 1,400, which are served, vc, which is not, and lo.
+func TestWaysThatMove(t *testing.T) {
+	const va, wa, vc, up = 3, 4, 5, unix.IFF_UP
+	far, near := []byte{10, 5, 0, 0}, append([]byte{0xfe, 0x80}, make([]byte, 14)...)
+	for name, x := range map[string]struct {
+		b    []byte
+		want bool
+	}{
+		"nothing":                            {nil, false},
+		"to the large one":                   {way(unix.RTM_NEWROUTE, va, unix.RTN_UNICAST, far...), true},
+		"to the small one":                   {way(unix.RTM_NEWROUTE, wa, unix.RTN_UNICAST, far...), false},
+		"to one that is not served":          {way(unix.RTM_NEWROUTE, vc, unix.RTN_UNICAST, far...), false},
+		"to several":                         {way(unix.RTM_NEWROUTE, 0, unix.RTN_UNICAST, far...), true},
+		"away from the small one":            {way(unix.RTM_DELROUTE, wa, unix.RTN_UNICAST, far...), true},
+		"away from the large one":            {way(unix.RTM_DELROUTE, va, unix.RTN_UNICAST, far...), false},
+		"away from one that is not served":   {way(unix.RTM_DELROUTE, vc, unix.RTN_UNICAST, far...), true},
+		"an address of this host":            {way(unix.RTM_NEWROUTE, va, unix.RTN_LOCAL, far...), false},
+		"neighbours of a device":             {way(unix.RTM_NEWROUTE, va, unix.RTN_UNICAST, near...), false},
+		"a multicast group":                  {way(unix.RTM_NEWROUTE, va, unix.RTN_UNICAST, append([]byte{0xff}, make([]byte, 15)...)...), false},
+		"a rule":                             {netlinkMessage(unix.RTM_NEWRULE, make([]byte, 12)), true},
+		"the small one is switched off":      {flags(unix.RTM_NEWLINK, wa, 0, up), true},
+		"the large one is switched off":      {flags(unix.RTM_NEWLINK, va, 0, up), false},
+		"the small one is switched on":       {flags(unix.RTM_NEWLINK, wa, up, up), false},
+		"something else of it":               {flags(unix.RTM_NEWLINK, wa, 0, 0), false},
+		"the small one is taken out":         {flags(unix.RTM_DELLINK, wa, 0, ^uint32(0)), true},
+		"one that is not served is switched": {flags(unix.RTM_NEWLINK, vc, 0, up), false},
+	} {
+		for _, same := range []bool{false, true} {
+			m := &Manager{
+				devices: map[string]*device{"va": {index: va}, "wa": {index: wa}, loopback: {index: 1}},
+				links:   map[int]linkState{1: {loopback, 65536}, va: {"va", 9000}, wa: {"wa", 1400}, vc: {"vc", 500}},
+			}
+			if same {
+				m.links[wa] = linkState{"wa", 9000}
+			}
+			h := m.hearing()
+			h.take(x.b)
+			if name == "the small one is taken out" { // sync has seen that
+				m.devices["wa"].index = 0
+				delete(m.links, wa)
+			}
+			if grown, moved := m.grown(h); grown || moved != (x.want && !same) {
+				t.Errorf("%s, all the same %v: %v, %v", name, same, grown, moved)
+			}
+			if _, moved := m.grown(h); moved {
+				t.Errorf("%s: it is heard twice", name)
+			}
+		}
+	}
+}
+
+// Routes that move are told of at once, and then not more often than each movePause; what
+// has grown is told of at once.
+func TestWhenAGrowthIsDue(t *testing.T) {
+	var g growths
+	now := time.Now()
+	for _, x := range []struct {
+		after        time.Duration
+		grown, moved bool
+		want         bool
+	}{
+		{0, false, false, false},
+		{0, false, true, true},
+		{movePause / 5, false, true, false},
+		{movePause / 5, true, false, true},
+		{movePause / 5, false, true, false},
+		{movePause / 5, false, false, false},
+		{movePause / 5, false, false, true}, // what was owed
+		{movePause / 5, false, false, false},
+		{movePause, false, true, true},
+	} {
+		now = now.Add(x.after)
+		if got := g.due(now, x.grown, x.moved); got != x.want {
+			t.Errorf("after %v, %+v: %v", x.after, x, got)
+		}
+	}
+	if !g.owed.IsZero() {
+		t.Error("something is owed")
 	}
 }
 
@@ -89,7 +191,7 @@ func TestNetlinkMessagesOfAnyOctets(t *testing.T) {
 		for range 1 + rng.IntN(4) {
 			b[rng.IntN(len(b))] = byte(rng.IntN(256))
 		}
-		h := &heard{least: map[int]int{3: 9000}}
+		h := (&Manager{links: map[int]linkState{3: {"va", 9000}}}).hearing()
 		h.take(b[:rng.IntN(len(b)+1)])
 	}
 }

@@ -38,8 +38,14 @@ func (m *Manager) watch() {
 	defer close(m.ended)
 	buf := make([]byte, 1<<16)
 	said := m.hearing()
+	var growths growths
 	for {
+		m.events.SetReadDeadline(growths.owed)
 		n, err := m.events.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			m.tellGrowth(growths.due(time.Now(), false, false))
+			continue
+		}
 		// So many changes that some were lost are changes.
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
@@ -53,9 +59,15 @@ func (m *Manager) watch() {
 			m.config.Changed()
 		}
 		time.Sleep(calm) // longer than the programs keep a way that they have found
-		if m.grown(said) && m.config.Grew != nil {
-			m.config.Grew(m.MostMTU())
-		}
+		grown, moved := m.grown(said)
+		m.tellGrowth(growths.due(time.Now(), grown, moved))
+	}
+}
+
+// tellGrowth tells of larger packets if that is due.
+func (m *Manager) tellGrowth(due bool) {
+	if due && m.config.Grew != nil {
+		m.config.Grew(m.MostMTU())
 	}
 }
 
