@@ -1,12 +1,17 @@
 package child
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"usertcp/internal/half"
 	"usertcp/internal/message"
+	"usertcp/internal/pool"
+	"usertcp/internal/pool/ring"
+	"usertcp/internal/shm"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
@@ -33,13 +38,19 @@ func served(t *testing.T, answer func(server *message.Channel, m *message.Messag
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, asked = &child{}, make(chan message.Message, 8)
+	c, asked = &child{kick: make(chan struct{}, 1)}, make(chan message.Message, 8)
 	server := message.NewCaller(theirs, message.Server, message.Child, func(m *message.Message) {
 		asked <- *m
 		answer(theirs, m)
 	})
-	c.link.Store(newLink(mine, nil, c.fromServer))
+	frames, end, err := message.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.link.Store(newLink(mine, frames, c.fromServer))
 	t.Cleanup(func() {
+		frames.Close()
+		end.Close()
 		c.link.Load().control.Close()
 		server.Close()
 	})
@@ -103,6 +114,64 @@ func TestAConnectionFollowsWhatCameAlong(t *testing.T) {
 				t.Errorf("then the server hears %+v", m)
 			}
 		})
+	}
+}
+
+// withSegment gives a child a segment, and returns a socket that its program has made there.
+func withSegment(t *testing.T, c *child) (socket uint32) {
+	t.Helper()
+	c.cfg = config{vci: wire.NewVCI(1, 1), mtu: pool.MaxPDU}
+	if err := errors.Join(c.makeSegment(), c.useSegment()); err != nil {
+		t.Fatal(err)
+	}
+	bell, err := shm.One[shm.Bell](c.bell, ring.SectionBell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drv, err := ring.NewDriver(c.seg, c.cfg.vci)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := half.NewDirect(half.Config{Segment: c.seg, Driver: drv, Bell: bell, Doorbells: c.doors})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, ok := program.Open()
+	if !ok {
+		t.Fatal("no socket")
+	}
+	return socket
+}
+
+// A child that has been given a connection may have died before it has begun, and with it may
+// be lost what that had to follow. So its successor, who is asked once more, gives it back as
+// one that has not begun, and asks for another one; not so one that has begun.
+func TestWhatHasNotBegunIsAskedForAgain(t *testing.T) {
+	first := wire.Flow{Local: testEnd("10.9.0.1", 40001), Remote: testEnd("10.9.0.2", 80)}
+	second := first
+	second.Local.Port++
+	c, asked := served(t, func(server *message.Channel, m *message.Message) {
+		server.SendMessage(&message.Message{Type: message.GeneralReply, ID: m.ID, Local: second.Local})
+	})
+	socket := withSegment(t, c)
+	c.record.forward(socket, first, nil)
+	for n := range 2 {
+		local, errno := c.connect(&message.Message{Type: message.Connect, Socket: socket, Remote: first.Remote})
+		if errno != 0 || local != second.Local || !c.bottom.Begun(socket, second) {
+			t.Fatalf("call %d: %v, %v", n, local.Netip(), errno)
+		}
+	}
+	if m := <-asked; m.Op != message.OpClose || m.N != message.ForwardUnused || m.Local != first.Local || m.Remote != first.Remote {
+		t.Errorf("first the server hears %+v", m)
+	}
+	if m := <-asked; m.Op != message.OpOpen || m.N != message.ForwardFollows || m.Local.Port != 0 {
+		t.Errorf("then the server hears %+v", m)
+	}
+	if len(asked) > 0 {
+		t.Errorf("then the server hears %+v", <-asked)
+	}
+	if flow, _ := c.record.opened(socket); flow != second {
+		t.Errorf("on record is %v", flow)
 	}
 }
 
