@@ -131,6 +131,28 @@ func TestWhichPortIsUsedAgain(t *testing.T) {
 	}
 }
 
+// Which of several ports that have waited long enough is used is chance's to find (RFC 6056
+// section 3.3.1).
+func TestAnyPortThatHasWaitedIsUsedAgain(t *testing.T) {
+	p := hostPorts()
+	p.ports = func() (uint16, uint16) { return 40064, 40067 }
+	waited := func(f wire.Flow) tcp.Time { return reuseReady + tcp.Time(f.Local.Port) }
+	used := map[uint16]int{}
+	for range 400 { // none of four is missed once in 10^49
+		local, errno := p.openAgain(socketID{childA, 1}, wire.Endpoint{}, ep("10.1.0.9:80"), waited, nil)
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		used[local.Port]++
+		if p.close(childA, wire.Flow{Local: local, Remote: ep("10.1.0.9:80")}) != 0 {
+			t.Fatal("it can't be given back")
+		}
+	}
+	if len(used) != 4 {
+		t.Errorf("ports used, and how often: %v", used)
+	}
+}
+
 // deviceServer is a server for lo in a namespace of its own, whose only ephemeral port is
 // one.
 func deviceServer(t *testing.T, port uint16) *Server {
