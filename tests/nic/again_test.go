@@ -114,16 +114,17 @@ func TestShortProgramsUsePortsInTimeWaitAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b := tight(t)
 			to := peers(t, b)[name]
-			wantAllPorts(t, oneAfterTheOther(t, a, to, 3*fewPorts))
+			wantAllPorts(t, oneAfterTheOther(t, a, to, fewPorts+1))
 			other := testhost.Run(t, a.args[0], "asker", to.Netip().String(), "4242")
 			if said := other.Line(); !strings.Contains(said, syscall.EADDRNOTAVAIL.Error()) {
 				t.Errorf("another user: %s", said)
 			}
 			other.Wait()
-			wantAllPorts(t, oneAfterTheOther(t, a, to, fewPorts+1))
+			oneAfterTheOther(t, a, to, 2*fewPorts)
 			same := testhost.Run(t, a.args[0], "asker", to.Netip().String(), "0")
 			same.Want("port ")
 			same.Wait()
+			wantEachPort(t, a.attach(), to)
 		})
 	}
 }
@@ -162,6 +163,12 @@ func usesItsPortsAgain(t *testing.T, s *user.Stack, to wire.Endpoint) {
 		check(t, c.Close())
 	}
 	wantAllPorts(t, ports)
+	wantEachPort(t, s, to)
+}
+
+// wantEachPort wants that a program can have connections by all ports at once, and no more.
+func wantEachPort(t *testing.T, s *user.Stack, to wire.Endpoint) {
+	t.Helper()
 	for range fewPorts {
 		defer untilFree(t, s, to).Close()
 	}
@@ -231,6 +238,5 @@ func TestAChildDiesOverAPortInTimeWait(t *testing.T) {
 		check(t, s.Close())
 		a.wantNoChild()
 	}
-	time.Sleep(200 * time.Millisecond)
-	wantAllPorts(t, oneAfterTheOther(t, a, to, fewPorts+1))
+	wantEachPort(t, a.attach(), to)
 }
