@@ -50,6 +50,7 @@ type child struct {
 	sockets      [socketLocks]sync.Mutex
 	leases       leases
 	deviceLeases deviceLeases
+	yielding     sync.Mutex    // while a connection in TIME-WAIT is given up for another
 	requests     chan struct{} // room for requests in progress
 	asked        chan struct{} // room for the server's questions
 	sought       chan struct{} // room for questions where a connection has gone

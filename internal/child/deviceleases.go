@@ -23,7 +23,7 @@ type deviceLeases struct {
 	never bool       // the server has said that there are none for us
 	short uint32     // times that the application had found no port when the last block was taken
 	idle  *time.Timer
-	along []tcp.Remnant // what is in TIME-WAIT in the block that is to come
+	along []tcp.Remnant // what is in TIME-WAIT at ports that are to come, in a block or for a connection
 }
 
 // idlePeriod is how often the child looks whether blocks have been idle.
@@ -63,11 +63,12 @@ func (c *child) wantDeviceLeases() int {
 	return min(max(1, len(have)), half.MaxLeases-len(have))
 }
 
-// comeAlong notes connections in TIME-WAIT with ports in the block that the server is about
-// to answer with.
-func (l *deviceLeases) comeAlong(b []byte) {
+// comeAlong notes connections in TIME-WAIT with ports that the server is about to answer
+// with. What came before an answer that did not come is forgotten when it is over.
+func (l *deviceLeases) comeAlong(b []byte, now tcp.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.along = slices.DeleteFunc(l.along, func(r tcp.Remnant) bool { return r.End <= now })
 	for ; len(b) >= tcp.RemnantLen; b = b[tcp.RemnantLen:] {
 		if r, ok := tcp.ParseRemnant(b[:tcp.RemnantLen]); ok {
 			l.along = append(l.along, r)
@@ -75,28 +76,33 @@ func (l *deviceLeases) comeAlong(b []byte) {
 	}
 }
 
-// cameAlong returns them, once.
-func (l *deviceLeases) cameAlong() []tcp.Remnant {
+// cameAlong returns those of them that are wanted, once.
+func (l *deviceLeases) cameAlong(wanted func(*tcp.Remnant) bool) (rs []tcp.Remnant) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	rs := l.along
-	l.along = nil
+	l.along = slices.DeleteFunc(l.along, func(r tcp.Remnant) bool {
+		is := wanted(&r)
+		if is {
+			rs = append(rs, r)
+		}
+		return is
+	})
 	return rs
 }
 
 // leaseDevice takes one block, with what is in TIME-WAIT there. A port for which there is no
 // room for that is not used.
 func (c *child) leaseDevice() unix.Errno {
-	c.deviceLeases.cameAlong() // of an answer that did not come
 	var first uint16
 	r, errno := c.agree(&message.Message{Type: message.Listen, Op: message.OpLease, N: 1}, func(r *message.Message) {
 		first = r.Local.Port
 		c.record.leaseDevice(first, r.Ports, r.Files)
 	})
 	ports := r.Ports
-	for _, w := range c.deviceLeases.cameAlong() {
-		if port := w.Flow.Local.Port - first; errno == 0 && port < half.DevicePorts && !c.bottom.Resume(&w) {
-			ports &^= 1 << port
+	inBlock := func(w *tcp.Remnant) bool { return errno == 0 && w.Flow.Local.Port-first < half.DevicePorts }
+	for _, w := range c.deviceLeases.cameAlong(inBlock) {
+		if !c.bottom.Resume(&w) {
+			ports &^= 1 << (w.Flow.Local.Port - first)
 		}
 	}
 	c.wake()

@@ -31,7 +31,7 @@ func (c *child) fromServer(m *message.Message) {
 	case message.Limits:
 		c.heedLimits(m)
 	case message.TimeWait:
-		c.deviceLeases.comeAlong(m.PDU)
+		c.deviceLeases.comeAlong(m.PDU, clock()())
 	}
 	if m.Type == message.TakeOver {
 		c.taker(m)

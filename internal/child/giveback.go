@@ -38,6 +38,17 @@ func (c *child) tryGiveBack(socket uint32, what half.Registered, flow wire.Flow,
 	return heard
 }
 
+// giveBackUnused tells the server that a connection which it has given a socket has not begun.
+// What is in TIME-WAIT there goes on.
+func (c *child) giveBackUnused(socket uint32, flow wire.Flow) {
+	c.agreed.RLock()
+	defer c.agreed.RUnlock()
+	c.ask(&message.Message{
+		Type: message.Forward, Op: message.OpClose, Socket: socket, Local: flow.Local, Remote: flow.Remote, N: message.ForwardUnused,
+	})
+	c.record.drop(socket, half.RegisteredFlow, flow)
+}
+
 // giveBackAtLast is giveBack that waits for the next server if there is none. What
 // was given out over devices stands in the kernel's maps, whose pools outlive a server:
 // so the next one is told that we have it, with the connections that came in by a

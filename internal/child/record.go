@@ -43,6 +43,7 @@ type bound struct {
 type forwarded struct {
 	socket uint32
 	points []int
+	gone   chan struct{} // closed when it is given back
 }
 
 func (r *record) init() {
@@ -144,10 +145,21 @@ func (r *record) forward(socket uint32, flow wire.Flow, points []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.init()
-	r.flows[flow] = &forwarded{socket, points}
+	r.flows[flow] = &forwarded{socket, points, make(chan struct{})}
 	if socket != message.NoSocket {
 		r.own[socket] = flow
 	}
+}
+
+// goneFlow returns what is closed when a connection has been given back; nil if it is not on
+// record.
+func (r *record) goneFlow(flow wire.Flow) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.flows[flow]; f != nil {
+		return f.gone
+	}
+	return nil
 }
 
 // opened returns the connection that a socket has opened.
@@ -171,6 +183,7 @@ func (r *record) drop(socket uint32, what half.Registered, flow wire.Flow) {
 		message.CloseFiles(f.points)
 		delete(r.flows, flow)
 		delete(r.own, f.socket)
+		close(f.gone)
 	}
 }
 

@@ -35,7 +35,8 @@ func (c *child) vacate() {
 	c.returnLeases()
 }
 
-func (c *child) leaveTimeWaits(rs []tcp.Remnant) {
+// leaveTimeWaits gives the server connections in TIME-WAIT, and returns how many it has taken.
+func (c *child) leaveTimeWaits(rs []tcp.Remnant) (taken int) {
 	for len(rs) > 0 {
 		var some []tcp.Remnant
 		n := min(len(rs), remnantsAtOnce)
@@ -47,9 +48,11 @@ func (c *child) leaveTimeWaits(rs []tcp.Remnant) {
 		r, errno := c.ask(&m)
 		for i := range some[:min(int(r.N), n)] {
 			c.bottom.Retire(some[i].Flow)
+			taken++
 		}
 		if errno != 0 {
-			return
+			break
 		}
 	}
+	return taken
 }

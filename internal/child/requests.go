@@ -126,23 +126,18 @@ func (c *child) listen(m *message.Message) unix.Errno {
 
 // connect takes a connection and sends its SYN.
 func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
-	flow, ok := c.record.opened(m.Socket) // by the child before this one
-	if ok && c.bottom.Begun(m.Socket, flow) {
-		return flow.Local, 0
-	}
-	mtu := uint32(0)
-	if !ok {
-		r, errno := c.agree(&message.Message{Type: message.Forward, Op: message.OpOpen, Socket: m.Socket, Local: m.Local, Remote: m.Remote}, func(r *message.Message) {
-			flow = wire.Flow{Local: r.Local, Remote: m.Remote}
-			c.record.forward(m.Socket, flow, r.Files)
-		})
-		if errno != 0 {
-			return m.Local, errno
+	if flow, ok := c.record.opened(m.Socket); ok { // by the child before this one
+		if c.bottom.Begun(m.Socket, flow) {
+			return flow.Local, 0
 		}
-		mtu = r.N
+		c.giveBackUnused(m.Socket, flow) // what it has to follow, if anything, has gone with that child
 	}
-	circuit := c.circuitFor(m.Socket, flow, mtu)
-	if c.bottom.Register(m.Socket, half.RegisteredFlow) && c.bottom.Connect(m.Socket, flow, circuit) {
+	o, errno := c.open(m)
+	if errno != 0 {
+		return m.Local, errno
+	}
+	flow, circuit := o.flow, c.circuitFor(m.Socket, o.flow, o.mtu)
+	if c.bottom.Register(m.Socket, half.RegisteredFlow) && c.bottom.ConnectAfter(m.Socket, flow, circuit, o.was) {
 		switch {
 		case m.Local.Port != 0:
 		case circuit == pool.NIC:
@@ -152,7 +147,7 @@ func (c *child) connect(m *message.Message) (wire.Endpoint, unix.Errno) {
 		}
 		return flow.Local, 0
 	}
-	c.giveBack(m.Socket, half.RegisteredFlow, flow)
+	c.giveBackUnused(m.Socket, flow)
 	return m.Local, unix.EBADF
 }
 

@@ -46,7 +46,7 @@ func (s *Socket) Connect(flow wire.Flow, circuit uint16) error {
 	if t.lookup(&flow) != none {
 		return syscall.EADDRNOTAVAIL
 	}
-	t.connect(s.i, flow, circuit)
+	t.connect(s.i, flow, circuit, nil)
 	t.settle()
 	return nil
 }

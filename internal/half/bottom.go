@@ -279,14 +279,27 @@ func (b *Bottom) Live() int {
 // Connect begins the active open of socket i, which the program has made.
 // circuit is the way to the peer if there is one already.
 func (b *Bottom) Connect(i uint32, flow wire.Flow, circuit uint16) bool {
+	return b.ConnectAfter(i, flow, circuit, nil)
+}
+
+// ConnectAfter is Connect for a connection that follows one in TIME-WAIT between the same
+// ends, of which was is left (RFC 6191), if that is not nil.
+func (b *Bottom) ConnectAfter(i uint32, flow wire.Flow, circuit uint16, was *tcp.Remnant) bool {
+	var before *tcp.Conn
+	if was != nil {
+		before = new(tcp.Conn)
+	}
 	if !b.insist(time.Second) {
 		return false
 	}
 	defer b.leave()
+	if was != nil && (was.Flow != flow || !was.Restore(before, b.now)) {
+		return false
+	}
 	if i >= MaxConns || b.aux[i].use != useProgram || b.conns[i].State != tcp.Closed || b.aux[i].hashed != 0 || b.lookup(&flow) != none {
 		return false
 	}
-	b.connect(i, flow, circuit)
+	b.connect(i, flow, circuit, before)
 	return true
 }
 

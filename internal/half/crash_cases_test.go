@@ -241,6 +241,11 @@ var crashCases = []crashCase{
 		i, _ := w.a.top.Open()
 		return []uint32{i}
 	}, step(crashConnect)},
+	{"connect after one in TIME-WAIT", child, func(w *crashWorld, c *crashBase) []uint32 {
+		w.b.listen(82, 4)
+		i, _ := w.a.top.Open()
+		return []uint32{i}
+	}, crashConnectAfter},
 	{synByServer, child, func(w *crashWorld, c *crashBase) []uint32 {
 		return nil
 	}, func(h *crashHost, _ []uint32) func() {

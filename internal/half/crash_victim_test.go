@@ -125,8 +125,26 @@ func (h *crashHost) files(peer *crashHost) []int {
 }
 
 func crashConnect(h *crashHost, at []uint32) {
-	f := wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: 3001}, Remote: wire.Endpoint{Addr: victimAddr(2), Port: 82}}
-	h.bottom.Connect(at[0], f, h.w.circuit)
+	h.bottom.Connect(at[0], crashFlow(h), h.w.circuit)
+}
+
+// crashFlow is a connection that host a opens.
+func crashFlow(h *crashHost) wire.Flow {
+	return wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: 3001}, Remote: wire.Endpoint{Addr: victimAddr(2), Port: 82}}
+}
+
+// crashConnectAfter is crashConnect for a connection that follows another one.
+func crashConnectAfter(h *crashHost, at []uint32) func() {
+	f := crashFlow(h)
+	was, ok := tcp.ParseRemnant((&tcp.Remnant{Flow: f, End: tcp.TimeWaitLength}).Append(nil))
+	if !ok {
+		panic("BUG: not a remnant")
+	}
+	return func() {
+		if !h.bottom.ConnectAfter(at[0], f, h.w.circuit, &was) {
+			panic("BUG: nothing is tried")
+		}
+	}
 }
 
 // crashSyn returns a SYN for a's listener, as the connection server brings it.

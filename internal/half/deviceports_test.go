@@ -1,6 +1,8 @@
 package half
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -248,3 +250,110 @@ func TestIdleBlocksGoBack(t *testing.T) {
 		}
 	})
 }
+
+// firstSYN returns the SYN that a host sends by its server when it does f.
+func (h *host) firstSYN(t *testing.T, f func()) (syn wire.TCP) {
+	t.Helper()
+	var sent [][]byte
+	h.slow = func(ip []byte) { sent = append(sent, slices.Clone(ip)) }
+	defer func() { h.slow = nil }()
+	f()
+	var ip wire.IP
+	if len(sent) != 1 || wire.ParseIP(sent[0], &ip) != nil {
+		t.Fatalf("%d packets", len(sent))
+	}
+	if _, err := wire.ParseTCP(sent[0][ip.HeaderLen:], &syn); err != nil || syn.Flags&(wire.SYN|wire.ACK) != wire.SYN {
+		t.Fatalf("%+v, %v", syn, err)
+	}
+	return syn
+}
+
+// A connection that the child opens after one in TIME-WAIT of another program's goes on
+// with its clock of timestamps, and above its numbers; one that is not the same, or cannot
+// be one, opens nothing.
+func TestConnectAfterOneInTimeWait(t *testing.T) {
+	h := newHost(t, 1, SpinOff)
+	f := wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: 40064}, Remote: wire.Endpoint{Addr: h.addr, Port: testPort}}
+	var now tcp.Time
+	h.bottom.Change(func() { now = h.bottom.now })
+	b := (&tcp.Remnant{Flow: f, End: now + tcp.TimeWaitLength/2}).Append(nil)
+	const clock, sent = 1 << 30, 1 << 29
+	b[73] = 1 // timestamps are in use
+	binary.LittleEndian.PutUint32(b[68:], clock)
+	isn := tcp.ISN(now, &f, &h.bottom.ctl.secret).Add(sent) // its numbers were above all of ours
+	binary.LittleEndian.PutUint32(b[52:], uint32(isn))
+	was, ok := tcp.ParseRemnant(b)
+	if !ok {
+		t.Fatal("not a remnant")
+	}
+	s := h.open(t)
+	other, ruined := f, was
+	other.Local.Port++
+	binary.LittleEndian.PutUint32(b[60:], 1<<31-1) // a window of two gigabytes
+	if ruined, ok = tcp.ParseRemnant(b); !ok {
+		t.Fatal("not a remnant")
+	}
+	if h.bottom.ConnectAfter(s.Index(), other, pool.NoCircuit, &was) || h.bottom.ConnectAfter(s.Index(), f, pool.NoCircuit, &ruined) {
+		t.Error("it follows what it cannot follow")
+	}
+	syn := h.firstSYN(t, func() {
+		if !h.bottom.ConnectAfter(s.Index(), f, pool.NoCircuit, &was) {
+			t.Error("it does not begin")
+		}
+	})
+	began := uint32(now/tcp.Millisecond) + clock
+	if d := syn.Options.TSVal - began; !syn.Options.Has(wire.HasTimestamps) || d > 60_000 {
+		t.Errorf("its timestamp is %d, the clock of the one before says %d", syn.Options.TSVal, began)
+	}
+	if !syn.Seq.After(isn) {
+		t.Errorf("it begins at %d, the one before ended at %d", syn.Seq, isn)
+	}
+	h.audited(t)
+}
+
+// What a program gives up of its own, for a port: what went to the same end and has waited
+// long enough, longest first, then what went elsewhere; nothing that it has from a lease, has
+// bound or not closed, and nothing from another address.
+func TestTheRipestTimeWait(t *testing.T) {
+	h := newHost(t, 1, SpinOff)
+	b := &h.bottom.Half
+	var now tcp.Time
+	h.bottom.Change(func() { now = b.now })
+	remote := wire.Endpoint{Addr: h.addr, Port: testPort}
+	elsewhere := wire.Endpoint{Addr: h.addr, Port: testPort + 1}
+	waits := func(port uint16, to wire.Endpoint, ago tcp.Time, what Registered, use uint8) {
+		r := stamped(t, wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: port}, Remote: to}, now, ago)
+		if !h.bottom.Resume(&r) {
+			t.Fatal("no room")
+		}
+		h.bottom.Change(func() {
+			i := b.lookup(&r.Flow)
+			b.aux[i].registered, b.aux[i].use = uint8(what), use
+		})
+	}
+	want := func(port uint16, local wire.Addr) {
+		t.Helper()
+		r, ok := h.bottom.Ripest(local, remote)
+		if ok != (port != 0) || ok && r.Flow.Local.Port != port {
+			t.Errorf("port %d, %v, want %d", r.Flow.Local.Port, ok, port)
+		}
+	}
+	waits(1, remote, 9*tcp.Second, 0, useOrphan)
+	waits(2, remote, 9*tcp.Second, RegisteredFlow|RegisteredBind, useOrphan)
+	waits(3, remote, 9*tcp.Second, RegisteredFlow, useProgram)
+	want(0, wire.Addr{})
+	waits(5, elsewhere, 8*tcp.Second, RegisteredFlow, useOrphan)
+	waits(4, elsewhere, 9*tcp.Second, RegisteredFlow, useOrphan)
+	want(4, wire.Addr{})
+	waits(6, remote, 2*tcp.Second, RegisteredFlow, useOrphan)
+	waits(7, remote, 3*tcp.Second, RegisteredFlow, useOrphan)
+	want(7, h.addr)
+	want(0, remoteAddr)
+	h.bottom.Change(func() {
+		b.aux[b.lookup(&wire.Flow{Local: wire.Endpoint{Addr: h.addr, Port: 3}, Remote: remote})].use = useOrphan
+	})
+	want(3, wire.Addr{})
+}
+
+// remoteAddr is no host's of these tests.
+var remoteAddr = wire.AddrFrom(netip.AddrFrom4([4]byte{10, 9, 9, 9}))

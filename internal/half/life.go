@@ -18,12 +18,20 @@ func (h *Half) listen(i uint32, local wire.Endpoint, backlog uint32) {
 	h.commit(i)
 }
 
-// connect begins an active open on socket i.
-func (h *Half) connect(i uint32, flow wire.Flow, circuit uint16) {
+// connect begins an active open on socket i. was is the connection between the same ends
+// that was in TIME-WAIT till now, which the new one has to follow, or nil.
+func (h *Half) connect(i uint32, flow wire.Flow, circuit uint16, was *tcp.Conn) {
 	c := h.begin(i)
 	c.Opt.MSS = h.mss(&flow, h.mtu(i, circuit))
 	h.tune(&c.Opt, circuit)
-	c.OpenActive(&h.mem, h.now, flow, tcp.ISN(h.now, &flow, &h.ctl.secret))
+	iss := tcp.ISN(h.now, &flow, &h.ctl.secret)
+	if was != nil {
+		iss = was.ISNAfter(iss)
+	}
+	c.OpenActive(&h.mem, h.now, flow, iss)
+	if was != nil {
+		c.Follow(was)
+	}
 	h.askFast(c)
 	h.insert(i)
 	h.setCircuit(i, circuit)

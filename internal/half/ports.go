@@ -343,11 +343,11 @@ func (s *Socket) Dial(local wire.Addr, remote wire.Endpoint) bool {
 	if port == 0 {
 		return false
 	}
-	t.connect(s.i, wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: port}, Remote: remote}, r.circuit)
+	var before *tcp.Conn
 	if was != none {
-		t.begin(s.i).Follow(&t.conns[was])
-		t.commit(s.i)
+		before = &t.conns[was]
 	}
+	t.connect(s.i, wire.Flow{Local: wire.Endpoint{Addr: r.local, Port: port}, Remote: remote}, r.circuit, before)
 	t.settle()
 	return true
 }

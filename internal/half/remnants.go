@@ -88,6 +88,28 @@ func (b *Bottom) Resume(r *tcp.Remnant) (ok bool) {
 	return ok
 }
 
+// Ripest returns what is left of the connection that has been in TIME-WAIT longest, of those
+// that the program has opened by asking and closed, if its port is of use for one to remote,
+// from local if that is given: if it went there and its port may be used again, or else if
+// it went elsewhere.
+func (b *Bottom) Ripest(local wire.Addr, remote wire.Endpoint) (ripest tcp.Remnant, ok bool) {
+	b.Change(func() {
+		there := false
+		for i := range min(b.ctl.conns.Fresh, MaxConns) {
+			f := &b.conns[i].Flow
+			is := f.Remote == remote
+			if Registered(b.aux[i].registered) != RegisteredFlow || !local.IsZero() && f.Local.Addr != local ||
+				is && !b.conns[i].MayReuse(b.now, reuseAfter) || there && !is {
+				continue
+			}
+			if r, left := b.remnant(i); left && (!ok || is && !there || r.End < ripest.End) {
+				ripest, ok, there = r, true, is
+			}
+		}
+	})
+	return ripest, ok
+}
+
 // Retire ends a connection in TIME-WAIT whose remnant somebody else keeps.
 func (b *Bottom) Retire(flow wire.Flow) {
 	b.Change(func() {

@@ -39,3 +39,16 @@ func TestMoveGrant(t *testing.T) {
 		}
 	}
 }
+
+func TestForwardGrant(t *testing.T) {
+	for _, g := range []ForwardGrant{{}, {MTU: 1500}, {MTU: 65535, Follows: true}, {Follows: true}} {
+		if got, ok := ForwardGrantOf(g.N()); got != g || !ok {
+			t.Errorf("%+v is read as %+v, %v", g, got, ok)
+		}
+	}
+	for _, n := range []uint32{1 << 17, 1 << 31, ^uint32(0)} {
+		if g, ok := ForwardGrantOf(n); ok {
+			t.Errorf("%#x is taken as %+v", n, g)
+		}
+	}
+}

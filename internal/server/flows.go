@@ -84,12 +84,17 @@ func (p *portSpace) openFrom(id socketID, local, remote wire.Endpoint, accepted 
 	if !bound && p.leased(local.Port) {
 		return unix.EADDRINUSE
 	}
-	if !bound {
-		p.unbound[local]++
-	}
-	p.flows[f] = forward{id: id, unbound: !bound, accepted: accepted}
-	p.use(id.child).flows++
+	p.enter(f, forward{id: id, unbound: !bound, accepted: accepted})
 	return 0
+}
+
+// enter notes a connection. p.mu is held.
+func (p *portSpace) enter(f wire.Flow, fw forward) {
+	if fw.unbound {
+		p.unbound[f.Local]++
+	}
+	p.flows[f] = fw
+	p.use(fw.id.child).flows++
 }
 
 // mayOpen reports whether a connection is a child's, or could be: nobody else has it, or its

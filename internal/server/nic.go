@@ -181,7 +181,7 @@ func (c *child) unlistenNIC(id socketID) {
 
 // openNIC takes a connection by a device. The errno is what the kernel's connect would
 // return.
-func (c *child) openNIC(m *message.Message) (g grant, errno unix.Errno) {
+func (c *child) openNIC(m *message.Message, again bool) (g grant, errno unix.Errno) {
 	if m.Remote.Port == 0 {
 		return grant{local: m.Local}, unix.EINVAL
 	}
@@ -194,15 +194,20 @@ func (c *child) openNIC(m *message.Message) (g grant, errno unix.Errno) {
 	if m.Socket == message.NoSocket {
 		g.local, errno = from.Local, c.s.ports.accepted(socketID{c.vci, m.Socket}, from.Local, m.Remote)
 	} else {
-		g, errno = c.open(&from)
+		g, errno = c.open(&from, again)
 	}
 	if errno != 0 {
 		return grant{local: m.Local}, errno
 	}
 	flow := wire.Flow{Local: g.local, Remote: m.Remote}
-	if err := c.pool.Connect(flow); err != nil {
+	if g.again {
+		g.follows, errno = c.follow(flow)
+	} else {
+		errno = errnoIn(c.pool.Connect(flow))
+	}
+	if errno != 0 {
 		c.s.ports.close(c.vci, flow)
-		return grant{local: m.Local}, errnoIn(err)
+		return grant{local: m.Local}, errno
 	}
 	g.mtu = mtu
 	return g, 0
@@ -250,9 +255,12 @@ func (c *child) disconnectNIC(flow wire.Flow) {
 	}
 }
 
-// errnoIn returns the errno that an error is about.
+// errnoIn returns the errno that an error is about, 0 if there is none.
 func errnoIn(err error) unix.Errno {
 	var errno unix.Errno
+	if err == nil {
+		return 0
+	}
 	if errors.As(err, &errno) {
 		return errno
 	}

@@ -79,6 +79,8 @@ type forward struct {
 
 	accepted bool        // it came in by a listener, and may outlive it
 	kept     *portKeeper // which has gone
+
+	was *tcp.Remnant // the connection in TIME-WAIT that it follows, or nil
 }
 
 type usage struct {

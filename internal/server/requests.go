@@ -54,6 +54,9 @@ type grant struct {
 	mtu    uint32
 	came   cameAlong
 	at     wire.VCI // which child has what was asked for
+
+	again   bool // the four numbers are in TIME-WAIT
+	follows bool // the child has what is left of the connection in TIME-WAIT
 }
 
 // reply answers a request with what was granted and with an errno.
@@ -61,6 +64,9 @@ func (c *child) reply(m *message.Message, do func(*message.Message) (grant, unix
 	g, errno := do(m)
 	r := message.Message{
 		Type: message.GeneralReply, ID: m.ID, Errno: uint32(errno), Socket: m.Socket, VCI: g.at, Local: g.local, N: g.mtu, Ports: g.ports, Files: g.points,
+	}
+	if m.Type == message.Forward {
+		r.N = message.ForwardGrant{MTU: uint16(g.mtu), Follows: g.follows}.N()
 	}
 	if m.Type == message.Move {
 		r.N = message.MoveGrant{MTU: uint16(g.mtu), Bound: g.came&cameBound != 0, Reuse: g.came&cameReuse != 0}.N()
@@ -145,8 +151,14 @@ func (c *child) bind(id socketID, want wire.Endpoint, how message.BindHow) (gran
 // remote end must be on a host of the ring, or there must be a way to it by a device
 // that is served: EHOSTUNREACH, or what the kernel says.
 func (c *child) forward(m *message.Message) (grant, unix.Errno) {
+	if m.N != 0 && m.N != message.ForwardFollows {
+		return grant{local: m.Local}, unix.EINVAL
+	}
 	if m.Op == message.OpClose {
 		flow := wire.Flow{Local: m.Local, Remote: m.Remote}
+		if m.N == message.ForwardUnused {
+			c.goOnWaiting(flow)
+		}
 		c.disconnectNIC(flow)
 		return grant{local: m.Local}, c.s.ports.close(c.vci, flow)
 	}
@@ -161,12 +173,12 @@ func (c *child) forward(m *message.Message) (grant, unix.Errno) {
 		open = c.openNIC
 	}
 	for range bindTries {
-		g, errno := open(m)
+		g, errno := open(m, false)
 		if errno != unix.EADDRINUSE || m.Local.Port != 0 {
 			return g, errno
 		}
 	}
-	return grant{local: m.Local}, unix.EADDRNOTAVAIL
+	return open(m, true)
 }
 
 // noRoute says what is wrong with a connection to a host that is not there.
@@ -184,13 +196,25 @@ func (c *child) noRoute(m *message.Message) unix.Errno {
 }
 
 // open takes a connection, and its local end from the kernel unless the socket
-// has one already.
-func (c *child) open(m *message.Message) (grant, unix.Errno) {
+// has one already. If the kernel has had all ports that were tried again says so.
+func (c *child) open(m *message.Message, again bool) (grant, unix.Errno) {
 	id := socketID{c.vci, m.Socket}
+	if again {
+		return c.openAgain(m)
+	}
 	local, errno := c.s.ports.open(id, m.Local, m.Remote)
+	if errno == unix.EADDRNOTAVAIL && m.Local.Port == 0 && m.Socket != message.NoSocket {
+		return c.openAgain(m)
+	}
 	if errno != 0 || m.Socket == message.NoSocket || c.s.ports.isBound(id) {
 		return grant{local: local}, errno
 	}
+	return c.hold(m, local)
+}
+
+// hold binds the local end of a connection that has just been taken in the kernel, or gives
+// the connection back.
+func (c *child) hold(m *message.Message, local wire.Endpoint) (grant, unix.Errno) {
 	flow := wire.Flow{Local: local, Remote: m.Remote}
 	points, errno := c.s.bindPoints(local, &c.app, true)
 	if errno != 0 {

@@ -156,6 +156,10 @@ func TestAChildThatDiesAgainAndAgainIsGivenUp(t *testing.T) {
 	s := start(t, t.TempDir(), addr1)
 	a, _ := keeper(t, s)
 	c := s.child(a.vci)
+	go func() { // on a slow machine each of them lives long enough to say who it is
+		for range a.others {
+		}
+	}()
 	died := 0
 	for ; ; died++ {
 		pid := c.pid() // before it may be the next one's

@@ -3,6 +3,7 @@ package tcp
 import (
 	"testing"
 
+	"usertcp/internal/seq"
 	"usertcp/internal/wire"
 )
 
@@ -60,6 +61,32 @@ func TestFollowGoesOnWithTheClock(t *testing.T) {
 		syn := a.want(sS, 0, -1, 0)
 		if got := syn.Options.TSVal - last; (got == 50) != follows {
 			t.Errorf("follows %v: the SYN's timestamp is %d ms younger", follows, int32(got))
+		}
+	}
+}
+
+// Who follows a connection begins above all numbers that this one has used (RFC 9293 section
+// 3.6.1), wherever its own clock of numbers is, and nobody can foresee where.
+func TestFollowBeginsAboveWhatWas(t *testing.T) {
+	was := established(t, withTimestamps)
+	last := was.c.snd.nxt
+	for _, row := range []struct {
+		name string
+		iss  seq.Number
+		same bool
+	}{
+		{"above", last.Add(1), true},
+		{"far above", last.Add(1<<31 - 1), true},
+		{"the same", last, false},
+		{"below", last.Minus(1), false},
+		{"far below", last.Minus(1<<31 - 2), false},
+	} {
+		got := was.c.ISNAfter(row.iss)
+		if !got.After(last) || row.same != (got == row.iss) {
+			t.Errorf("%s: %d becomes %d, the connection before ended at %d", row.name, row.iss, got, last)
+		}
+		if !row.same && got == was.c.ISNAfter(row.iss.Minus(77)) {
+			t.Errorf("%s: another number becomes the same %d", row.name, got)
 		}
 	}
 }

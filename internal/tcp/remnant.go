@@ -95,6 +95,12 @@ func (r *Remnant) MayReopen(syn *Segment) bool {
 	return c.MayReopen(syn)
 }
 
+// MayReuse is Conn.MayReuse.
+func (r *Remnant) MayReuse(now, least Time) bool {
+	c := r.conn(now)
+	return c.MayReuse(now, least)
+}
+
 // RemnantLen is the length of a remnant as octets.
 const RemnantLen = 80
 

@@ -42,6 +42,9 @@ func TestARemnantAnswersAsItsConnectionDid(t *testing.T) {
 				if r.MayReopen(&seg) != tk.c.MayReopen(&seg) {
 					t.Fatalf("MayReopen differs for %+v", seg)
 				}
+				if least := Time(rng.Int64N(int64(4 * Second))); r.MayReuse(now, least) != tk.c.MayReuse(now, least) {
+					t.Fatalf("MayReuse differs at %v for %v", now, least)
+				}
 				if compareAnswers(t, tk, &r, now, seg) {
 					answers++
 				}

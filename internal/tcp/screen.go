@@ -161,6 +161,22 @@ func (c *Conn) Follow(was *Conn) {
 	c.rcv.tsRecent = was.rcv.tsRecent
 }
 
+// ISNAfter returns iss for a connection that follows this one, or if that is not above all
+// that this one has sent, a number that is: who follows "assigns its initial sequence number
+// for the new connection to be larger than the largest sequence number it used on the
+// previous connection incarnation" (RFC 9293 section 3.6.1). It can't be foreseen any more
+// than iss.
+func (c *Conn) ISNAfter(iss seq.Number) seq.Number {
+	if iss.After(c.snd.nxt) {
+		return iss
+	}
+	return c.snd.nxt.Add(1 + seq.Size(iss)%maxISNGap)
+}
+
+// maxISNGap is how far beyond the last number of a connection the next one begins at most,
+// if it does not begin elsewhere.
+const maxISNGap = 1 << 24
+
 // follows reports whether a SYN-ACK is younger than all of the connection before.
 func (c *Conn) follows(seg *Segment) bool {
 	o := &seg.Options
