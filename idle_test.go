@@ -76,7 +76,7 @@ func TestIdleConnections(t *testing.T) {
 	l := listenVia(t, hosts[0].Attach(t), net.JoinHostPort(hosts[0].Addr.String(), "7000"))
 	testhost.Run(t, hosts[1].Socket, "pump", l.Addr().String())
 	busy := accept(t, l)
-	alone := pumped(t, busy)
+	alone, where := pumpedWhere(t, busy, 0, 10)
 	before := segments(t, os.Getpid())
 
 	var idle []*testhost.Process
@@ -89,24 +89,61 @@ func TestIdleConnections(t *testing.T) {
 	for _, p := range idle {
 		p.Want("connected")
 	}
-	busy.SetDeadline(time.Now().Add(patience)) // the first may have passed
-	beside := pumped(t, busy)
+	tries := 5
+	if n >= idlePerHost { // for the figure; elsewhere it does not say enough to wait for
+		tries = 100
+	}
+	beside, there := pumpedWhere(t, busy, where, tries)
 	time.Sleep(time.Second) // until nothing is on its way
 	cpu := cpuOfFamily(t)
 	time.Sleep(2 * time.Second)
 	cpu = (cpuOfFamily(t) - cpu) / 2
 	each := float64(segments(t, os.Getpid())-before) / float64(n)
-	t.Logf("%d idle connections: %.0f octets for each, %v of CPU in a second; a busy one beside them %.1f Gbit/s, without them %.1f: %.2f",
-		n, each, cpu, beside, alone, beside/alone)
+	t.Logf("%d idle connections: %.0f octets for each, %v of CPU in a second; a busy one beside them %.1f Gbit/s with CPUs %v apart, without them %.1f, %v: %.2f",
+		n, each, cpu, beside, there, alone, where, beside/alone)
 	if each > 4096 {
 		t.Errorf("%.0f octets for an idle connection", each)
 	}
 	if cpu > 500*time.Millisecond+time.Duration(n)*3*time.Microsecond { // others use this machine
 		t.Errorf("%v of CPU in a second in which nothing goes on", cpu)
 	}
-	if beside < alone/10 { // others use this machine, too
+	if sameState(where, there) && beside < alone/10 { // others use this machine, too
 		t.Errorf("the busy connection has %.2f of its throughput left", beside/alone)
 	}
+}
+
+// pumpedWhere is pumped, and says how far apart the CPUs were (proc.Distance), on which
+// the throughput depends most of all where both ends have one. It tries again when they have
+// moved meanwhile, or are not as far apart as they were, if that is given.
+func pumpedWhere(t *testing.T, busy net.Conn, as time.Duration, tries int) (gbits float64, where time.Duration) {
+	t.Helper()
+	for try := 1; ; try++ {
+		before := apart()
+		busy.SetDeadline(time.Now().Add(patience))
+		gbits = pumped(t, busy)
+		where = apart()
+		if sameState(before, where) && (as == 0 || sameState(as, where)) || try == tries {
+			return gbits, where
+		}
+	}
+}
+
+// apart is how far apart the first two CPUs are, 0 if that is not known.
+func apart() time.Duration {
+	cpus, err := proc.AllowedCPUs()
+	if err != nil || len(cpus) < 2 {
+		return 0
+	}
+	d, err := proc.Distance(cpus[0], cpus[1])
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+// sameState reports whether the CPUs were as far apart here as there, if it is known.
+func sameState(a, b time.Duration) bool {
+	return a == 0 || b == 0 || 10*max(a, b) <= 16*min(a, b)
 }
 
 // The child of a program that does nothing wakes up seldom.

@@ -66,7 +66,7 @@ func (f *compareFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	comparison := perf.Comparison{Setup: setup, Repeat: f.repeat, Counted: os.Geteuid() == 0}
+	comparison := perf.Comparison{Setup: setup, Repeat: f.repeat, Counted: os.Geteuid() == 0, Distance: perf.DistanceOn(perf.Placement(f.cpus))}
 	if err := errors.Join(f.checkLink(), comparison.Check(), checkSpin(f.spin), checkShards(f.shards)); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (f *compareFlags) run(cmd *cobra.Command) error {
 	progress := progressOf(cmd)
 	done := 0
 	outcome, err := f.compare(cmd.Context(), comparison, func(r *perf.Report) {
-		done++
+		done = min(done+1, 2*f.repeat) // a turn may be taken again
 		progress.Step(done, 2*f.repeat, fmt.Sprintf("%s: %.0f %s", r.Stack, r.Rate, r.Unit))
 	})
 	progress.Done()

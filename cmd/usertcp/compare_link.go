@@ -20,7 +20,7 @@ func (f *compareFlags) runLink(cmd *cobra.Command, c perf.Comparison) error {
 	progress := progressOf(cmd)
 	done := 0
 	outcome, err := f.compareLink(cmd.Context(), c, func(p perf.Pairing, r *perf.Report) {
-		done++
+		done = min(done+1, len(perf.Pairings)*f.repeat) // a turn may be taken again
 		progress.Step(done, len(perf.Pairings)*f.repeat, fmt.Sprintf("%v: %.0f %s", p, r.Rate, r.Unit))
 	})
 	progress.Done()

@@ -30,7 +30,7 @@ root it counts system calls, too.`,
 			if err := chooseRows(&c, links); err != nil {
 				return err
 			}
-			c.Counted = os.Geteuid() == 0
+			c.Counted, c.Distance = os.Geteuid() == 0, perf.DistanceOn
 			c.Stdout, c.Progress = cmd.OutOrStdout(), progressOf(cmd)
 			return table.Run(cmd.Context(), c)
 		},

@@ -56,6 +56,7 @@ const missTime = 10 * tcp.Second
 // grave is what the child remembers of one beside the segment.
 type grave struct {
 	gen    uint32
+	lent   bool     // its port is leased to this pool
 	told   tcp.Time // when its peer was told last
 	ask    tcp.Time // when the server is to be asked
 	pause  tcp.Time // until it is asked again
@@ -106,7 +107,7 @@ func (b *Bottom) heard(i uint32, who uint8) {
 func (b *Bottom) grave(i uint32) *grave {
 	g := b.graves[i]
 	if g == nil || g.gen != b.aux[i].gen {
-		g = &grave{gen: b.aux[i].gen, told: -tcp.Second, ask: b.now + graveTime*tcp.Second, pause: graveTime * tcp.Second}
+		g = &grave{gen: b.aux[i].gen, lent: b.lends(b.conns[i].Flow.Local.Port), told: -tcp.Second, ask: b.now + graveTime*tcp.Second, pause: graveTime * tcp.Second}
 		if b.graves == nil {
 			b.graves = map[uint32]*grave{}
 		}
@@ -152,7 +153,7 @@ func (b *Bottom) decay() {
 		switch {
 		case b.aux[i].use != useMoved || b.aux[i].gen != g.gen:
 			delete(b.graves, i)
-		case b.mayForget(i):
+		case b.mayForget(i, g):
 			delete(b.graves, i)
 			b.close(i)
 		case b.now >= g.ask:
@@ -166,7 +167,7 @@ func (b *Bottom) decay() {
 // mayForget reports whether nothing can come any more for connection i, which has gone
 // elsewhere. One whose port is leased to this pool is remembered as long as there is a
 // program that could use the port.
-func (b *Bottom) mayForget(i uint32) bool {
+func (b *Bottom) mayForget(i uint32, g *grave) bool {
 	a := &b.aux[i]
 	switch {
 	case !b.isOld(i):
@@ -175,7 +176,7 @@ func (b *Bottom) mayForget(i uint32) bool {
 		return true
 	case b.ended && a.born+graveOfDead <= uint32(b.now/tcp.Second):
 		return true
-	case !b.ended && b.lends(b.conns[i].Flow.Local.Port):
+	case !b.ended && g.lent:
 		return false
 	}
 	return b.allHeard(i) || b.crowded()

@@ -279,6 +279,10 @@ func TestGraveOfALeasedPort(t *testing.T) {
 	if _, err := a.bottom.Lease(flow.Local.Port &^ (LeasePorts - 1)); err != nil {
 		t.Fatal(err)
 	}
+	a.bottom.Change(func() { // as if it had been before
+		a.bottom.graves = nil
+		a.bottom.grave(a.bottom.graveOf(&flow))
+	})
 	a.bottom.ServerKnows(flow)
 	a.bottom.PeerKnows(flow, told.last().To, everywhere)
 	a.age(flow, 1000)

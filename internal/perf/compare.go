@@ -12,6 +12,9 @@ type Comparison struct {
 	// Counted adds a measurement of each stack that counts system calls, in which
 	// nothing else counts.
 	Counted bool
+	// Distance tells how far apart the CPUs are, see DistanceOn; nil: nobody looks. A turn
+	// in which that changes is taken again.
+	Distance func() float64
 	// Pairings are what CompareLink compares with the baseline; nil: all others.
 	Pairings []Pairing
 }
@@ -56,6 +59,8 @@ type Outcome struct {
 
 	CongestionControl string `json:"kernel_congestion_control"`
 
+	Distances *Distances `json:"cpu_distance,omitempty"` // nil where nobody looked
+
 	Latency    *PerStack[*Latency]      `json:"latency_us,omitempty"` // medians; max is the highest
 	CPUPerOps  *PerStack[float64]       `json:"cpu_per_million_transactions,omitempty"`
 	CPUSeconds PerStack[[]ProcessShare] `json:"cpu_seconds"`
@@ -96,30 +101,41 @@ func Compare(ctx context.Context, m measurer, c Comparison, progress func(*Repor
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	var reports PerStack[[]*Report]
-	for range c.Repeat {
+	reports, t := map[string][]*Report{}, turns{distance: c.Distance}
+	measure := func() error {
 		for _, stack := range StackNames {
 			r, err := m.Measure(ctx, stack, c.Setup)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if stack == "user" {
-				reports.User = append(reports.User, r)
-			} else {
-				reports.Kernel = append(reports.Kernel, r)
-			}
+			t.look()
+			reports[stack] = append(reports[stack], r)
 			if progress != nil {
 				progress(r)
 			}
 		}
+		return nil
 	}
-	o := outcome(&c, &reports)
+	for range c.Repeat {
+		if err := t.take(measure, func() { dropLast(reports) }); err != nil {
+			return nil, err
+		}
+	}
+	o := outcome(&c, &PerStack[[]*Report]{reports["user"], reports["kernel"]})
+	o.Distances = t.distances()
 	if c.Counted {
 		if err := o.count(ctx, m, c.Setup); err != nil {
 			return nil, err
 		}
 	}
 	return o, nil
+}
+
+// dropLast forgets the last turn.
+func dropLast[K comparable](reports map[K][]*Report) {
+	for k, rs := range reports {
+		reports[k] = rs[:len(rs)-1]
+	}
 }
 
 // count adds the counts of system calls, if both stacks' can be had.
@@ -176,7 +192,7 @@ func (o *Outcome) How() string {
 Ratios are user to kernel, pair by pair. CPU seconds are of all measurements.
 Placement: %s. Spinning: %s. Nagle's algorithm: %s, for both.
 The kernel's TCP runs over loopback, with %s and self-tuning buffers.
-`, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin, nagle, o.CongestionControl) + shardsName(o.Shards)
+`, plural(o.Repeat, "measurement"), o.Seconds, o.CPUs, o.Spin, nagle, o.CongestionControl) + o.Distances.String() + shardsName(o.Shards)
 }
 
 // shardsName says how many shards there were, if there were several.

@@ -24,6 +24,8 @@ type LinkOutcome struct {
 	Shards  int     `json:"shards,omitempty"` // of each program over user-space TCP
 
 	CongestionControl string `json:"kernel_congestion_control"`
+
+	Distances *Distances `json:"cpu_distance,omitempty"` // nil where nobody looked
 }
 
 // PairingOutcome is what one pairing did. Ratios are to the baseline, turn by turn:
@@ -78,23 +80,31 @@ func CompareLink(ctx context.Context, m pairMeasurer, c Comparison, progress fun
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	reports := map[Pairing][]*Report{}
-	for range c.Repeat {
+	reports, t := map[Pairing][]*Report{}, turns{distance: c.Distance}
+	measure := func() error {
 		for _, p := range c.pairings() {
 			r, err := m.MeasurePair(ctx, p, c.Setup)
 			if err != nil {
-				return nil, err
+				return err
 			}
+			t.look()
 			reports[p] = append(reports[p], r)
 			if progress != nil {
 				progress(p, r)
 			}
+		}
+		return nil
+	}
+	for range c.Repeat {
+		if err := t.take(measure, func() { dropLast(reports) }); err != nil {
+			return nil, err
 		}
 	}
 	o := &LinkOutcome{
 		Link: "nic", Test: c.Test, Size: c.Size, Offloads: "on",
 		NoDelay: c.NoDelay, Conns: c.Conns, Repeat: c.Repeat, Seconds: c.Time.Seconds(),
 		CongestionControl: reports[Baseline][0].CongestionControl,
+		Distances:         t.distances(),
 	}
 	for _, p := range c.pairings() {
 		po := pairingOutcome(p, reports[p], reports[Baseline])
@@ -152,5 +162,5 @@ context) and calls (system calls) are for 1000 messages or transactions; calls
 are counted in a measurement of their own.
 Placement: %s. Spinning: %s. Nagle's algorithm: %s, for both.
 The kernel's TCP has %s and self-tuning buffers.
-`, plural(o.Repeat, "measurement"), o.Seconds, o.Offloads, o.CPUs, o.Spin, nagle, o.CongestionControl) + shardsName(o.Shards)
+`, plural(o.Repeat, "measurement"), o.Seconds, o.Offloads, o.CPUs, o.Spin, nagle, o.CongestionControl) + o.Distances.String() + shardsName(o.Shards)
 }

@@ -24,6 +24,9 @@ type Config struct {
 	Warmup  time.Duration
 	Repeat  int
 	Counted bool // system calls are counted, which takes root
+	// Distance returns what tells how far apart the CPUs of a placement are (perf.DistanceOn);
+	// nil: nobody looks.
+	Distance func(perf.Placement) func() float64
 
 	Stdout   io.Writer
 	Progress *demo.Progress
@@ -51,7 +54,10 @@ type Entry struct {
 	User    Figures      `json:"user"`
 	Kernel  Figures      `json:"kernel"`
 	Ratio   perf.Summary `json:"ratio"`
-	Failed  string       `json:"failed,omitempty"` // then there are no figures
+
+	Distances *perf.Distances `json:"cpu_distance,omitempty"`
+
+	Failed string `json:"failed,omitempty"` // then there are no figures
 }
 
 // Reached reports whether the entry is as good as is aimed at.
@@ -143,6 +149,9 @@ func (c *Config) measure(ctx context.Context, row Row, open func(perf.Options) (
 		Setup:  perf.Setup{Test: row.Test, Size: row.Size, Conns: row.Conns, NoDelay: row.NoDelay, Time: c.Time, Warmup: c.Warmup},
 		Repeat: c.Repeat, Counted: c.Counted, Pairings: row.pairings(),
 	}
+	if c.Distance != nil {
+		comparison.Distance = c.Distance(row.CPUs)
+	}
 	if row.Link == "nic" {
 		if err := l.StartLink(ctx, perf.LinkOptions{NoOffloads: row.NoOffloads}); err != nil {
 			return nil, err
@@ -165,7 +174,7 @@ func (c *Config) measure(ctx context.Context, row Row, open func(perf.Options) (
 
 // ofRing is the entry of a comparison over the ring.
 func ofRing(row Row, o *perf.Outcome) Entry {
-	e := Entry{Row: row, Pairing: perf.Alike("user"), Command: row.Flags(), Aim: row.Goal, Ratio: o.Ratio}
+	e := Entry{Row: row, Pairing: perf.Alike("user"), Command: row.Flags(), Aim: row.Goal, Ratio: o.Ratio, Distances: o.Distances}
 	e.User = Figures{Rate: o.User, CPU: o.CPUPerGB.User, KernelShare: o.KernelShare.User, Switches: o.Switches.User, Jain: o.Jain.User}
 	e.Kernel = Figures{Rate: o.Kernel, CPU: o.CPUPerGB.Kernel, KernelShare: o.KernelShare.Kernel, Switches: o.Switches.Kernel, Jain: o.Jain.Kernel}
 	if p := o.CPUPerOps; p != nil {
@@ -186,7 +195,7 @@ func ofLink(row Row, o *perf.LinkOutcome) (entries []Entry) {
 	base := figuresOf(o, &o.Pairings[0])
 	for i := range o.Pairings[1:] {
 		p := &o.Pairings[1+i]
-		e := Entry{Row: row, Pairing: p.Pairing, Command: row.Flags(), Aim: row.Goal, Kernel: base, User: figuresOf(o, p), Ratio: *p.Ratio}
+		e := Entry{Row: row, Pairing: p.Pairing, Command: row.Flags(), Aim: row.Goal, Kernel: base, User: figuresOf(o, p), Ratio: *p.Ratio, Distances: o.Distances}
 		if p.Pairing != perf.Alike("user") {
 			e.Aim, e.CPUGoal = row.Mixed, 0
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -69,12 +70,31 @@ func (r *Result) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Taken on %s on a machine with %d CPUs (%s), %s, %s: medians, %d turns of %v s for each row; in brackets the smallest and the largest ratio.\n",
 		r.Date.Format("2006-01-02"), r.Machine.CPUs, r.Machine.Processor, r.Machine.Kernel, r.Machine.Go, r.Repeat, r.Seconds)
+	b.WriteString(r.distances())
 	r.section(&b, "ring", "over a ring, the kernel over loopback")
 	r.section(&b, "nic", "over devices, the kernel over the same")
 	if r.NoLink != "" {
 		fmt.Fprintf(&b, "\nNothing over devices: %s.\n", r.NoLink)
 	}
 	return b.String()
+}
+
+// distances says how far apart the CPUs were in the rows of two CPUs, over all of them.
+func (r *Result) distances() string {
+	var medians []float64
+	least, most, again := math.Inf(1), 0.0, 0
+	for i := range r.Entries {
+		if d := r.Entries[i].Distances; d != nil && r.Entries[i].Pairing == perf.Alike("user") { // others are of the same turns
+			medians = append(medians, d.Apart.Median)
+			least, most = min(least, d.Apart.Min), max(most, d.Apart.Max)
+			again += d.Again
+		}
+	}
+	if len(medians) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("The two CPUs were %.0f ns apart (%.0f–%.0f: a word of memory there and back); turns in which that changed, %d, were taken again.\n",
+		perf.Median(medians), least, most, again)
 }
 
 // section is the rows of one link.
