@@ -37,24 +37,37 @@ func Distance(a, b int) (time.Duration, error) {
 	back, away := make(chan error, 1), make(chan error, 1)
 	least := time.Duration(0)
 	end := time.Now().Add(distanceTime)
-	play := func(cpu int, done chan<- error, game func() error) {
-		// Not unlocked: the thread, which runs there alone now, ends with the goroutine.
-		runtime.LockOSThread()
-		var set unix.CPUSet
-		set.Set(cpu)
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			done <- fmt.Errorf("CPU %d: %w", cpu, err)
-			return
-		}
-		done <- game()
-	}
-	go play(b, back, func() error { return ball.returned(end) })
-	go play(a, away, func() (err error) {
-		least, err = ball.served(end)
-		return err
-	})
+	go func() { back <- on(b, func() error { return ball.returned(end) }) }()
+	go func() {
+		away <- on(a, func() (err error) {
+			least, err = ball.served(end)
+			return err
+		})
+	}()
 	err := errors.Join(<-away, <-back)
 	return least, err
+}
+
+// on runs a function on one CPU. The thread may run where it could before then: it is not
+// left to end with its goroutine, since the processes that it has started may have asked to
+// be killed when it does (Pdeathsig).
+func on(cpu int, f func() error) error {
+	runtime.LockOSThread()
+	var before, set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return fmt.Errorf("sched_getaffinity: %w", err)
+	}
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("CPU %d: %w", cpu, err)
+	}
+	err := f()
+	if back := unix.SchedSetaffinity(0, &before); back != nil {
+		return errors.Join(err, fmt.Errorf("sched_setaffinity: %w", back)) // this thread is good for nothing else
+	}
+	runtime.UnlockOSThread()
+	return err
 }
 
 // served is one side's: it returns the least time of a round.
