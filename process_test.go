@@ -149,7 +149,10 @@ func hash(b []byte) []byte {
 }
 
 // children are those of the present test's programs.
-var children []int
+var (
+	children     []int
+	childrenLock sync.Mutex // for subtests that run side by side
+)
 
 // peers is a host for the test and one for its programs. When the servers have
 // stopped, after the test, no child may be left.
@@ -190,7 +193,9 @@ func childOf(t *testing.T, p *testhost.Process) int {
 	if err != nil || !testhost.Running(pid) {
 		t.Fatal("no child: ", pid, err)
 	}
+	childrenLock.Lock()
 	children = append(children, pid)
+	childrenLock.Unlock()
 	return pid
 }
 
