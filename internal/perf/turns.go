@@ -8,8 +8,8 @@ import (
 )
 
 // The CPUs of a virtual machine may be two threads of one core or lie far apart, and their host
-// moves them now and then. Streams between two CPUs are five times as fast in one state
-// as in the other: measurements of different states can't be compared.
+// may move them. Streams between two CPUs were four to five times as fast in one state as in
+// the other: measurements of different states can't be compared (docs/performance.md).
 
 // evenFactor is how much larger one distance may be than another of the same state.
 const evenFactor = 1.6
