@@ -44,6 +44,7 @@ type Half struct {
 	clock     func() tcp.Time
 	rx        pool.Buffers
 	mem       tcp.Memory
+	most      uint32 // octets that a connection over devices may have unread now; 0: no limit
 
 	now tcp.Time // of the present turn
 	// stamped says that now has just been read, so that the next turn takes it as it is.
@@ -67,6 +68,7 @@ type Half struct {
 	wanted func(i uint32) (rest []byte, had int)
 	placed func(i uint32, n int)
 	next   foresight
+	crowd  crowd
 	// slow sends a packet to a peer to whom there is no circuit. Only the bottom
 	// half can: nil otherwise.
 	slow func(ip []byte)
@@ -186,6 +188,10 @@ func (h *Half) begin(i uint32) *tcp.Conn {
 	j.before = *c
 	j.index = i
 	atomic.StoreUint32(&j.active, 1)
+	h.mem.Unread = 0
+	if h.most > 0 && h.aux[i].circuit == pool.NIC {
+		h.mem.Unread = h.most
+	}
 	return c
 }
 
@@ -240,7 +246,7 @@ func (h *Half) turn() bool {
 	} else {
 		h.now = h.clock()
 	}
-	h.mem.Tight = h.tight()
+	h.mem.Tight, h.most = h.tight(), h.mostUnread()
 	h.mem.FinWait, h.mem.OrphanTries = h.ctl.limits.orphanTime()
 	h.drv.Notice()
 	if h.glances && h.nothing() {

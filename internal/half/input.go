@@ -40,6 +40,9 @@ func (h *Half) arrive(p *pool.Packet) {
 		h.release(p)
 		return
 	}
+	if p.Circuit == pool.NIC {
+		h.crowds(i, p.Payload)
+	}
 	if i != h.next.conn {
 		h.putBack(p)
 	}

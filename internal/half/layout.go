@@ -162,9 +162,9 @@ type aux struct {
 	born        uint32 // when the slot was taken for this use, s
 
 	// Of a connection that goes from pool to pool: see move.go.
-	pool   uint16 // VCI+1 of where it has gone, or where it has come from and is not claimed yet; 0: of nowhere
-	heard  uint8  // of one that has gone: who has heard of it, see graves.go
-	_      uint8
+	pool   uint16    // VCI+1 of where it has gone, or where it has come from and is not claimed yet; 0: of nowhere
+	heard  uint8     // of one that has gone: who has heard of it, see graves.go
+	epoch  uint8     // of a connection over a device: crowd.epoch when data last came
 	origin uint32    // its index there
 	quiet  uint32    // of a listener: until when it answers nothing that is for nobody, s
 	former [6]uint16 // circuits+1 by which it went before, in whose memory some of its octets may lie

@@ -199,9 +199,9 @@ type receiver struct {
 
 	mss      uint32 // octets: estimate of the size of the peer's full-sized segments
 	tsRecent uint32
-	quick    uint8 // segments that are still acknowledged at once
-	scale    uint8 // shift of our window field
-	_        uint16
+	quick    uint8  // segments that are still acknowledged at once
+	scale    uint8  // shift of our window field
+	most     uint16 // Memory.Unread when it was last looked at, in units of mostUnit, or 0
 
 	tsRecentAt Time // when tsRecent was taken
 	lastSeg    Time // when the last segment arrived

@@ -19,6 +19,7 @@ func (c *Conn) HasOutput() bool {
 // false, at the latest before it lets go of the connection.
 func (c *Conn) NextSegment(m *Memory, now Time, out *Segment) bool {
 	c.unturned()
+	c.heed(m)
 	if c.pending&(pendReset|pendRefuse) != 0 {
 		return c.emitReset(now, out)
 	}

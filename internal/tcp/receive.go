@@ -1,6 +1,10 @@
 package tcp
 
-import "usertcp/internal/seq"
+import (
+	"math"
+
+	"usertcp/internal/seq"
+)
 
 // Readable returns how many octets the program can read, and whether the peer's
 // FIN follows them.
@@ -37,8 +41,19 @@ func (c *Conn) read(m *Memory, now Time, n uint32) {
 	if c.urgent.mark != markNone {
 		c.passUrgent()
 	}
+	c.heed(m)
 	if c.receives() && c.worthUpdate() {
 		c.pending |= pendAck
+	}
+}
+
+// mostUnit is the unit of receiver.most, in octets.
+const mostUnit = 4096
+
+// heed notes how much the pool lets a connection have unread now.
+func (c *Conn) heed(m *Memory) {
+	if c.rcv.most = 0; m.Unread > 0 {
+		c.rcv.most = uint16(min(max(m.Unread/mostUnit, 1), math.MaxUint16))
 	}
 }
 
@@ -51,15 +66,23 @@ func (c *Conn) receives() bool {
 	return false
 }
 
-// room returns how large a window the receive buffer allows, in what the window
-// field can say.
+// room returns how large a window the receive buffer and the pool allow, in what the
+// window field can say.
 func (c *Conn) room() uint32 {
-	unread := c.RcvQ.Bytes - c.RcvHead
-	if unread >= c.Opt.RcvBuf {
+	unread, most := c.RcvQ.Bytes-c.RcvHead, c.mostUnread()
+	if unread >= most {
 		return 0
 	}
-	free := min(c.Opt.RcvBuf-unread, c.windowLimit(), 65535<<c.rcv.scale)
+	free := min(most-unread, c.windowLimit(), 65535<<c.rcv.scale)
 	return free >> c.rcv.scale << c.rcv.scale
+}
+
+// mostUnread returns how much may wait to be read, and come.
+func (c *Conn) mostUnread() uint32 {
+	if c.rcv.most > 0 {
+		return min(c.Opt.RcvBuf, uint32(c.rcv.most)*mostUnit)
+	}
+	return c.Opt.RcvBuf
 }
 
 // windowLimit returns the largest window that there can be.
@@ -101,7 +124,7 @@ func (c *Conn) freePeer() {
 // Where the edge is not a multiple of the field's unit away, the field is
 // rounded up, as rounding down would take back what was promised. Data in
 // pieces smaller than a unit could so drag the edge on without end; an eighth of
-// the buffer is where that ends, and the field is rounded down (RFC 7323 section
+// what may be unread is where that ends, and the field is rounded down (RFC 7323 section
 // 2.4), though what is sent up to the edge is still taken.
 func (c *Conn) offer() uint16 {
 	r := &c.rcv
@@ -111,7 +134,7 @@ func (c *Conn) offer() uint16 {
 	unit := uint32(1) << r.scale
 	wnd := uint32(r.edge.From(r.nxt))
 	up := (wnd + unit - 1) >> r.scale
-	if c.RcvQ.Bytes-c.RcvHead+up<<r.scale > c.Opt.RcvBuf+c.Opt.RcvBuf/8 {
+	if most := c.mostUnread(); c.RcvQ.Bytes-c.RcvHead+up<<r.scale > most+most/8 {
 		return uint16(wnd >> r.scale)
 	}
 	r.edge = r.nxt.Add(seq.Size(up << r.scale))

@@ -117,3 +117,35 @@ func TestSendBufferGrowsWithTheWindow(t *testing.T) {
 		}
 	}
 }
+
+// What the pool lets a connection have unread limits the window that is offered, and never
+// takes back what was; the more is read, the more can come again.
+func TestUnreadLimitsTheWindow(t *testing.T) {
+	a := established(t, withScale, grows(200_000, 200_000))
+	a.stream(10_000)
+	window := func() int { return int(a.c.rcv.edge - a.c.rcv.nxt) }
+	was := window()
+	if was < 150_000 {
+		t.Fatalf("a window of %d octets without a limit", was)
+	}
+	a.st.m.Unread = 64 << 10
+	edge := a.c.rcv.edge
+	for sent := 0; a.c.rcv.nxt != edge; sent++ { // all that was promised is taken
+		a.inject(sA, rel(a.c.rcv.nxt, peerISS), 1, min(1000, window()))
+		a.drain()
+		if a.c.rcv.edge != edge {
+			t.Fatalf("after %d segments the edge moves by %d octets, with %d unread", sent, int32(a.c.rcv.edge-edge), a.c.RcvQ.Bytes-a.c.RcvHead)
+		}
+	}
+	a.readAll()
+	a.drain()
+	if w := window(); w > 64<<10 || w < 60<<10 {
+		t.Errorf("a window of %d octets when all has been read", w)
+	}
+	a.st.m.Unread = 0
+	a.stream(10_000)
+	a.stream(10_000)
+	if w := window(); w < 150_000 {
+		t.Errorf("a window of %d octets when there is no limit any more", w)
+	}
+}

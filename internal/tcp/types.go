@@ -49,7 +49,8 @@ type Queue struct {
 type Memory struct {
 	Chunks  []Chunk
 	Annexes []Annex
-	Tight   bool // the pool's memory runs short: no buffer may grow
+	Tight   bool   // the pool's memory runs short: no buffer may grow
+	Unread  uint32 // most octets that a connection may have to be read, its window included, whatever its buffer; 0: no limit
 
 	FinWait     Time  // that an orphan may spend in FIN-WAIT-2; 0: orphanWait
 	OrphanTries uint8 // timeouts in a row that end an orphan; 0: orphanTries
