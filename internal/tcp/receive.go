@@ -1,10 +1,6 @@
 package tcp
 
-import (
-	"math"
-
-	"usertcp/internal/seq"
-)
+import "usertcp/internal/seq"
 
 // Readable returns how many octets the program can read, and whether the peer's
 // FIN follows them.
@@ -53,7 +49,7 @@ const mostUnit = 4096
 // heed notes how much the pool lets a connection have unread now.
 func (c *Conn) heed(m *Memory) {
 	if c.rcv.most = 0; m.Unread > 0 {
-		c.rcv.most = uint16(min(max(m.Unread/mostUnit, 1), math.MaxUint16))
+		c.rcv.most = uint16(min(max(m.Unread/mostUnit, 1), 1<<16-1))
 	}
 }
 
