@@ -20,8 +20,7 @@ func (h *host) incoming(l *half.Socket, data []byte) *half.Socket {
 	k, err := h.net.Dial(&net.Dialer{Timeout: patience}, "tcp", net.JoinHostPort(our4, "80"))
 	check(h.t, err)
 	h.t.Cleanup(func() { k.Close() }) // our RST may be on its way when the wire goes, and the kernel waits for it
-	s, err := l.Accept()
-	check(h.t, err)
+	s := h.accept(l)
 	h.finished.Go(func() {
 		k.Write(data)
 		k.Close()
