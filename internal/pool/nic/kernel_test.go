@@ -1,8 +1,8 @@
 package nic_test
 
 import (
+	"encoding/binary"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -251,7 +251,7 @@ func octets(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
 	for i := 0; i+8 <= n; i += 8 {
-		*(*[8]byte)(b[i:]) = [8]byte(fmt.Appendf(nil, "%08x", r.Uint32()))
+		binary.LittleEndian.PutUint64(b[i:], r.Uint64())
 	}
 	return b
 }
