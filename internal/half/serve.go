@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"usertcp/internal/pool"
+	"usertcp/internal/tcp"
 )
 
 // order is what a goroutine that waits to read leaves to whoever takes its packet:
@@ -53,11 +54,12 @@ func (t *Top) serve(s *Socket) bool {
 
 // serveOut wakes w, whose order has been carried out.
 func (t *Top) serveOut(w *waiter) {
+	w.since = t.now
 	t.followers.remove(w)
 	t.renounce(w)
 	w.order.into = nil
-	w.order.done.Store(true)
 	t.wake(w)
+	w.order.done.Store(true) // behind wake: who sees it is back, and is not to be counted any more
 	t.served++
 }
 
@@ -77,6 +79,9 @@ type wakes struct {
 
 // wake wakes who waits at w, soon.
 func (t *Top) wake(w *waiter) {
+	if !w.woken.Swap(true) {
+		t.coming.Add(1)
+	}
 	if t.wakes.n == wakesMax {
 		w.notify()
 		return
@@ -99,11 +104,46 @@ func (w *wakes) notify() {
 	}
 }
 
-// yield lets those run whom the leader has found packets for, before it looks for
-// more: they write what it would wait for.
+// back notes that w's goroutine, which waited, runs. Nobody wakes it any more.
+func (t *Top) back(w *waiter) {
+	if w.woken.Swap(false) {
+		t.coming.Add(-1)
+	}
+}
+
+// yield lets those run whom somebody has found packets for, before more is looked for:
+// they write what would be waited for.
 func (t *Top) yield() {
+	t.coming.Add(1)
 	t.leave()
 	runtime.Gosched()
 	t.enter()
+	t.coming.Add(-1)
 	t.woken = false
+}
+
+// shareAfter is how long a goroutine that need not wait keeps its processor while others
+// of the segment want one. The runtime would come for it after 10 ms.
+const shareAfter = 100 * tcp.Microsecond
+
+// share lets those run who want to, if the goroutine that calls for w has had its
+// processor for long. It may never wait, since the peer is as fast as it is. With one
+// processor it and its peer would have the circuit to themselves for as long as the runtime
+// lets them, and others, of which each can do only what lies there when it runs, a small
+// part of it.
+//
+// Who writes may be who reads, and has waited for that; and who has not called for long may
+// have waited for something else.
+func (s *Socket) share(w *waiter) {
+	t := s.t
+	if t.now-w.called > shareAfter {
+		w.since = t.now
+	}
+	w.called = t.now
+	if t.now-max(s.rd.since, s.wr.since) < shareAfter || t.coming.Load() == 0 {
+		return
+	}
+	t.yield()
+	t.now = t.clock()
+	w.since, w.called = t.now, t.now
 }

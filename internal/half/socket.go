@@ -180,6 +180,7 @@ func (s *Socket) receive(p []byte, take bool) (int, error) {
 	if !t.drain(s.i, p) {
 		t.drive()
 	}
+	s.share(&s.rd)
 	c := &t.conns[s.i]
 	var have uint32
 	var fin bool
@@ -282,6 +283,7 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 	var r reservation
 	t.enter()
 	t.drive()
+	s.share(&s.wr)
 	t.ensure(s.i) // without, what is written goes by our own buffers
 	if s.closing {
 		t.leave()

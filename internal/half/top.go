@@ -33,8 +33,9 @@ type Top struct {
 	heir      *waiter // who was woken to lead, and does not yet
 	followers waiters // circular list of those who wait
 	wakes     wakes
-	served    uint64 // reads that were done for who waited
-	woken     bool   // somebody was, and the leader has not let him run yet
+	served    uint64       // reads that were done for who waited
+	woken     bool         // somebody was, and the leader has not let him run yet
+	coming    atomic.Int32 // goroutines that have been woken, or let others run, and are not back
 	sockets   []*Socket
 	closed    bool
 	abandoned bool // the child is dead
@@ -279,14 +280,18 @@ func (t *Top) follow(w *waiter) bool {
 	t.leave()
 	<-w.wake
 	if w.order.done.Swap(false) {
+		t.back(w)
 		return true
 	}
 	t.enter()
+	w.since = t.clock()
 	if w.order.done.Swap(false) { // a wake-up of before, and since then served
+		t.back(w)
 		t.leave()
 		return true
 	}
 	t.followers.remove(w)
+	t.back(w)
 	return false
 }
 
@@ -306,6 +311,9 @@ func (t *Top) lead(w *waiter, done func() bool) {
 		}
 		if t.wakes.n > 0 || t.woken {
 			t.yield()
+			if w != nil {
+				w.since = t.now
+			}
 		} else if !more {
 			t.pause()
 		}

@@ -1,6 +1,11 @@
 package half
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+
+	"usertcp/internal/tcp"
+)
 
 // waiter is one direction of a socket in which a goroutine may wait. One
 // goroutine does at a time: the socket sees to that.
@@ -15,6 +20,10 @@ type waiter struct {
 	passed   bool
 	nonblock bool // a wait fails at once
 	order    order
+
+	woken  atomic.Bool // and not back
+	called tcp.Time    // its last call
+	since  tcp.Time    // since when its goroutine has had a processor, or earlier
 }
 
 func (w *waiter) init(s *Socket) {
