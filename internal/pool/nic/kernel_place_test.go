@@ -96,27 +96,24 @@ func TestStreamsAreReadAnyhow(t *testing.T) {
 			h := newHost(t, row.mtu, row.offload)
 			l := h.listen(our4, 80)
 			defer l.Close()
-			// Whether a reader waits when a payload comes is chance, and least likely on a
-			// machine that has other work.
-			for end := time.Now().Add(patience); ; {
-				h.lose.Store(0)
+			var c half.Counters
+			// Whether a reader waits for a whole packet when it comes is a matter of chance.
+			for tries := uint64(0); tries == 0 || row.offload && c.Placed == 0 && tries < 30; tries++ {
 				var readers sync.WaitGroup
 				for k := range row.conns {
-					data := octets(seed+uint64(k), 12<<20)
+					seed := seed + 3*tries + uint64(k)
+					data := octets(seed, 12<<20)
 					s := h.incoming(l, data)
 					check(t, s.SetDeadline(true, true, time.Now().Add(2*patience)))
-					readers.Go(func() { readAnyhow(t, s, data, seed+uint64(k), row.hasty); s.Close() })
+					readers.Go(func() { readAnyhow(t, s, data, seed, row.hasty); s.Close() })
 				}
 				h.lose.Store(row.lose)
 				readers.Wait()
-				c := h.top.Usage().Counters
-				t.Logf("%d octets placed, %d packets in vain", c.Placed, c.PlaceMissed)
-				if (c.Placed > 0) == row.offload {
-					return
-				}
-				if !row.offload || time.Now().After(end) {
-					t.Fatalf("%d octets placed", c.Placed)
-				}
+				c = h.top.Usage().Counters
+			}
+			t.Logf("%d octets placed, %d packets in vain", c.Placed, c.PlaceMissed)
+			if (c.Placed > 0) != row.offload {
+				t.Errorf("%d octets placed", c.Placed)
 			}
 		})
 	}
