@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"usertcp/internal/child"
 	"usertcp/internal/server"
@@ -119,7 +118,7 @@ func config(dir, socket string, addrs []netip.Addr) (server.Config, error) {
 // the test's process.
 func (h *Host) Attach(t testing.TB) *user.Stack {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	s, err := user.Attach(ctx, h.Socket)
 	if err != nil {
