@@ -51,34 +51,58 @@ func TestKilledWhileItHandsOverSome(t *testing.T) {
 	rng := seeded(t)
 	l, socket := peers(t)
 	l.Close()
-	offered := 0
 	rounds := 16
-	if testing.Short() { // each in which the program dies too soon waits 3 s for what nobody offers
+	if testing.Short() {
 		rounds = 3
 	}
-	for n := range rounds {
-		p, c, _ := quiet(t, socket)
-		block := echoed(t, p, c)
-		name := fmt.Sprint("some", n)
-		p.Say(fmt.Sprintf("kill%dsome %s", rng.IntN(25_000), name))
-		p.Wait()
-		next := testhost.Run(t, socket, "relay", "try", name)
-		if n := next.Line(); strings.HasPrefix(n, "failed") {
-			wantBlock(t, c, block)
-			wantEOF(t, c)
-			c.Close()
-			next.Wait()
-			continue
+	killed := make([]killedHand, rounds)
+	for n := range killed {
+		killed[n] = killHand(t, socket, fmt.Sprint("some", n), rng.IntN(25_000))
+	}
+	offered := 0
+	for _, k := range killed {
+		if k.end(t) {
+			offered++
 		}
-		offered++
-		next.Want("taken")
-		write(t, c, "after")
-		wantBlock(t, c, block)
-		want(t, c, "after")
-		finish(t, c)
-		next.Want("end")
 	}
 	t.Logf("%d of %d had offered", offered, rounds)
+}
+
+// killedHand is a connection whose program was killed while it handed it over, and a program that
+// tries to take it: for 3 s if it was not offered, which several of them wait side by side.
+type killedHand struct {
+	c     net.Conn
+	block []byte // lies in the dead program's buffers
+	next  *testhost.Process
+}
+
+// killHand kills a program us microseconds after it was told to hand over.
+func killHand(t *testing.T, socket, name string, us int) killedHand {
+	t.Helper()
+	p, c, _ := quiet(t, socket)
+	block := echoed(t, p, c)
+	p.Say(fmt.Sprintf("kill%dsome %s", us, name))
+	p.Wait()
+	return killedHand{c, block, testhost.Run(t, socket, "relay", "try", name)}
+}
+
+// end checks what comes, and says whether the program had offered its sockets.
+func (k *killedHand) end(t *testing.T) (offered bool) {
+	t.Helper()
+	if line := k.next.Line(); strings.HasPrefix(line, "failed") {
+		wantBlock(t, k.c, k.block)
+		wantEOF(t, k.c)
+		k.c.Close()
+		k.next.Wait()
+		return false
+	}
+	k.next.Want("taken")
+	write(t, k.c, "after")
+	wantBlock(t, k.c, k.block)
+	want(t, k.c, "after")
+	finish(t, k.c)
+	k.next.Want("end")
+	return true
 }
 
 // The old child, or the new one, is killed at random moments while sockets go from one

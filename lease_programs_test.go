@@ -145,9 +145,9 @@ func TestProgramsOneAfterAnotherHavePorts(t *testing.T) {
 	h[0], h[1] = h[1], h[0] // 10.1.0.1 has the programs, since fd00::2 may be the machine's, and nothing is leased then
 	useServer(t, h[0].Socket)
 	v := visitedAt(t, "10.1.0.2:0")
-	const each = 12000
+	const each = 10000 // three times that is more than there are ports
 	asked := h[0].Server.Snapshot().Counters.Syns
-	for n := range 4 {
+	for n := range 3 {
 		p := testhost.Run(t, h[1].Socket, "visit", v.l.Addr().String(), strconv.Itoa(each), "exit")
 		childOf(t, p)
 		p.WantMuch("visited")
@@ -156,6 +156,7 @@ func TestProgramsOneAfterAnotherHavePorts(t *testing.T) {
 		if now-asked > each/20 {
 			t.Errorf("program %d has asked for %d of its %d connections", n, now-asked, each)
 		}
+		t.Logf("program %d has asked for %d", n, now-asked)
 		asked = now
 	}
 }

@@ -283,8 +283,8 @@ func TestWriterWaitsForTheReader(t *testing.T) {
 		if written > 6<<20 {
 			t.Errorf("%d octets lie between writer and reader", written)
 		}
-		a.SetWriteDeadline(time.Now().Add(20 * time.Second))
-		b.SetReadDeadline(time.Now().Add(20 * time.Second))
+		a.SetWriteDeadline(time.Now().Add(patience))
+		b.SetReadDeadline(time.Now().Add(patience))
 		var g group
 		g.Go(func() error { return sendAll(a, data[written:], func() int { return 1 << 20 }) })
 		g.Go(func() error {

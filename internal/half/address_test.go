@@ -36,8 +36,13 @@ func synOf(f wire.Flow) []byte { return segmentOf(f, wire.SYN) }
 
 // segmentOf makes the packet of any segment without data.
 func segmentOf(f wire.Flow, flags wire.Flags) []byte {
+	return packetOf(f, wire.TCP{Flags: flags, Window: 1000})
+}
+
+// packetOf makes the packet that brings a segment without data.
+func packetOf(f wire.Flow, s wire.TCP) []byte {
 	ip := wire.IP{Src: f.Remote.Addr, Dst: f.Local.Addr, Proto: protoTCP, TTL: 64}
-	s := wire.TCP{SrcPort: f.Remote.Port, DstPort: f.Local.Port, Flags: flags, Window: 1000}
+	s.SrcPort, s.DstPort = f.Remote.Port, f.Local.Port
 	var b [100]byte
 	n := ip.Emit(b[:], s.Len())
 	s.Emit(b[n:])

@@ -193,6 +193,11 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 	}
 	switch {
 	case i == none:
+	case h.conns[i].State == tcp.Closed && h.arr.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN:
+		// It has ended in this very turn, by the RST before this SYN, say (callAgain in
+		// internal/tcp), and settle has not come by yet: it is not in the way any more.
+		h.unhash(i)
+		i = none
 	case h.conns[i].State == tcp.TimeWait && h.conns[i].MayReopen(&h.arr) && h.listener(k.flow.Local) != none:
 		h.reopen(i)
 		i = none

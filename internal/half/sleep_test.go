@@ -76,8 +76,8 @@ func (z *sleepers) explore(preemptions int, tasks func(s *interleave.Scheduler) 
 		func(w *atomic.Uint32, v uint32, d time.Duration) { word = w; futex.Sleep(w, v, -1) },
 		func(w *atomic.Uint32) { futex.Wake(word) },
 	)
-	z.a.top.lock.(*shm.Adaptive).SetSpin(0)
-	z.a.bottom.lock.(*shm.Adaptive).SetSpin(0)
+	z.a.top.lock.(interface{ SetSpin(int) }).SetSpin(0)
+	z.a.bottom.lock.(interface{ SetSpin(int) }).SetSpin(0)
 	before := z.a.top.doorbell
 	defer func() {
 		restore()

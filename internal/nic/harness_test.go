@@ -158,11 +158,15 @@ func read(t *testing.T, p *Pool, within time.Duration) *received {
 	must(t, err)
 	must(t, raw.Control(func(fd uintptr) {
 		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if _, err = unix.Poll(ready, int(max(0, within/time.Millisecond))); err == nil {
+		err = unix.EINTR // by a signal of the Go runtime's
+		for end := time.Now().Add(within); err == unix.EINTR; {
+			_, err = unix.Poll(ready, int(max(0, time.Until(end)/time.Millisecond)))
+		}
+		if err == nil {
 			n, err = unix.Read(int(fd), buf)
 		}
 	}))
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+	if errors.Is(err, unix.EAGAIN) {
 		return nil
 	}
 	must(t, err)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
 )
 
 var update = flag.Bool("update", false, "write bpf/SUMS anew; go generate does it")
@@ -83,6 +85,30 @@ func remake(t *testing.T) {
 		must(t, err)
 		if !bytes.Equal(made, committed) {
 			t.Errorf("%s: the sources make another: go generate ./internal/nic is due", name)
+		}
+	}
+}
+
+// What the kernel has to look at before it takes the programs is most of what a server
+// does at its start. Half a million instructions, more than a second of a busy CPU, were
+// the turns of a loop wherever it was called; it is a function of its own (permitted).
+func TestProgramsAreVerifiedAtOnce(t *testing.T) {
+	if err := Check(); err != nil {
+		t.Skip(err)
+	}
+	spec, err := loadKernel()
+	must(t, err)
+	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}})
+	must(t, err)
+	defer loaded.Close()
+	for name, p := range loaded.Programs {
+		var looked int
+		_, log, ok := strings.Cut(p.VerifierLog, "processed ")
+		if _, err := fmt.Sscanf(log, "%d insns", &looked); !ok || err != nil {
+			t.Fatalf("%s: %v in what the kernel says:\n%s", name, err, p.VerifierLog)
+		}
+		if t.Logf("%s: %d instructions", name, looked); looked > 100_000 {
+			t.Errorf("%s: the kernel looks at %d instructions", name, looked)
 		}
 	}
 }

@@ -53,12 +53,28 @@ func TestEachTestOverTheKernelStack(t *testing.T) {
 		short(HTTP, 100_000, 4),
 	}
 	for _, setup := range cases {
-		r, err := (&Client{newKernelStack()}).Run(t.Context(), addr, setup)
-		if err != nil {
-			t.Errorf("%+v: %v", setup, err)
-			continue
+		wantReport(t, setup, func(s Setup) (*Report, error) {
+			return (&Client{newKernelStack()}).Run(t.Context(), addr, s)
+		})
+	}
+}
+
+// wantReport measures, and for longer where nothing could be counted: on a machine that has
+// other work nobody's turn may come in a tenth of a second. The report is nil if that fails.
+func wantReport(t *testing.T, s Setup, measure func(Setup) (*Report, error)) *Report {
+	t.Helper()
+	for {
+		r, err := measure(s)
+		switch {
+		case err != nil:
+			t.Errorf("%+v: %v", s, err)
+			return nil
+		case r.Count == 0 && s.Time < 5*time.Second:
+			s.Time *= 4
+		default:
+			checkReport(t, s, r)
+			return r
 		}
-		checkReport(t, setup, r)
 	}
 }
 
@@ -74,7 +90,7 @@ func checkReport(t *testing.T, s Setup, r *Report) {
 	if r.Count <= 0 || r.Rate <= 0 {
 		t.Errorf("%+v: counted %d, rate %v", s, r.Count, r.Rate)
 	}
-	if r.Seconds < s.Time.Seconds() || r.Seconds > 20*s.Time.Seconds() {
+	if r.Seconds < s.Time.Seconds() || r.Seconds > time.Minute.Seconds() { // others use this machine
 		t.Errorf("%+v: measured for %v s", s, r.Seconds)
 	}
 	if r.CPU.Total() <= 0 || r.CPU.Total() > 64*r.Seconds || len(r.CPU.Processes) != 2 {

@@ -18,8 +18,10 @@ func (a *application) mayManage(uid int) bool {
 	return a.uid == 0 || a.uid == os.Geteuid() || a.uid == uid
 }
 
-// statusTimeout bounds the time that who asks for the status has to take it.
-const statusTimeout = 2 * time.Second
+// statusTimeout bounds the time that who asks for the status has to take it, and waits for it
+// himself: as long as he has for his first message, so that a machine that has other work does
+// not make an end of it.
+const statusTimeout = spawnTimeout
 
 // answerStatus writes the server's present state, as JSON, into the pipe that came
 // with a Status: of all children for root and the server's own user, of his own for

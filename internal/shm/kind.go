@@ -56,7 +56,7 @@ func (w *LockWord) CPU() int { return int(w.cpu) }
 func NewLock(w *LockWord, me Party, sem Semaphore) (Locker, error) {
 	switch w.Kind() {
 	case LockAdaptive:
-		return NewAdaptive(w, me), nil
+		return witness(NewAdaptive(w, me)), nil
 	case LockSemaphore:
 		if sem.Fd() < 0 {
 			return nil, fmt.Errorf("the segment's lock is a semaphore, and none was given")

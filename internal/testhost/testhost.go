@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"usertcp/internal/child"
 	"usertcp/internal/server"
@@ -26,7 +25,17 @@ func Main(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == programArg {
 		os.Exit(runProgram(os.Args[2], os.Args[3:]))
 	}
+	hurryRaceDetector()
 	os.Exit(m.Run())
+}
+
+// hurryRaceDetector spares the processes that a test starts, if they have the race
+// detector, the second that it sleeps in each of them before it exits: a hundred of them
+// are most of a run. What it has found by then it has printed. A GORACE of the user's stays.
+func hurryRaceDetector() {
+	if _, ok := os.LookupEnv("GORACE"); !ok {
+		os.Setenv("GORACE", "atexit_sleep_ms=10")
+	}
 }
 
 // ChildArg is the argument with which a test binary is a child.
@@ -109,7 +118,7 @@ func config(dir, socket string, addrs []netip.Addr) (server.Config, error) {
 // the test's process.
 func (h *Host) Attach(t testing.TB) *user.Stack {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	s, err := user.Attach(ctx, h.Socket)
 	if err != nil {

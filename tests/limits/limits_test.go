@@ -199,15 +199,22 @@ func TestAUsersProgramsShareSockets(t *testing.T) {
 // One user's memory runs out, and nobody else's.
 func TestAUsersProgramsShareMemory(t *testing.T) {
 	const most = 8 << 20
-	s := newScene(t, server.Limits{UserMemory: most})
-	sum := 0
-	for range 3 {
-		p := s.hog(nobody)
-		ask(t, p, "open 5", "opened")
-		sum += ask(t, p, "fill 4000000", "wrote")
-	}
-	if sum > most*3/2 {
-		t.Errorf("his programs have written %d octets, and %d is the limit", sum, most)
+	var s *scene
+	for breath := 50; ; breath *= 4 { // milliseconds: on a machine that has other work the server learns late what is in use
+		s = newScene(t, server.Limits{UserMemory: most})
+		sum := 0
+		for range 3 {
+			p := s.hog(nobody)
+			ask(t, p, "open 5", "opened")
+			ask(t, p, "breathe "+strconv.Itoa(breath), "breathes")
+			sum += ask(t, p, "fill 4000000", "wrote")
+		}
+		if sum <= most*3/2 {
+			break
+		}
+		if breath > 500 {
+			t.Fatalf("his programs have written %d octets, and %d is the limit", sum, most)
+		}
 	}
 	p := s.hog(0)
 	ask(t, p, "open 5", "opened")

@@ -20,6 +20,7 @@ import (
 //
 //	open N     opens up to N connections:                      opened N ERROR
 //	fill N     writes up to N octets to each, while it can:    wrote N
+//	breathe N  takes N milliseconds between pieces of that:    breathes N
 //	close      closes all connections:                         closed
 func init() {
 	testhost.Programs["hog"] = func(args []string) int {
@@ -29,7 +30,7 @@ func init() {
 				return 1
 			}
 		}
-		h := hog{address: args[0]}
+		h := hog{address: args[0], breath: 50 * time.Millisecond}
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 			what, number, _ := strings.Cut(in.Text(), " ")
 			n, _ := strconv.Atoi(number)
@@ -42,6 +43,7 @@ func init() {
 type hog struct {
 	address string
 	conns   []net.Conn
+	breath  time.Duration
 }
 
 func (h *hog) obey(what string, n int) string {
@@ -50,6 +52,9 @@ func (h *hog) obey(what string, n int) string {
 		return h.open(n)
 	case "fill":
 		return h.fill(n)
+	case "breathe":
+		h.breath = time.Duration(n) * time.Millisecond
+		return fmt.Sprintf("breathes %d", n)
 	}
 	for _, c := range h.conns {
 		c.Close()
@@ -72,10 +77,7 @@ func (h *hog) open(n int) string {
 // pieces with a breath between them, in which the server learns what is in use, and the
 // others are told, on a slow machine too.
 func (h *hog) fill(n int) string {
-	const (
-		piece  = 250_000
-		breath = 50 * time.Millisecond
-	)
+	const piece = 250_000
 	sum := 0
 	for _, c := range h.conns {
 		for left := n; left > 0; {
@@ -85,7 +87,7 @@ func (h *hog) fill(n int) string {
 			if err != nil {
 				break
 			}
-			time.Sleep(breath)
+			time.Sleep(h.breath)
 		}
 	}
 	return fmt.Sprintf("wrote %d", sum)

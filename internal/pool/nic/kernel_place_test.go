@@ -20,8 +20,7 @@ func (h *host) incoming(l *half.Socket, data []byte) *half.Socket {
 	k, err := h.net.Dial(&net.Dialer{Timeout: patience}, "tcp", net.JoinHostPort(our4, "80"))
 	check(h.t, err)
 	h.t.Cleanup(func() { k.Close() }) // our RST may be on its way when the wire goes, and the kernel waits for it
-	s, err := l.Accept()
-	check(h.t, err)
+	s := h.accept(l)
 	h.finished.Go(func() {
 		k.Write(data)
 		k.Close()
@@ -97,16 +96,21 @@ func TestStreamsAreReadAnyhow(t *testing.T) {
 			h := newHost(t, row.mtu, row.offload)
 			l := h.listen(our4, 80)
 			defer l.Close()
-			var readers sync.WaitGroup
-			for k := range row.conns {
-				data := octets(seed+uint64(k), 12<<20)
-				s := h.incoming(l, data)
-				check(t, s.SetDeadline(true, true, time.Now().Add(2*patience)))
-				readers.Go(func() { readAnyhow(t, s, data, seed+uint64(k), row.hasty); s.Close() })
+			var c half.Counters
+			// Whether a reader waits for a whole packet when it comes is a matter of chance.
+			for tries := uint64(0); tries == 0 || row.offload && c.Placed == 0 && tries < 30; tries++ {
+				var readers sync.WaitGroup
+				for k := range row.conns {
+					seed := seed + 3*tries + uint64(k)
+					data := octets(seed, 12<<20)
+					s := h.incoming(l, data)
+					check(t, s.SetDeadline(true, true, time.Now().Add(2*patience)))
+					readers.Go(func() { readAnyhow(t, s, data, seed, row.hasty); s.Close() })
+				}
+				h.lose.Store(row.lose)
+				readers.Wait()
+				c = h.top.Usage().Counters
 			}
-			h.lose.Store(row.lose)
-			readers.Wait()
-			c := h.top.Usage().Counters
 			t.Logf("%d octets placed, %d packets in vain", c.Placed, c.PlaceMissed)
 			if (c.Placed > 0) != row.offload {
 				t.Errorf("%d octets placed", c.Placed)

@@ -1,8 +1,8 @@
 package nic_test
 
 import (
+	"encoding/binary"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -230,7 +230,7 @@ func (h *host) dial(from, to string, port int) (*half.Socket, error) {
 	if !h.bottom.Connect(s.Index(), flow, pool.NIC) {
 		h.t.Fatal("Connect refused")
 	}
-	check(h.t, s.SetDeadline(true, true, time.Now().Add(30*time.Second)))
+	check(h.t, s.SetDeadline(true, true, time.Now().Add(2*patience)))
 	return s, s.Connected()
 }
 
@@ -240,8 +240,17 @@ func (h *host) listen(addr string, port int) *half.Socket {
 	check(h.t, err)
 	h.bottom.SetMTU(l.Index(), h.mtu)
 	l.Listen(endpoint(addr, port), 16)
-	check(h.t, l.SetDeadline(true, true, time.Now().Add(30*time.Second)))
 	return l
+}
+
+// accept waits for a connection: the listener's deadline is this one's, whatever the test
+// has done before.
+func (h *host) accept(l *half.Socket) *half.Socket {
+	h.t.Helper()
+	check(h.t, l.SetDeadline(true, true, time.Now().Add(patience)))
+	s, err := l.Accept()
+	check(h.t, err)
+	return s
 }
 
 // stream is what a connection of either stack can do.
@@ -251,7 +260,7 @@ func octets(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
 	for i := 0; i+8 <= n; i += 8 {
-		*(*[8]byte)(b[i:]) = [8]byte(fmt.Appendf(nil, "%08x", r.Uint32()))
+		binary.LittleEndian.PutUint64(b[i:], r.Uint64())
 	}
 	return b
 }
@@ -307,8 +316,7 @@ func TestOctetsToAndFromTheKernel(t *testing.T) {
 			defer l.Close()
 			k, err := h.net.Dial(&net.Dialer{Timeout: patience}, "tcp", net.JoinHostPort(ours, "80"))
 			check(t, err)
-			s, err := l.Accept()
-			check(t, err)
+			s := h.accept(l)
 			exchange(t, s, k.(*net.TCPConn), row.n)
 			t.Logf("%+v", *h.drv.Counters())
 		})

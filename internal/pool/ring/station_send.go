@@ -72,16 +72,20 @@ func dupAll(files []int) (dups []int, err error) {
 }
 
 // sendTo sends f to host id, once more over a new connection if the old one
-// turns out to be dead: the host may have been restarted.
-func (s *Station) sendTo(n *neighbour, id int, f *Frame) error {
+// turns out to be dead, for the host may have been restarted, or if the host has not
+// waited for our Hello, which was late on a machine that has other work.
+func (s *Station) sendTo(n *neighbour, id int, f *Frame) (err error) {
 	if time.Now().Before(n.quiet) {
 		return ErrStuck
 	}
 	for range 2 {
-		if err := s.connect(n, id); err != nil {
+		if err = s.connect(n, id); turnedAway(err) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
-		err := SendFrame(n.ch, f)
+		err = SendFrame(n.ch, f)
 		if err == nil {
 			return nil
 		}
@@ -90,9 +94,9 @@ func (s *Station) sendTo(n *neighbour, id int, f *Frame) error {
 			return ErrStuck
 		}
 		s.drop(n.ch)
-		n.ch = nil
+		n.ch, err = nil, ErrNoHost
 	}
-	return ErrNoHost
+	return err
 }
 
 // connect dials host id if there is no connection, and exchanges first frames.
@@ -124,6 +128,14 @@ func (s *Station) connect(n *neighbour, id int) error {
 	return nil
 }
 
+var errTurnedAway = fmt.Errorf("%w: it closed the connection", ErrNoHost)
+
+// turnedAway reports whether err is that the host has closed the connection before its
+// answer: which of the three depends on when.
+func turnedAway(err error) bool {
+	return errors.Is(err, errTurnedAway) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET)
+}
+
 // introduce sends this host's first frame to host id and checks the answer.
 func (s *Station) introduce(ch *message.Channel, id int) error {
 	ch.SetSendTimeout(helloTimeout)
@@ -139,7 +151,7 @@ func (s *Station) introduce(ch *message.Channel, id int) error {
 	case errors.As(err, &ve):
 		return &VersionError{Host: id, Theirs: ve.Theirs}
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("%w: it closed the connection", ErrNoHost)
+		return errTurnedAway
 	case err != nil:
 		return fmt.Errorf("its answer to Hello: %w", err)
 	}

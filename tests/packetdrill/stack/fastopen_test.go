@@ -62,7 +62,9 @@ func (t *tester) learn() {
 	t.answer(syn, 0, someCookie)
 	t.want(wire.ACK, "")
 	t.s.CloseDescriptor(fd)
-	t.want(wire.FIN|wire.ACK, "")
+	fin := t.want(wire.FIN|wire.ACK, "")
+	// Or it would be sent again, amid what comes next.
+	t.injectTo(wire.TCP{SrcPort: theirs.Port, DstPort: syn.SrcPort, Seq: 501, Ack: fin.Seq.Add(1), Flags: wire.ACK, Window: 65535})
 }
 
 func TestSendToWithACookieSendsDataInTheSYN(t *testing.T) {
