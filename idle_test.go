@@ -95,6 +95,9 @@ func TestIdleConnections(t *testing.T) {
 		tries = 100
 	}
 	beside, there := pumpedWhere(t, busy, where, tries)
+	for end := time.Now().Add(patience); sameState(where, there) && beside < alone/10 && time.Now().Before(end); {
+		beside, there = pumpedWhere(t, busy, where, 1) // others use this machine, too
+	}
 	time.Sleep(time.Second) // until nothing is on its way
 	cpu := cpuOfFamily(t)
 	time.Sleep(2 * time.Second)
@@ -107,7 +110,7 @@ func TestIdleConnections(t *testing.T) {
 	if cpu > 500*time.Millisecond+time.Duration(n)*3*time.Microsecond { // others use this machine
 		t.Errorf("%v of CPU in a second in which nothing goes on", cpu)
 	}
-	if sameState(where, there) && beside < alone/10 { // others use this machine, too
+	if sameState(where, there) && beside < alone/10 {
 		t.Errorf("the busy connection has %.2f of its throughput left", beside/alone)
 	}
 }

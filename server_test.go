@@ -87,6 +87,9 @@ func TestPeersServerKilled(t *testing.T) {
 		wantError(t, err, "dial", syscall.EHOSTUNREACH)
 	})
 	finish(t, c)
+	// The program gets the acknowledgement of its FIN before it is killed: if it is killed over
+	// that, its child has no server that says that the peer has gone, and asks for minutes.
+	time.Sleep(pause)
 }
 
 func TestOwnServerKilled(t *testing.T) {
