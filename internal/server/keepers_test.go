@@ -145,7 +145,7 @@ func TestBindPointOfIPv6Alone(t *testing.T) {
 func TestPortIsKeptForConnectionsThatHaveMoved(t *testing.T) {
 	p, local := keepable(t)
 	f := wire.Flow{Local: local, Remote: ep("127.0.0.9:1")}
-	if _, errno := p.claimFlow(socketID{childA, 2}, socketID{childB, 1}, f); errno != 0 {
+	if _, errno := p.claimFlow(socketID{childA, 2}, socketID{childB, 1}, f, childA); errno != 0 {
 		t.Fatal(errno)
 	}
 	p.unbind(socketID{childA, 1})

@@ -128,7 +128,7 @@ func TestAMovedConnectionKeepsItsBlock(t *testing.T) {
 		t.Fatal(errno)
 	}
 	f := wire.Flow{Local: wire.Endpoint{Addr: wire.AddrFrom(addr1), Port: first + 5}, Remote: ep("10.1.0.9:80")}
-	if _, errno := p.claimFlow(socketID{childA, 7}, socketID{childB, 3}, f); errno != 0 {
+	if _, errno := p.claimFlow(socketID{childA, 7}, socketID{childB, 3}, f, childA); errno != 0 {
 		t.Fatal(errno)
 	}
 	p.release(childA)

@@ -50,14 +50,32 @@ func (c *child) claim(m *message.Message) (g grant, errno unix.Errno) {
 		return g, errno
 	}
 	flow := wire.Flow{Local: m.Local, Remote: m.Remote}
-	if g, errno = c.s.ports.claimFlow(was, is, flow); errno != 0 {
+	holder := c.formerHolder(from, flow)
+	if g, errno = c.s.ports.claimFlow(was, is, flow, holder.vci); errno != 0 {
 		return g, errno
 	}
 	if !c.s.onRing(m.Remote.Addr) {
-		errno = c.claimConnection(from, flow)
+		errno = c.claimConnection(holder, flow)
 	}
-	from.taken(m.N, flow)
+	if from.taken(m.N, flow); holder != from {
+		holder.taken(message.NoSocket, flow)
+	}
 	return g, errno
+}
+
+// formerHolder returns the child that a connection is taken from, which another one claims
+// that has it from the child from. That is from itself, or a child of the same user that had
+// the connection before it, and from has not told of it yet: children claim in any order. Or
+// it had one with the same numbers, which is over, and has not told of that.
+func (c *child) formerHolder(from *child, flow wire.Flow) *child {
+	vci, via := c.s.ports.comesFrom(flow)
+	if vci == 0 || vci == c.vci || via == c.vci { // of the last it has gone on already
+		return from
+	}
+	if at := c.s.child(vci); at != nil && at.owner().uid == c.owner().uid {
+		return at
+	}
+	return from
 }
 
 // whereIs returns which other child has a connection that this one has had.
@@ -126,10 +144,19 @@ func (p *portSpace) claimBind(was, is socketID) (g grant, errno unix.Errno) {
 	return g, 0
 }
 
+// comesFrom returns the child that a connection is known to be of, and by which other it came to
+// it; 0 if there is none.
+func (p *portSpace) comesFrom(f wire.Flow) (child, via wire.VCI) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fw := p.flows[f]
+	return fw.id.child, fw.via
+}
+
 // claimFlow makes a connection another child's, and its local end if it has one of its
 // own. Of one that came in by a listener, or from a leased port, the server may know
 // nothing yet. What has been claimed before is found again.
-func (p *portSpace) claimFlow(was, is socketID, f wire.Flow) (g grant, errno unix.Errno) {
+func (p *portSpace) claimFlow(was, is socketID, f wire.Flow, holder wire.VCI) (g grant, errno unix.Errno) {
 	if g, errno = p.claimBind(was, is); errno != 0 {
 		return g, errno
 	}
@@ -138,7 +165,7 @@ func (p *portSpace) claimFlow(was, is socketID, f wire.Flow) (g grant, errno uni
 	fw, known := p.flows[f]
 	switch {
 	case known && fw.id.child == is.child:
-	case known && fw.id.child != was.child || p.waiting != nil && p.waiting(f):
+	case known && fw.id.child != holder || p.waiting != nil && p.waiting(f):
 		return g, unix.EADDRNOTAVAIL
 	case !p.has(f.Local.Addr):
 		return g, unix.EADDRNOTAVAIL
@@ -160,12 +187,12 @@ func (p *portSpace) claimFlow(was, is socketID, f wire.Flow) (g grant, errno uni
 // give makes connection f, which is fw if it is known, child is's.
 func (p *portSpace) give(fw *forward, known bool, was, is socketID, f wire.Flow) {
 	if known {
-		p.use(was.child).flows--
+		p.use(fw.id.child).flows--
 	}
 	if !known || fw.id.socket == message.NoSocket {
 		is.socket, fw.accepted = message.NoSocket, true
 	}
-	fw.id = is
+	fw.id, fw.via = is, was.child
 	if lessee, ok := p.lessee(f.Local.Port); ok && lessee == was.child {
 		fw.lender = was.child
 	}

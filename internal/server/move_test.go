@@ -35,7 +35,7 @@ func TestClaimedPorts(t *testing.T) {
 	flow := wire.Flow{Local: ep(moveLocal), Remote: ep(movePeer)}
 	in, there := socketID{childA, 2}, socketID{childB, 8}
 	for n := range 2 { // it came in by the listener: nothing is known of it
-		g, errno := p.claimFlow(in, there, flow)
+		g, errno := p.claimFlow(in, there, flow, childA)
 		if errno != 0 || g.came != cameIn || g.local != flow.Local {
 			t.Fatalf("claim %d: %+v, %v", n, g, errno)
 		}
@@ -43,7 +43,7 @@ func TestClaimedPorts(t *testing.T) {
 	if vci, ok := p.owner(flow); !ok || vci != childB {
 		t.Errorf("its packets go to %v", vci)
 	}
-	if _, errno := p.claimFlow(in, socketID{3, 1}, flow); errno != unix.EADDRNOTAVAIL {
+	if _, errno := p.claimFlow(in, socketID{3, 1}, flow, childA); errno != unix.EADDRNOTAVAIL {
 		t.Errorf("a third claims it: %v", errno)
 	}
 	if errno := p.close(childA, flow); errno != unix.EINVAL {
@@ -62,7 +62,7 @@ func TestClaimedPorts(t *testing.T) {
 	if _, errno := p.open(in, ep(moveLocal), ep(movePeer)); errno != 0 {
 		t.Fatal(errno)
 	}
-	if g, errno := p.claimFlow(in, there, flow); errno != 0 || g.came != cameBound || p.close(childB, flow) != 0 || p.unbind(there) != 0 {
+	if g, errno := p.claimFlow(in, there, flow, childA); errno != 0 || g.came != cameBound || p.close(childB, flow) != 0 || p.unbind(there) != 0 {
 		t.Errorf("%+v, %v", g, errno)
 	}
 	if len(p.flows)+len(p.bindings) != 0 {
@@ -80,7 +80,7 @@ func TestLenderHearsOfTheEnd(t *testing.T) {
 	var told []wire.VCI
 	p.over = func(v wire.VCI, _ wire.Flow) { told = append(told, v) }
 	flow := wire.Flow{Local: wire.Endpoint{Addr: ep(moveLocal).Addr, Port: first + 3}, Remote: ep(movePeer)}
-	if _, errno := p.claimFlow(socketID{childA, 1}, socketID{childB, 1}, flow); errno != 0 {
+	if _, errno := p.claimFlow(socketID{childA, 1}, socketID{childB, 1}, flow, childA); errno != 0 {
 		t.Fatal(errno)
 	}
 	if vci, _ := p.owner(flow); vci != childB {
@@ -122,7 +122,7 @@ func TestRandomClaims(t *testing.T) {
 		case 5:
 			p.claimBind(was, is)
 		case 6:
-			p.claimFlow(was, is, flow)
+			p.claimFlow(was, is, flow, was.child)
 		case 7:
 			if r.IntN(20) == 0 {
 				p.release(was.child)
@@ -202,4 +202,49 @@ func TestWhereAConnectionIs(t *testing.T) {
 	if errno := ask(b); errno != unix.ENOENT {
 		t.Errorf("of one whose child has gone: %v", errno)
 	}
+}
+
+// Children claim in any order a connection that goes from one to the next, and the last
+// one has it; and a connection with the numbers of one that is over, of which its child has
+// not told yet. Of another user's child nobody has anything.
+func TestClaimsOfWhatHasGoneOn(t *testing.T) {
+	s := start(t, t.TempDir(), addr1)
+	a, b, c, d := spawn(t, s), spawn(t, s), spawn(t, s), spawn(t, s)
+	flow := wire.Flow{Local: ep("10.1.0.1:5000"), Remote: ep("10.1.0.1:80")}
+	claim := func(by, from *app) unix.Errno {
+		_, errno := by.call(message.Message{Type: message.Move, Op: message.OpOpen, Socket: 3, VCI: from.vci, N: 9, Local: flow.Local, Remote: flow.Remote})
+		return errno
+	}
+	has := func(want *app) {
+		t.Helper()
+		if vci, ok := s.ports.holder(flow); !ok || vci != want.vci {
+			t.Errorf("child %v has it, %v; want %v", vci, ok, want.vci)
+		}
+		if err := s.ports.check(); err != nil {
+			t.Error(err)
+		}
+	}
+	if errno := claim(b, a); errno != 0 { // it came in by a listener of a's
+		t.Fatal(errno)
+	}
+	has(b)
+	if errno := claim(d, c); errno != 0 { // which has it from b, and has not said so
+		t.Fatalf("of one that is on its way: %v", errno)
+	}
+	has(d)
+	if errno := claim(c, b); errno != unix.EADDRNOTAVAIL {
+		t.Errorf("the one between claims it late: %v", errno)
+	}
+	has(d)
+	if errno := claim(b, a); errno != 0 { // another one with these numbers, of which d's is over
+		t.Errorf("of one that comes again: %v", errno)
+	}
+	has(b)
+	s.child(b.vci).mu.Lock()
+	s.child(b.vci).app.uid++
+	s.child(b.vci).mu.Unlock()
+	if errno := claim(d, c); errno != unix.EADDRNOTAVAIL {
+		t.Errorf("another user's: %v", errno)
+	}
+	has(b)
 }

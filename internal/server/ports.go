@@ -76,6 +76,7 @@ type forward struct {
 	unbound bool
 	points  []int
 	lender  wire.VCI // the child whose lease its port is in, if that is another's; else 0
+	via     wire.VCI // the child from which it was claimed last, which may not have claimed it itself yet; else 0
 
 	accepted bool        // it came in by a listener, and may outlive it
 	kept     *portKeeper // which has gone
