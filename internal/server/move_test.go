@@ -220,6 +220,8 @@ func TestClaimsOfWhatHasGoneOn(t *testing.T) {
 		if vci, ok := s.ports.holder(flow); !ok || vci != want.vci {
 			t.Errorf("child %v has it, %v; want %v", vci, ok, want.vci)
 		}
+		s.ports.mu.Lock()
+		defer s.ports.mu.Unlock()
 		if err := s.ports.check(); err != nil {
 			t.Error(err)
 		}
