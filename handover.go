@@ -48,8 +48,8 @@ type entry struct {
 // moment has its octets, and a Write says how many it has written. Sockets of the
 // program that are not handed over are closed as if the program had ended. After an
 // error that wraps an errno nothing has changed: EADDRINUSE if another program of the
-// user's offers by this name, EINVAL for a socket that is not to be handed over. After
-// success the program may use usertcp as if it had just begun.
+// user's offers by this name and goes on to for two seconds, EINVAL for a socket that is not
+// to be handed over. After success the program may use usertcp as if it had just begun.
 //
 // A program that has taken sockets beside those that it had hands them over by two
 // calls: sockets that came from different programs can't go together (EXDEV).

@@ -397,6 +397,24 @@ func TestPortsOfThoseThatHaveGone(t *testing.T) {
 	}
 }
 
+// A name that is free in a moment is waited for: who tries again after a hand-over that has
+// failed found the name taken by that, until its child had told the server.
+func TestAnOfferWaitsForItsName(t *testing.T) {
+	l, _ := peers(t)
+	gone, goes := accepted(t, l), accepted(t, l)
+	if err := gone.HandOver(t.Context(), "again", 50*time.Millisecond, []byte("the first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := goes.HandOver(t.Context(), "again", time.Minute, []byte("the second")); err != nil {
+		t.Fatal(err)
+	}
+	hs, err := TakeOver(t.Context(), "again")
+	if err != nil || len(hs) != 1 || string(hs[0].State) != "the second" {
+		t.Fatalf("took %d: %v", len(hs), err)
+	}
+	hs[0].Conn.Close()
+}
+
 func TestWhatCantBeHandedOverAlone(t *testing.T) {
 	l, _ := peers(t)
 	c := accepted(t, l)

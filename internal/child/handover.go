@@ -34,6 +34,11 @@ import (
 // maxOffer bounds how long sockets may be on offer.
 const maxOffer = 24 * time.Hour
 
+// nameWait is how long an offer waits for its name, if another child has that: it may be
+// that of a hand-over which has just failed, or of a program that has ended, and has not said
+// yet that its offer is over.
+const nameWait = 2 * time.Second
+
 // handing is what the child knows of a hand-over.
 type handing struct {
 	order  sync.Mutex // an offer is made when the one before has been withdrawn, at the server too
@@ -86,7 +91,12 @@ func (c *child) offer(m *message.Message) unix.Errno {
 	defer c.handing.order.Unlock()
 	ask := message.Message{Type: message.HandOver, N: uint32(wait / time.Millisecond), Socket: m.Socket, Files: m.Files}
 	ask.SetName(o.Name)
+	begun := time.Now()
 	_, errno := c.agree(&ask, func(*message.Message) { c.handing.set(o) })
+	for errno == unix.EADDRINUSE && time.Since(begun) < nameWait {
+		time.Sleep(nameWait / 200)
+		_, errno = c.agree(&ask, func(*message.Message) { c.handing.set(o) })
+	}
 	if errno != 0 {
 		message.CloseFiles(m.Files)
 	}
