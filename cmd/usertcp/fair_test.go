@@ -28,8 +28,8 @@ func TestStreamsBetweenTwoCPUsAreFair(t *testing.T) {
 }
 
 // Sixteen streams of the kernel's to a program over a device share its buffers: with
-// windows that together were more than these a tenth was lost, some streams waited for
-// timers meanwhile, and the index was 0.47 to 0.89.
+// windows that together were more than these some of what was sent was lost, some streams
+// waited for timers meanwhile, and the index was 0.47 to 0.89.
 func TestStreamsOverDevicesAreFair(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces take root")
