@@ -132,6 +132,7 @@ func (c *child) adoptItem(m *message.Message) {
 		k.meeting = os.NewFile(uintptr(m.Files[1]), "meeting point")
 		if cred, err := unix.GetsockoptUcred(m.Files[0], unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
 			c.app.pid, c.app.uid = int(cred.Pid), int(cred.Uid)
+			c.s.ports.enrol(c.vci, c.app.uid)
 		}
 	case m.N == message.KeepRing && len(m.Files) == 1:
 		c.s.takeLock(m.Files[0])

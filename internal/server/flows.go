@@ -37,18 +37,43 @@ func (p *portSpace) open(id socketID, local, remote wire.Endpoint) (wire.Endpoin
 }
 
 // accepted takes a connection that came in by a listener and is to outlive it. It
-// keeps nobody from binding its port. The errno is 0 or EADDRNOTAVAIL, EADDRINUSE,
-// ENOBUFS.
-func (p *portSpace) accepted(id socketID, local, remote wire.Endpoint) unix.Errno {
+// keeps nobody from binding its port. known says that the server before this one knew of
+// it. The errno is 0 or EADDRNOTAVAIL, EADDRINUSE (others' port), ENOBUFS.
+func (p *portSpace) accepted(id socketID, local, remote wire.Endpoint, known bool) unix.Errno {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case !p.has(local.Addr):
 		return unix.EADDRNOTAVAIL
+	case !known && !p.mayHave(id.child, local):
+		return unix.EADDRINUSE
 	case p.use(id.child).flows >= maxFlows:
 		return unix.ENOBUFS
 	}
 	return p.openFrom(id, local, remote, true)
+}
+
+// mayHave reports whether a child may have a connection that is told of for the first time,
+// having begun where the server gave leave for many at once: at a listener, or from a leased
+// port. What is said of it comes from the application's memory, so it may not be where only
+// other users listen, or have a port. p.mu is held.
+func (p *portSpace) mayHave(child wire.VCI, local wire.Endpoint) bool {
+	if lessee, ok := p.lessee(local.Port); ok {
+		return p.sameUser(lessee, child)
+	}
+	users, others := false, false
+	for _, b := range p.byPort[local.Port] {
+		switch same := p.sameUser(b.id.child, child); {
+		case !b.local.Addr.Covers(&local.Addr):
+		case b.listening: // with SO_REUSEADDR others may have bound it before, not listen there
+			return same
+		case same:
+			users = true
+		default:
+			others = true
+		}
+	}
+	return users || !others
 }
 
 // source checks the local address of a connection, or chooses it.

@@ -72,7 +72,7 @@ func (p *portSpace) held(child wire.VCI) (list []message.Message) {
 // reopen takes a connection that there is already.
 func (p *portSpace) reopen(id socketID, m *message.Message) unix.Errno {
 	if m.Socket == message.NoSocket && p.has(m.Local.Addr) {
-		return p.accepted(id, m.Local, m.Remote)
+		return p.accepted(id, m.Local, m.Remote, true)
 	}
 	_, errno := p.open(id, m.Local, m.Remote)
 	return errno

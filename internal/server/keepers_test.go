@@ -60,7 +60,7 @@ func TestPortIsKeptForConnectionsThatOutliveTheirListener(t *testing.T) {
 	p, local := keepable(t)
 	flows := []wire.Flow{{Local: local, Remote: ep("127.0.0.9:1")}, {Local: local, Remote: ep("127.0.0.9:2")}}
 	for _, f := range flows {
-		if errno := p.accepted(socketID{childA, message.NoSocket}, f.Local, f.Remote); errno != 0 {
+		if errno := p.accepted(socketID{childA, message.NoSocket}, f.Local, f.Remote, true); errno != 0 {
 			t.Fatal(errno)
 		}
 	}
@@ -98,7 +98,7 @@ func TestPortOfAListenerWithoutConnectionsIsFreeAtOnce(t *testing.T) {
 
 func TestKeptPortsOfAChildThatEnds(t *testing.T) {
 	p, local := keepable(t)
-	p.accepted(socketID{childA, message.NoSocket}, local, ep("127.0.0.9:1"))
+	p.accepted(socketID{childA, message.NoSocket}, local, ep("127.0.0.9:1"), true)
 	p.unbind(socketID{childA, 1})
 	p.release(childA)
 	wantKernel(t, local, true)

@@ -23,8 +23,9 @@ const (
 
 // claim does a Move: Op=listen for a listener, Op=open for a connection; or says where a
 // connection is that the child has had, if it names itself. The errno is
-// ENOENT (there is no such child, or nobody of its user's has the connection), EPERM (it is another user's), EINVAL (it has no such
-// local end), EADDRNOTAVAIL (the connection is a third's), ENOBUFS, or the devices'.
+// ENOENT (there is no such child, or nobody of its user's has the connection), EPERM (it is
+// another user's), EINVAL (it has no such local end), EADDRNOTAVAIL (the connection is a
+// third's, or where only other users have a port), ENOBUFS, or the devices'.
 func (c *child) claim(m *message.Message) (g grant, errno unix.Errno) {
 	from := c.s.child(m.VCI)
 	switch {
@@ -155,7 +156,7 @@ func (p *portSpace) comesFrom(f wire.Flow) (child, via wire.VCI) {
 
 // claimFlow makes a connection another child's, and its local end if it has one of its
 // own. Of one that came in by a listener, or from a leased port, the server may know
-// nothing yet. What has been claimed before is found again.
+// nothing yet (mayHave). What has been claimed before is found again.
 func (p *portSpace) claimFlow(was, is socketID, f wire.Flow, holder wire.VCI) (g grant, errno unix.Errno) {
 	if g, errno = p.claimBind(was, is); errno != 0 {
 		return g, errno
@@ -167,7 +168,7 @@ func (p *portSpace) claimFlow(was, is socketID, f wire.Flow, holder wire.VCI) (g
 	case known && fw.id.child == is.child:
 	case known && fw.id.child != holder || p.waiting != nil && p.waiting(f):
 		return g, unix.EADDRNOTAVAIL
-	case !p.has(f.Local.Addr):
+	case !p.has(f.Local.Addr) || !known && !p.mayHave(is.child, f.Local):
 		return g, unix.EADDRNOTAVAIL
 	case p.use(is.child).flows >= maxFlows:
 		return g, unix.ENOBUFS
@@ -193,8 +194,8 @@ func (p *portSpace) give(fw *forward, known bool, was, is socketID, f wire.Flow)
 		is.socket, fw.accepted = message.NoSocket, true
 	}
 	fw.id, fw.via = is, was.child
-	if lessee, ok := p.lessee(f.Local.Port); ok && lessee == was.child {
-		fw.lender = was.child
+	if lessee, ok := p.lessee(f.Local.Port); ok && lessee != is.child && p.sameUser(lessee, is.child) {
+		fw.lender = lessee // not was.child, if that has not told yet how it came by it
 	}
 	p.flows[f] = *fw
 	p.use(is.child).flows++

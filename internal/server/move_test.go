@@ -2,6 +2,9 @@ package server
 
 import (
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -92,6 +95,162 @@ func TestLenderHearsOfTheEnd(t *testing.T) {
 	if vci, _ := p.owner(flow); vci != childA {
 		t.Errorf("its packets go to %v afterwards", vci)
 	}
+}
+
+// The lender hears of it too if the last child to have the connection has claimed it before
+// the one between.
+func TestLenderHearsOfTheEndAfterTwoMoves(t *testing.T) {
+	const childC = 3
+	p := hostPorts()
+	first, errno := p.lease(childA)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	var told []wire.VCI
+	p.over = func(v wire.VCI, _ wire.Flow) { told = append(told, v) }
+	flow := wire.Flow{Local: wire.Endpoint{Addr: ep(moveLocal).Addr, Port: first + 3}, Remote: ep(movePeer)}
+	if _, errno := p.claimFlow(socketID{childB, 1}, socketID{childC, 1}, flow, childB); errno != 0 {
+		t.Fatal(errno)
+	}
+	if p.close(childC, flow) != 0 || len(told) != 1 || told[0] != childA {
+		t.Errorf("told are %v", told)
+	}
+}
+
+// A connection of which nobody has told the server a child claims, or says to have let in,
+// only where its user has the port, or nobody. What a child says of one is what its
+// application has written: any program could have another user's connections otherwise.
+func TestClaimsAtOthersPorts(t *testing.T) {
+	const theirs, mine = 2, 3 // children: theirs is another user's than childA and mine
+	flow := wire.Flow{Local: ep(moveLocal), Remote: ep(movePeer)}
+	listens := func(child wire.VCI, at string) func(*portSpace) {
+		return func(p *portSpace) {
+			if _, errno := p.bind(socketID{child, 9}, ep(at), true); errno != 0 || p.listen(socketID{child, 9}) != 0 {
+				t.Fatal("it can't listen")
+			}
+		}
+	}
+	binds := func(child wire.VCI) func(*portSpace) {
+		return func(p *portSpace) {
+			if _, errno := p.bind(socketID{child, 8}, ep(moveLocal), true); errno != 0 {
+				t.Fatal(errno)
+			}
+		}
+	}
+	lease := func(child wire.VCI) func(*portSpace) {
+		return func(p *portSpace) {
+			first, errno := p.lease(child)
+			if errno != 0 {
+				t.Fatal(errno)
+			}
+			flow.Local.Port = first + 1
+		}
+	}
+	for _, c := range []struct {
+		what   string
+		before []func(*portSpace)
+		may    bool
+	}{
+		{"nobody's port", nil, true},
+		{"its own listener", []func(*portSpace){listens(childA, moveLocal)}, true},
+		{"a listener of its user's", []func(*portSpace){listens(mine, "0.0.0.0:80")}, true},
+		{"another user's listener", []func(*portSpace){listens(theirs, moveLocal)}, false},
+		{"another user's listener at all addresses", []func(*portSpace){listens(theirs, "[::]:80")}, false},
+		{"another user's listener at another address", []func(*portSpace){listens(theirs, "10.1.0.2:80")}, true},
+		{"another user's listener where it has bound too", []func(*portSpace){binds(childA), listens(theirs, moveLocal)}, false},
+		{"a port that another user has bound", []func(*portSpace){binds(theirs)}, false},
+		{"a port that both have bound", []func(*portSpace){binds(theirs), binds(mine)}, true},
+		{"its own lease", []func(*portSpace){lease(childA)}, true},
+		{"a lease of its user's", []func(*portSpace){lease(mine)}, true},
+		{"another user's lease", []func(*portSpace){lease(theirs)}, false},
+	} {
+		p := hostPorts()
+		p.addrs = append(p.addrs, ep("10.1.0.2:80").Addr)
+		p.enrol(childA, 1000)
+		p.enrol(mine, 1000)
+		p.enrol(theirs, 1001)
+		flow.Local = ep(moveLocal)
+		for _, do := range c.before {
+			do(p)
+		}
+		_, errno := p.claimFlow(socketID{mine, 5}, socketID{childA, 6}, flow, mine)
+		if (errno == 0) != c.may || errno != 0 && errno != unix.EADDRNOTAVAIL {
+			t.Errorf("%s: claimed: %v", c.what, errno)
+		}
+		if errno == 0 {
+			p.close(childA, flow)
+		}
+		errno = p.accepted(socketID{childA, message.NoSocket}, flow.Local, flow.Remote, false)
+		if (errno == 0) != c.may || errno != 0 && errno != unix.EADDRINUSE {
+			t.Errorf("%s: let in: %v", c.what, errno)
+		}
+		if errno == 0 {
+			p.close(childA, flow)
+		}
+		if errno := p.accepted(socketID{childA, message.NoSocket}, flow.Local, flow.Remote, true); errno != 0 {
+			t.Errorf("%s: known to the server before: %v", c.what, errno)
+		}
+		if err := p.check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The server knows whose a child is that it starts, or takes over.
+func TestClaimsAtOthersPortsByMessage(t *testing.T) {
+	const other = 65534
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil { // the other user comes by it
+			t.Fatal(err)
+		}
+	}
+	s := start(t, dir, addr1)
+	a, b := spawn(t, s), spawn(t, s)
+	var victim *app
+	as(t, other, func() { victim = spawn(t, s) })
+	flow := wire.Flow{Local: victim.listen(4, "10.1.0.1:0"), Remote: ep("10.1.0.1:5000")}
+	claim := func(by, from *app) unix.Errno {
+		_, errno := by.call(message.Message{Type: message.Move, Op: message.OpOpen, Socket: 3, VCI: from.vci, N: 9, Local: flow.Local, Remote: flow.Remote})
+		return errno
+	}
+	if errno := claim(b, a); errno != unix.EADDRNOTAVAIL {
+		t.Errorf("what came in by another user's listener is claimed: %v", errno)
+	}
+	taken := newChild(s, wire.NewVCI(7, 300), application{})
+	t.Cleanup(taken.dropAll)
+	keep := message.Message{Type: message.Keep, N: message.KeepUser, VCI: taken.vci}
+	as(t, other, func() {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep.Files = fds[:]
+	})
+	taken.adoptItem(&keep)
+	s.ports.mu.Lock()
+	defer s.ports.mu.Unlock()
+	if !s.ports.sameUser(taken.vci, victim.vci) || s.ports.sameUser(taken.vci, a.vci) {
+		t.Errorf("a child that is taken over is user %d's, want %d's", s.ports.use(taken.vci).uid, other)
+	}
+}
+
+// as does something as another user.
+func as(t *testing.T, uid int, do func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for programs of two users")
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	become := func(uid int) { // of this thread alone
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0)); errno != 0 {
+			panic(errno)
+		}
+	}
+	become(uid)
+	defer become(0)
+	do()
 }
 
 // Random claims among others leave the tables consistent.

@@ -192,7 +192,7 @@ func (c *child) openNIC(m *message.Message, again bool) (g grant, errno unix.Err
 	from := *m
 	from.Local.Addr = source
 	if m.Socket == message.NoSocket {
-		g.local, errno = from.Local, c.s.ports.accepted(socketID{c.vci, m.Socket}, from.Local, m.Remote)
+		g.local, errno = from.Local, c.s.ports.accepted(socketID{c.vci, m.Socket}, from.Local, m.Remote, false)
 	} else {
 		g, errno = c.open(&from, again)
 	}

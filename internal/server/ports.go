@@ -85,6 +85,7 @@ type forward struct {
 }
 
 type usage struct {
+	uid                             int // whom the child works for
 	bindings, flows, leases, blocks int
 }
 
@@ -121,6 +122,16 @@ func (p *portSpace) onRing(a wire.Addr) bool { return slices.Contains(p.addrs, a
 
 // onDevice reports whether a is one of a device that is served.
 func (p *portSpace) onDevice(a wire.Addr) bool { return slices.Contains(p.devices(), a.Netip()) }
+
+// enrol notes whose a child is.
+func (p *portSpace) enrol(child wire.VCI, uid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.use(child).uid = uid
+}
+
+// sameUser reports whether two children work for the same user. p.mu is held.
+func (p *portSpace) sameUser(a, b wire.VCI) bool { return p.use(a).uid == p.use(b).uid }
 
 // use returns what a child has; the caller holds the mutex.
 func (p *portSpace) use(child wire.VCI) *usage {

@@ -156,7 +156,7 @@ func TestShardsHaveOnePortInTheKernel(t *testing.T) {
 		p.listen(id)
 	}
 	f := wire.Flow{Local: local, Remote: ep("127.0.0.9:1")}
-	if errno := p.accepted(socketID{childA, message.NoSocket}, f.Local, f.Remote); errno != 0 {
+	if errno := p.accepted(socketID{childA, message.NoSocket}, f.Local, f.Remote, true); errno != 0 {
 		t.Fatal(errno)
 	}
 	p.unbind(socketID{childA, 1})

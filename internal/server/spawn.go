@@ -69,6 +69,7 @@ func (s *Server) addChild(app application) (*child, unix.Errno) {
 	c := newChild(s, wire.NewVCI(s.RingID(), stream), app)
 	s.children[stream] = c
 	s.perUID[app.uid]++
+	s.ports.enrol(c.vci, app.uid)
 	return c, 0
 }
 
