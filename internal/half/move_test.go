@@ -196,6 +196,20 @@ func (o *teller) wait(t *testing.T, n int) {
 	}
 }
 
+// waitLate waits for a departure that is late.
+func (o *teller) waitLate(t *testing.T) Departure {
+	t.Helper()
+	for n := 1; ; n++ {
+		o.wait(t, n)
+		o.mu.Lock()
+		d := o.all[n-1]
+		o.mu.Unlock()
+		if d.Late {
+			return d
+		}
+	}
+}
+
 // A listener goes with those that wait, in their order; a death just before the old
 // slots are empty leaves nothing in them.
 func TestMoveListener(t *testing.T) {
