@@ -62,17 +62,13 @@ const idlePerHost = 25_000
 // is told: octets of the segment for each, CPU time in a second in which nothing goes
 // on (of both ends, their children and servers), and throughput of the busy one,
 // which is measured before they come and while they are there. USERTCP_IDLE says how
-// many, 1,000 if it is not set; 100,000 take five hosts and some minutes.
+// many, 1,000 if it is not set; 100,000 take five hosts and some minutes. They are those of
+// USERTCP_IDLE_PROGRAMS programs, 6 if it is not set.
 func TestIdleConnections(t *testing.T) {
-	n := 1000
-	if s := os.Getenv("USERTCP_IDLE"); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	programs := (n + idlePerHost - 1) / idlePerHost
-	hosts := testhost.Ring(t, 2+programs)
+	n, programs := fromEnviron(t, "USERTCP_IDLE", 1000), fromEnviron(t, "USERTCP_IDLE_PROGRAMS", 6)
+	programs = max(programs, parts(n, idlePerHost))
+	onOneHost := max(1, idlePerHost/parts(n, programs))
+	hosts := testhost.Ring(t, 2+parts(programs, onOneHost))
 	l := listenVia(t, hosts[0].Attach(t), net.JoinHostPort(hosts[0].Addr.String(), "7000"))
 	testhost.Run(t, hosts[1].Socket, "pump", l.Addr().String())
 	busy := accept(t, l)
@@ -81,7 +77,7 @@ func TestIdleConnections(t *testing.T) {
 
 	var idle []*testhost.Process
 	for k := range programs {
-		idle = append(idle, testhost.Run(t, hosts[2+k].Socket, "idle", l.Addr().String(), strconv.Itoa(share(n, programs, k))))
+		idle = append(idle, testhost.Run(t, hosts[2+k/onOneHost].Socket, "idle", l.Addr().String(), strconv.Itoa(share(n, programs, k))))
 	}
 	for range n {
 		accept(t, l)
@@ -91,7 +87,7 @@ func TestIdleConnections(t *testing.T) {
 	}
 	each := float64(segments(t, os.Getpid())-before) / float64(n) // before the busy one takes more buffers than it had
 	tries := 5
-	if n >= idlePerHost { // for the figure; elsewhere it does not say enough to wait for
+	if n >= idlePerHost || programs > 6 { // for the figure; elsewhere it does not say enough to wait for
 		tries = 100
 	}
 	beside, there := pumpedWhere(t, busy, where, tries)
@@ -102,8 +98,8 @@ func TestIdleConnections(t *testing.T) {
 	cpu := cpuOfFamily(t)
 	time.Sleep(2 * time.Second)
 	cpu = (cpuOfFamily(t) - cpu) / 2
-	t.Logf("%d idle connections: %.0f octets for each, %v of CPU in a second; a busy one beside them %.1f Gbit/s with CPUs %v apart, without them %.1f, %v: %.2f",
-		n, each, cpu, beside, there, alone, where, beside/alone)
+	t.Logf("%d idle connections to %d programs: %.0f octets for each, %v of CPU in a second; a busy one beside them %.1f Gbit/s with CPUs %v apart, without them %.1f, %v: %.2f",
+		n, programs, each, cpu, beside, there, alone, where, beside/alone)
 	if each > 4096 {
 		t.Errorf("%.0f octets for an idle connection", each)
 	}
@@ -113,6 +109,20 @@ func TestIdleConnections(t *testing.T) {
 	if sameState(where, there) && beside < alone/10 {
 		t.Errorf("the busy connection has %.2f of its throughput left", beside/alone)
 	}
+}
+
+// fromEnviron returns the number that an environment variable says.
+func fromEnviron(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%s is no number of anything", name, s)
+	}
+	return n
 }
 
 // pumpedWhere is pumped, and says how far apart the CPUs were (proc.Distance), on which
@@ -180,6 +190,9 @@ func switches(t *testing.T, pid int) int64 {
 	}
 	return n
 }
+
+// parts is how many parts of size k it takes for n.
+func parts(n, k int) int { return (n + k - 1) / k }
 
 // share is the k-th of parts nearly equal parts of n.
 func share(n, parts, k int) int { return n*(k+1)/parts - n*k/parts }

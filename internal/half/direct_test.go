@@ -96,6 +96,7 @@ func (l *loop) Flush(*shm.Rings)               {}
 func (l *loop) Arm() bool                      { return l.Pending() }
 func (l *loop) Awake()                         {}
 func (l *loop) Pending() bool                  { return len(l.rx) > 0 }
+func (l *loop) Glance() bool                   { return l.Pending() }
 func (l *loop) Notice()                        {}
 func (l *loop) Changed() bool                  { return false }
 func (l *loop) Mapped(uint16) bool             { return true }

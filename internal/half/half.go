@@ -266,7 +266,7 @@ func (h *Half) nothing() bool {
 	l := &h.ctl.lists
 	waiting := l[listTouched].head | l[listBlocked].head | l[listStarved].head | h.next.owes
 	return waiting == 0 && h.script.Len() == 0 && h.ctl.hold.since.Load() == 0 && h.round == 0 &&
-		h.wheel.deadline() > h.now && !h.drv.Pending()
+		h.wheel.deadline() > h.now && !h.drv.Glance()
 }
 
 // takeWhatComes takes packets, and handles timers that are due. It reports whether

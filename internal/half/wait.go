@@ -160,7 +160,7 @@ func (t *Top) look(began tcp.Time, limit time.Duration) bool {
 		every = 1
 	}
 	for n := 1; ; n++ {
-		if !t.passive && t.drv.Pending() || t.poked.Load() || t.left(listTop) {
+		if !t.passive && t.drv.Glance() || t.poked.Load() || t.left(listTop) {
 			return true
 		}
 		if n%every != 0 {
@@ -188,7 +188,7 @@ func (t *Top) lookRarely(began tcp.Time, limit time.Duration) bool {
 		t.cede()
 	}
 	for n := 1; ; n++ {
-		if t.drv.Pending() || t.poked.Load() || t.left(listTop) {
+		if t.drv.Glance() || t.poked.Load() || t.left(listTop) {
 			return true
 		}
 		if n%8 != 0 && !t.oneCPU {

@@ -121,6 +121,12 @@ type Driver interface {
 	// without the lock.
 	Pending() bool
 
+	// Glance is Pending for who will look again soon, or call Arm: of many circuits it
+	// looks at those that were busy lately, and at a few others. A reception, or Notice, finds
+	// what any of them has found, if Notice has been called before. It may be called without
+	// the lock.
+	Glance() bool
+
 	// Arm prepares a sleep: what arrives from now on wakes the sleeper, even if
 	// the peers know of no bell. It reports whether a reception would find something. It
 	// may be called without the lock, by the one who is about to sleep.

@@ -168,6 +168,9 @@ func (j *Joint) Crossings() uint64 { return j.ring.Crossings() + j.nic.Crossings
 // Pending implements Driver.
 func (j *Joint) Pending() bool { return j.ring.Pending() || j.nic.Pending() }
 
+// Glance implements Driver.
+func (j *Joint) Glance() bool { return j.ring.Glance() || j.nic.Glance() }
+
 // Arm implements Driver.
 func (j *Joint) Arm() bool {
 	nic := j.nic.Arm()

@@ -42,6 +42,7 @@ func (f *fake) Backlog(uint16) int            { f.note("backlog"); return 1 }
 func (f *fake) Send(*Packet) bool             { f.note("send"); return true }
 func (f *fake) Flush(*shm.Rings)              { f.note("flush") }
 func (f *fake) Pending() bool                 { f.note("pending"); return f.ready }
+func (f *fake) Glance() bool                  { f.note("glance"); return f.ready }
 func (f *fake) Arm() bool                     { f.note("arm"); return f.ready }
 func (f *fake) Awake()                        { f.note("awake") }
 func (f *fake) Notify(uint16, bool, bool)     { f.note("notify") }

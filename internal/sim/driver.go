@@ -307,6 +307,9 @@ func (d *driver) Arm() bool { return d.Pending() }
 // Awake implements pool.Driver.
 func (d *driver) Awake() {}
 
+// Glance implements pool.Driver.
+func (d *driver) Glance() bool { return d.Pending() }
+
 // Pending implements pool.Driver.
 func (d *driver) Pending() bool {
 	if len(d.rx) > 0 {

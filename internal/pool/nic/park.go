@@ -133,3 +133,6 @@ func (d *Driver) watch(how int) {
 
 // Pending implements pool.Driver.
 func (d *Driver) Pending() bool { return !d.gone.Load() && shm.Ready(d.fd) }
+
+// Glance implements pool.Driver.
+func (d *Driver) Glance() bool { return d.Pending() }

@@ -3,6 +3,7 @@ package ring
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"usertcp/internal/pool"
 	"usertcp/internal/shm"
@@ -39,6 +40,9 @@ type circuit struct {
 
 	dirty bool
 	rouse bool // ring the peer at the next Flush, whatever is new
+
+	warm  atomic.Bool // looked at each time: see warm.go
+	quiet int         // turns since something came or left
 }
 
 // SectionBell is the section of a bell page.

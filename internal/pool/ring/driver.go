@@ -34,6 +34,7 @@ type Driver struct {
 	circuits atomic.Pointer[[]*circuit]
 	active   atomic.Pointer[[]*circuit]
 	change   sync.Mutex
+	warmth   warmth
 
 	next  int // circuit that Receive looks at first
 	taken int // packets taken from it in a row
@@ -119,6 +120,9 @@ func (d *Driver) install(i uint16, c *circuit) {
 	d.change.Lock()
 	defer d.change.Unlock()
 	all := append([]*circuit(nil), *d.circuits.Load()...)
+	if old := all[i]; old != nil {
+		d.forget(old)
+	}
 	all[i] = c
 	var active []*circuit
 	for _, c := range all {

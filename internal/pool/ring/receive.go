@@ -6,49 +6,32 @@ import (
 	"usertcp/internal/wire"
 )
 
-// Pending implements pool.Driver.
-func (d *Driver) Pending() bool {
-	if d.control.changes.Load() != d.known.Load() {
-		return true
-	}
-	for _, c := range *d.active.Load() {
-		if c.st.State.Load() != circuitUp {
-			continue
-		}
-		shm.Step()
-		if c.peerEnd.sent.Load() != c.ownEnd.seen.Load() || c.seenEnough() || c.hasReleased() {
-			return true
-		}
-	}
-	return false
-}
-
-// Arm implements pool.Driver: the bell tells peers who sleeps.
-func (d *Driver) Arm() bool { return d.Pending() }
-
 // Awake implements pool.Driver.
 func (d *Driver) Awake() {}
 
-// Receive implements pool.Operations. Circuits have their turn one after the other.
+// Receive implements pool.Operations. Circuits have their turn one after the other: of many
+// those that are warm, as all are by which something has come that a look has found.
 func (d *Driver) Receive(p *pool.Packet) bool {
 	active := *d.active.Load()
-	if d.next >= len(active) || d.taken >= burst {
+	n := d.inTurn(active)
+	if d.next >= n || d.taken >= burst {
 		d.next++
 		d.taken = 0
-		if d.next >= len(active) {
+		if d.next >= n {
 			d.next = 0
 		}
 	}
-	for range len(active) {
-		c := active[d.next]
-		for d.waiting(c) {
-			d.taken++
-			if d.take(c, p) {
-				return true
+	for range n {
+		if c := d.turnOf(active, d.next); c != nil {
+			for d.waiting(c) {
+				d.taken++
+				if d.take(c, p) {
+					return true
+				}
 			}
 		}
 		d.taken = 0
-		if d.next++; d.next >= len(active) {
+		if d.next++; d.next >= n {
 			d.next = 0
 		}
 	}

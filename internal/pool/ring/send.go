@@ -133,6 +133,10 @@ func (d *Driver) broken(c *circuit) {
 }
 
 func (d *Driver) touch(c *circuit) {
+	c.quiet = 0
+	if !c.warm.Load() {
+		d.heat(c)
+	}
 	if !c.dirty {
 		c.dirty = true
 		d.dirty = append(d.dirty, c)
@@ -198,22 +202,20 @@ func (d *Driver) Notify(i uint16, sent, released bool) {
 	}
 }
 
-// Notice implements pool.Driver.
-func (d *Driver) Notice() {
-	for _, c := range *d.active.Load() {
-		if c.gen != c.st.Gen {
-			continue
-		}
-		if c.st.Later > 0 {
-			d.tellLater(c)
-		}
-		if c.seenEnough() {
-			c.ownEnd.notifySeen.Store(0)
-		}
-		if c.hasReleased() {
-			c.ownEnd.notifyReleased.Store(0)
-			d.reclaim(c)
-		}
+// notice takes note of what has come about on a circuit.
+func (d *Driver) notice(c *circuit) {
+	if c.gen != c.st.Gen {
+		return
+	}
+	if c.st.Later > 0 {
+		d.tellLater(c)
+	}
+	if c.seenEnough() {
+		c.ownEnd.notifySeen.Store(0)
+	}
+	if c.hasReleased() {
+		c.ownEnd.notifyReleased.Store(0)
+		d.reclaim(c)
 	}
 }
 
