@@ -55,6 +55,7 @@ type child struct {
 	asked        chan struct{} // room for the server's questions
 	sought       chan struct{} // room for questions where a connection has gone
 	limits       limits
+	ticker       *ticker
 	kick         chan struct{} // there may be live connections
 	ended        chan struct{} // closed when the application has gone
 	owing        atomic.Int32  // sockets of which the server has to be told that they are no more
@@ -78,6 +79,10 @@ func newChild(cfg config, control, frames, user *message.Channel, userFile *os.F
 		kick:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
 		alone:    make(chan struct{}),
+	}
+	var err error
+	if c.ticker, err = newTicker(); err != nil {
+		return nil, err
 	}
 	p := newProgram(user, userFile)
 	p.taken = true
@@ -205,8 +210,10 @@ func (c *child) look() {
 	c.wake()
 }
 
-// wake makes the ticking begin if there is something to tick for.
+// wake makes the ticking begin if there is something to tick for, and the next tick come
+// soon.
 func (c *child) wake() {
+	c.ticker.hurry()
 	select {
 	case c.kick <- struct{}{}:
 	default:
@@ -215,14 +222,15 @@ func (c *child) wake() {
 
 // tick looks at each tick, as long as there are live connections.
 func (c *child) tick() error {
-	period := half.Tick
-	t := time.NewTicker(period)
-	defer t.Stop()
+	t := c.ticker
+	defer t.close()
 	handed := time.Now()
 	vacated := handed
 	for {
 		for c.bottom.Live() == 0 {
-			t.Stop()
+			if err := t.every(0); err != nil {
+				return err
+			}
 			c.collect()
 			c.report(true)
 			select {
@@ -232,16 +240,16 @@ func (c *child) tick() error {
 					return c.leave()
 				}
 			}
-			t.Reset(period)
 		}
-		<-t.C
+		if err := t.every(c.bottom.NextTick()); err != nil {
+			return err
+		}
+		if err := t.wait(); err != nil {
+			return err
+		}
 		c.mayLeave()
 		if c.bottom.Look(true) {
 			c.doors[1].Ring()
-		}
-		if p := c.bottom.NextTick(); p != period {
-			period = p
-			t.Reset(p)
 		}
 		c.report(false)
 		if time.Since(handed) >= remnantPeriod {

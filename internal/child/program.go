@@ -96,6 +96,7 @@ func (c *child) servePrograms() {
 	}
 	c.claim() // what it had begun to move here
 	close(c.ended)
+	c.wake()
 }
 
 // receiveRequests takes a process's messages until it has gone.

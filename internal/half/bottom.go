@@ -12,12 +12,15 @@ import (
 )
 
 // Tick is how often the bottom half looks whether the application comes; RestTick, if
-// that had next to nothing to do at the last quietTicks ticks.
+// that had next to nothing to do at the last quietTicks ticks, and LongTick, if it did
+// nothing at all at idleTicks more.
 const (
 	Tick     = 10 * time.Millisecond
 	RestTick = 5 * Tick
+	LongTick = 10 * RestTick
 
 	quietTicks  = 64
+	idleTicks   = 64
 	quietDrives = 8 // of the top half between two ticks, at most
 )
 
@@ -197,10 +200,13 @@ func (b *Bottom) Look(tick bool) (again bool) {
 // noteQuiet counts the ticks at which the top half had next to nothing to do, which leads
 // nobody to expect that something lies there that it does not come for.
 func (b *Bottom) noteQuiet(drives uint32, pending bool) {
-	if pending || drives > quietDrives || b.absent || b.ended || b.ctl.childTakes != 0 {
+	switch {
+	case pending || drives > quietDrives || b.absent || b.ended || b.ctl.childTakes != 0:
 		b.quiet = 0
-	} else if b.quiet < quietTicks {
+	case b.quiet < quietTicks || drives == 0 && b.quiet < quietTicks+idleTicks:
 		b.quiet++
+	case drives > 0:
+		b.quiet = quietTicks
 	}
 }
 
@@ -208,7 +214,10 @@ func (b *Bottom) noteQuiet(drives uint32, pending bool) {
 func (b *Bottom) NextTick() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.quiet == quietTicks {
+	switch {
+	case b.quiet == quietTicks+idleTicks:
+		return LongTick
+	case b.quiet >= quietTicks:
 		return RestTick
 	}
 	return Tick

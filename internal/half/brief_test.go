@@ -17,6 +17,7 @@ type woken struct {
 
 func (w *woken) Awake()        { w.awake++ }
 func (w *woken) Pending() bool { return true }
+func (w *woken) Glance() bool  { return true }
 
 func (w *woken) Arm() bool {
 	w.armed++

@@ -24,6 +24,8 @@ func (d *counted) Pending() bool {
 	return d.after < 0
 }
 
+func (d *counted) Glance() bool { return d.Pending() }
+
 // spinOrder spins until the fifth look finds something.
 func spinOrder(t *testing.T, costly, oneCPU bool) string {
 	a, _ := newHosts(t, SpinDefault)

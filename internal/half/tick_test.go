@@ -28,6 +28,28 @@ func TestTicksOfAnIdleProgram(t *testing.T) {
 		}
 		return b
 	}
+	t.Run("the program does nothing at all", func(t *testing.T) {
+		b := rest(t)
+		for range idleTicks {
+			if got := b.bottom.NextTick(); got != RestTick {
+				t.Fatalf("the next tick is in %v", got)
+			}
+			b.bottom.Look(true)
+		}
+		if got := b.bottom.NextTick(); got != LongTick {
+			t.Fatalf("after %d idle ticks the next is in %v", idleTicks, got)
+		}
+		b.bottom.Look(true)
+		b.bottom.Look(true)
+		if got := b.bottom.NextTick(); got != LongTick {
+			t.Fatalf("… and then in %v", got)
+		}
+		b.top.ctl.drives.Add(1)
+		b.bottom.Look(true)
+		if got := b.bottom.NextTick(); got != RestTick {
+			t.Errorf("it has done something: the next is in %v", got)
+		}
+	})
 	for what, do := range map[string]func(b *bench){
 		"something lies there": func(b *bench) {
 			b.drv.rx = append(b.drv.rx, pool.Packet{Circuit: 0})

@@ -84,3 +84,13 @@ func Ready(fd int) bool {
 	n, _, _ := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
 	return n == 1
 }
+
+// TakeCount takes what a non-blocking eventfd or timerfd has counted, 0 if that is nothing.
+// The scheduler does not hear of the call: one that it hears of wakes a thread of its own, to
+// watch over it.
+func TakeCount(fd int) (n uint64) {
+	if got, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&n)), unsafe.Sizeof(n)); errno != 0 || got != unsafe.Sizeof(n) {
+		return 0
+	}
+	return n
+}

@@ -86,6 +86,9 @@ func (d *netdev) Pending() bool {
 	return len(d.arrived) > 0
 }
 
+// Glance implements pool.Driver.
+func (d *netdev) Glance() bool { return d.Pending() }
+
 // Arm implements pool.Driver.
 func (d *netdev) Arm() bool { return d.Pending() }
 
