@@ -78,6 +78,21 @@ func TestTicker(t *testing.T) {
 	wantTick(t, c)
 }
 
+// To be told again and again what it does anyway does not put its ticks off.
+func TestTickerIsToldAgain(t *testing.T) {
+	k := newTestTicker(t)
+	c := k.ticks()
+	for range 1000 {
+		k.every(half.RestTick)
+		select {
+		case <-c:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+	t.Error("it does not tick")
+}
+
 // A long wait is cut short when there is something to do, a short one is not: it ends soon.
 func TestTickerInAHurry(t *testing.T) {
 	k := newTestTicker(t)

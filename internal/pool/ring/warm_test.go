@@ -35,11 +35,19 @@ func (h *hub) rest() {
 	}
 }
 
-// chill takes what there is, and makes all circuits cold.
-func (h *hub) chill(t tb) {
-	for h.Arm() {
+// drain takes what there is.
+func (h *hub) drain(t tb) {
+	for turns := 0; h.Arm(); turns++ {
+		if turns > len(h.peers) {
+			t.Fatalf("something is left after %d turns", turns)
+		}
 		h.turn()
 	}
+}
+
+// chill takes what there is, and makes all circuits cold.
+func (h *hub) chill(t tb) {
+	h.drain(t)
 	h.rest()
 	if n := h.warmth.n.Load(); n != 0 && len(h.peers) > fewCircuits {
 		t.Fatalf("%d circuits are warm", n)
@@ -128,6 +136,22 @@ func TestABusyCircuitStarvesNone(t *testing.T) {
 	}
 }
 
+// A circuit by which something comes now and then stays warm.
+func TestACircuitStaysWarm(t *testing.T) {
+	h := newHub(t, 10)
+	h.says(7)
+	h.drain(t)
+	for range 5 {
+		for range warmTurns - 1 {
+			h.Notice()
+		}
+		if h.says(7); !h.Glance() || !h.at(7).warm.Load() {
+			t.Fatal("it has got cold")
+		}
+		h.drain(t)
+	}
+}
+
 // What a look costs depends on the circuits that are busy, and hardly on how many there are.
 func TestGlanceLooksAtFew(t *testing.T) {
 	const n, busy = 200, 3
@@ -135,8 +159,7 @@ func TestGlanceLooksAtFew(t *testing.T) {
 	h.chill(t)
 	for peer := range busy {
 		h.says(peer)
-		for len(h.turn()) == 0 {
-		}
+		h.drain(t)
 	}
 	looks := 0
 	shm.SetYield(func() { looks++ })
@@ -203,8 +226,7 @@ func TestCircuitsThatGoAreForgotten(t *testing.T) {
 	for peer := range h.peers {
 		h.says(peer)
 	}
-	for len(h.turn()) > 0 || h.looks() {
-	}
+	h.drain(t)
 	if n := h.warmth.n.Load(); n != 20 {
 		t.Errorf("%d circuits are warm, want 20", n)
 	}
@@ -311,8 +333,7 @@ func BenchmarkGlance(b *testing.B) {
 		h := newHub(b, n)
 		h.chill(b)
 		h.says(0)
-		for len(h.turn()) == 0 {
-		}
+		h.drain(b)
 		b.Run(fmt.Sprintf("%d circuits", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
