@@ -142,7 +142,7 @@ func TestACircuitStaysWarm(t *testing.T) {
 	h.says(7)
 	h.drain(t)
 	for range 5 {
-		for range warmTurns - 1 {
+		for range warmTurns * 2 / 3 {
 			h.Notice()
 		}
 		if h.says(7); !h.Glance() || !h.at(7).warm.Load() {
