@@ -55,9 +55,14 @@ func TestSmallMessagesSharePackets(t *testing.T) {
 		check(t, err)
 		return info.SegsOut - before
 	}
-	on, off := packets(1), packets(0)
-	t.Logf("%d messages: %d packets, without auto-corking %d", messages, on, off)
-	if on > messages/4 { // without it may be as few, when the receiver has no CPU for a while
-		t.Errorf("%d messages take %d packets", messages, on)
+	// Without it may be as few, when the receiver has no CPU for a while; and with it half as
+	// many once when the writer had none, so that what it had written did not wait for it.
+	for range 10 {
+		on, off := packets(1), packets(0)
+		t.Logf("%d messages: %d packets, without auto-corking %d", messages, on, off)
+		if on <= messages/4 {
+			return
+		}
 	}
+	t.Error("they do not share packets")
 }

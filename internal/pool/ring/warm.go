@@ -17,8 +17,8 @@ import (
 
 const (
 	fewCircuits = 4       // as many are looked at each time, warm or not
-	coldAtOnce  = 2       // of the others as many, and one in coldShare
-	coldShare   = 32      //
+	coldAtOnce  = 2       // of the others as many are looked at each time, and …
+	coldShare   = 32      // … besides one in so many of all
 	warmTurns   = 1 << 10 // turns in which nothing comes or leaves by a circuit make it cold
 )
 
