@@ -21,7 +21,7 @@ const (
 
 	quietTicks  = 64
 	idleTicks   = 64
-	quietDrives = 8 // of the top half between two ticks, at most
+	quietDrives = 8 // of the top half between two ticks, at most, on the average
 )
 
 // lockBound is how long the bottom half waits for a lock that the application
@@ -72,7 +72,8 @@ type Bottom struct {
 	drives  uint32 // of the top half at the last tick
 	pending bool   // something lay there at the last tick
 	absent  bool   // the application did not come for it: we drive
-	quiet   int    // ticks in a row at which there was next to nothing to do
+	quiet   int    // ticks at which there was next to nothing to do
+	rests   bool   // there were so many of them that ticks are fewer
 	ended   bool   // the application is no more
 	dead    func() bool
 	swept   bool // what it left in the segment has been looked for
@@ -198,15 +199,27 @@ func (b *Bottom) Look(tick bool) (again bool) {
 }
 
 // noteQuiet counts the ticks at which the top half had next to nothing to do, which leads
-// nobody to expect that something lies there that it does not come for.
+// nobody to expect that something lies there that it does not come for. A tick at which it
+// had more takes away as many as it could have done that in: a program that has much to do
+// for a moment, now and then, as one with thousands of idle connections, is quiet all the
+// same.
 func (b *Bottom) noteQuiet(drives uint32, pending bool) {
 	switch {
-	case pending || drives > quietDrives || b.absent || b.ended || b.ctl.childTakes != 0:
+	case pending && b.pending || b.absent || b.ended || b.ctl.childTakes != 0:
 		b.quiet = 0
+	case pending: // it may be about to take that
+	case drives > quietDrives:
+		b.quiet = max(0, min(b.quiet, quietTicks)-int((drives-1)/quietDrives))
 	case b.quiet < quietTicks || drives == 0 && b.quiet < quietTicks+idleTicks:
 		b.quiet++
 	case drives > 0:
 		b.quiet = quietTicks
+	}
+	switch {
+	case b.quiet >= quietTicks:
+		b.rests = true
+	case b.quiet < quietTicks/2:
+		b.rests = false
 	}
 }
 
@@ -215,12 +228,12 @@ func (b *Bottom) NextTick() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
+	case b.pending || !b.rests:
+		return Tick
 	case b.quiet == quietTicks+idleTicks:
 		return LongTick
-	case b.quiet >= quietTicks:
-		return RestTick
 	}
-	return Tick
+	return RestTick
 }
 
 // flushIdle empties buffer caches that neither half has used since the last tick: what

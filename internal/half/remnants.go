@@ -41,8 +41,11 @@ func (b *Bottom) LingeringRemnants() (rs []tcp.Remnant) {
 // it returns false.
 func (b *Bottom) eachLeft(f func(i uint32) bool) {
 	b.Change(func() {
+		if !b.ended {
+			return
+		}
 		for i := range min(b.ctl.conns.Fresh, MaxConns) {
-			if b.ended && b.aux[i].use != useFree && !f(i) {
+			if b.aux[i].use != useFree && !f(i) {
 				return
 			}
 		}

@@ -50,11 +50,42 @@ func TestTicksOfAnIdleProgram(t *testing.T) {
 			t.Errorf("it has done something: the next is in %v", got)
 		}
 	})
+	// The children of programs with thousands of idle connections never rested once, since
+	// these have their keep-alive timers looked at many at once.
+	t.Run("the program has something to do now and then", func(t *testing.T) {
+		b := rest(t)
+		for range 100 {
+			for range 27 {
+				b.bottom.Look(true)
+				if got := b.bottom.NextTick(); got != RestTick {
+					t.Fatalf("the next tick is in %v", got)
+				}
+			}
+			b.top.ctl.drives.Add(12 * quietDrives)
+		}
+	})
+	t.Run("the program has become busy", func(t *testing.T) {
+		b := rest(t)
+		ticks := 0
+		for ; b.bottom.NextTick() != Tick; ticks++ {
+			if ticks > quietTicks {
+				t.Fatal("nobody notices")
+			}
+			b.top.ctl.drives.Add(4 * quietDrives)
+			b.bottom.Look(true)
+		}
+		for range quietTicks / 2 {
+			b.bottom.Look(true)
+			if got := b.bottom.NextTick(); got != Tick {
+				t.Fatalf("it is not busy any more: the next tick is in %v at once", got)
+			}
+		}
+	})
 	for what, do := range map[string]func(b *bench){
 		"something lies there": func(b *bench) {
 			b.drv.rx = append(b.drv.rx, pool.Packet{Circuit: 0})
 		},
-		"the program is busy":    func(b *bench) { b.top.ctl.drives.Add(quietDrives + 1) },
+		"the program is busy":    func(b *bench) { b.top.ctl.drives.Add(quietDrives * quietTicks) },
 		"the program has ended":  func(b *bench) { b.bottom.ProgramEnded(func() bool { return true }) },
 		"the child takes it all": func(b *bench) { b.top.ctl.childTakes = 1 },
 	} {
