@@ -31,9 +31,7 @@ const (
 func Main(args []string) int {
 	cfg, err := parse(args)
 	if err == nil {
-		// A child is small; its heap need not grow before it is collected.
-		debug.SetGCPercent(20)
-		debug.SetMemoryLimit(8 << 20)
+		collectOften()
 		harden()
 		err = run(cfg)
 	}
@@ -43,6 +41,11 @@ func Main(args []string) int {
 	}
 	return 0
 }
+
+// collectOften keeps the heap small: a child is small, and there are many. A limit of memory
+// would do harm: a child with records of many connections would be over it, and collect
+// garbage without end.
+func collectOften() { debug.SetGCPercent(20) }
 
 // leastMTU is what every host takes (RFC 8200 section 5), octets.
 const leastMTU = 1280
