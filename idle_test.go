@@ -89,7 +89,7 @@ func TestIdleConnections(t *testing.T) {
 	tries := 5
 	if n >= idlePerHost || programs > 6 { // for the figure; elsewhere it does not say enough to wait for
 		tries = 100
-		time.Sleep(6 * time.Second) // until their children know that they are idle
+		time.Sleep(20 * time.Second) // until first keep-alives are over, and children know that they are idle
 	}
 	beside, there := pumpedWhere(t, busy, where, tries)
 	for end := time.Now().Add(patience); sameState(where, there) && beside < alone/10 && time.Now().Before(end); {
