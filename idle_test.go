@@ -62,7 +62,7 @@ const idlePerHost = 25_000
 // is told: octets of the segment for each, CPU time in a second in which nothing goes
 // on (of both ends, their children and servers), and throughput of the busy one,
 // which is measured before they come and while they are there. USERTCP_IDLE says how
-// many, 1,000 if it is not set; 100,000 take five hosts and some minutes. They are those of
+// many, 1,000 if it is not set; 100,000 take eight hosts and a minute. They are those of
 // USERTCP_IDLE_PROGRAMS programs, 6 if it is not set.
 func TestIdleConnections(t *testing.T) {
 	n, programs := fromEnviron(t, "USERTCP_IDLE", 1000), fromEnviron(t, "USERTCP_IDLE_PROGRAMS", 6)

@@ -38,7 +38,7 @@ func served(t *testing.T, answer func(server *message.Channel, m *message.Messag
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, asked = &child{kick: make(chan struct{}, 1)}, make(chan message.Message, 8)
+	c, asked = &child{ticker: newTestTicker(t), kick: make(chan struct{}, 1)}, make(chan message.Message, 8)
 	server := message.NewCaller(theirs, message.Server, message.Child, func(m *message.Message) {
 		asked <- *m
 		answer(theirs, m)

@@ -56,7 +56,7 @@ func (t *ticker) every(period time.Duration) error {
 // hurry has it tick at once, if the next tick is not near, and then as often as for a busy
 // program until every is called.
 func (t *ticker) hurry() {
-	if t == nil || !t.slow.Load() {
+	if !t.slow.Load() {
 		return
 	}
 	t.mu.Lock()

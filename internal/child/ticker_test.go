@@ -56,6 +56,14 @@ func wantNoTick(t *testing.T, c <-chan error) {
 	}
 }
 
+// letCome takes a tick that was on its way.
+func letCome(c <-chan error) {
+	select {
+	case <-c:
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
 func TestTicker(t *testing.T) {
 	k := newTestTicker(t)
 	c := k.ticks()
@@ -69,10 +77,7 @@ func TestTicker(t *testing.T) {
 		t.Errorf("five ticks take %v", d)
 	}
 	k.every(0)
-	select { // the one that was about to come
-	case <-c:
-	case <-time.After(50 * time.Millisecond):
-	}
+	letCome(c)
 	wantNoTick(t, c)
 	k.every(half.Tick)
 	wantTick(t, c)
@@ -103,10 +108,7 @@ func TestTickerInAHurry(t *testing.T) {
 	wantTick(t, c)
 	wantTick(t, c) // and another one, soon: nobody has said yet how it goes on
 	k.every(time.Hour)
-	select {
-	case <-c: // it was on its way
-	default:
-	}
+	letCome(c)
 	k.every(time.Hour) // as it is
 	wantNoTick(t, c)
 	k.hurry()
@@ -118,8 +120,6 @@ func TestTickerInAHurry(t *testing.T) {
 	if k.period != period || period != half.RestTick {
 		t.Errorf("a wait of %v is cut short", half.RestTick)
 	}
-	var none *ticker
-	none.hurry()
 }
 
 // Who waits hears that there will be no tick any more.

@@ -73,47 +73,31 @@ func TestClaimedPorts(t *testing.T) {
 	}
 }
 
-// The lender of a port hears when a connection from it has ended that is another's.
+// The lender of a port hears when a connection from it has ended that is another's, also if
+// the last child to have it has claimed it before the one between.
 func TestLenderHearsOfTheEnd(t *testing.T) {
-	p := hostPorts()
-	first, errno := p.lease(childA)
-	if errno != 0 {
-		t.Fatal(errno)
-	}
-	var told []wire.VCI
-	p.over = func(v wire.VCI, _ wire.Flow) { told = append(told, v) }
-	flow := wire.Flow{Local: wire.Endpoint{Addr: ep(moveLocal).Addr, Port: first + 3}, Remote: ep(movePeer)}
-	if _, errno := p.claimFlow(socketID{childA, 1}, socketID{childB, 1}, flow, childA); errno != 0 {
-		t.Fatal(errno)
-	}
-	if vci, _ := p.owner(flow); vci != childB {
-		t.Errorf("its packets go to %v", vci)
-	}
-	if p.close(childB, flow) != 0 || len(told) != 1 || told[0] != childA {
-		t.Errorf("told are %v", told)
-	}
-	if vci, _ := p.owner(flow); vci != childA {
-		t.Errorf("its packets go to %v afterwards", vci)
-	}
-}
-
-// The lender hears of it too if the last child to have the connection has claimed it before
-// the one between.
-func TestLenderHearsOfTheEndAfterTwoMoves(t *testing.T) {
-	const childC = 3
-	p := hostPorts()
-	first, errno := p.lease(childA)
-	if errno != 0 {
-		t.Fatal(errno)
-	}
-	var told []wire.VCI
-	p.over = func(v wire.VCI, _ wire.Flow) { told = append(told, v) }
-	flow := wire.Flow{Local: wire.Endpoint{Addr: ep(moveLocal).Addr, Port: first + 3}, Remote: ep(movePeer)}
-	if _, errno := p.claimFlow(socketID{childB, 1}, socketID{childC, 1}, flow, childB); errno != 0 {
-		t.Fatal(errno)
-	}
-	if p.close(childC, flow) != 0 || len(told) != 1 || told[0] != childA {
-		t.Errorf("told are %v", told)
+	const last = 3
+	for _, from := range []wire.VCI{childA, childB} {
+		p := hostPorts()
+		first, errno := p.lease(childA)
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		var told []wire.VCI
+		p.over = func(v wire.VCI, _ wire.Flow) { told = append(told, v) }
+		flow := wire.Flow{Local: wire.Endpoint{Addr: ep(moveLocal).Addr, Port: first + 3}, Remote: ep(movePeer)}
+		if _, errno := p.claimFlow(socketID{from, 1}, socketID{last, 1}, flow, from); errno != 0 {
+			t.Fatal(errno)
+		}
+		if vci, _ := p.owner(flow); vci != last {
+			t.Errorf("its packets go to %v", vci)
+		}
+		if p.close(last, flow) != 0 || len(told) != 1 || told[0] != childA {
+			t.Errorf("from child %v: told are %v", from, told)
+		}
+		if vci, _ := p.owner(flow); vci != childA {
+			t.Errorf("its packets go to %v afterwards", vci)
+		}
 	}
 }
 
@@ -122,7 +106,7 @@ func TestLenderHearsOfTheEndAfterTwoMoves(t *testing.T) {
 // application has written: any program could have another user's connections otherwise.
 func TestClaimsAtOthersPorts(t *testing.T) {
 	const theirs, mine = 2, 3 // children: theirs is another user's than childA and mine
-	flow := wire.Flow{Local: ep(moveLocal), Remote: ep(movePeer)}
+	var port uint16           // of the connection
 	listens := func(child wire.VCI, at string) func(*portSpace) {
 		return func(p *portSpace) {
 			if _, errno := p.bind(socketID{child, 9}, ep(at), true); errno != 0 || p.listen(socketID{child, 9}) != 0 {
@@ -143,7 +127,7 @@ func TestClaimsAtOthersPorts(t *testing.T) {
 			if errno != 0 {
 				t.Fatal(errno)
 			}
-			flow.Local.Port = first + 1
+			port = first + 1
 		}
 	}
 	for _, c := range []struct {
@@ -169,30 +153,30 @@ func TestClaimsAtOthersPorts(t *testing.T) {
 		p.enrol(childA, 1000)
 		p.enrol(mine, 1000)
 		p.enrol(theirs, 1001)
-		flow.Local = ep(moveLocal)
+		port = ep(moveLocal).Port
 		for _, do := range c.before {
 			do(p)
 		}
-		_, errno := p.claimFlow(socketID{mine, 5}, socketID{childA, 6}, flow, mine)
-		if (errno == 0) != c.may || errno != 0 && errno != unix.EADDRNOTAVAIL {
-			t.Errorf("%s: claimed: %v", c.what, errno)
-		}
-		if errno == 0 {
-			p.close(childA, flow)
-		}
-		errno = p.accepted(socketID{childA, message.NoSocket}, flow.Local, flow.Remote, false)
-		if (errno == 0) != c.may || errno != 0 && errno != unix.EADDRINUSE {
-			t.Errorf("%s: let in: %v", c.what, errno)
-		}
-		if errno == 0 {
-			p.close(childA, flow)
-		}
-		if errno := p.accepted(socketID{childA, message.NoSocket}, flow.Local, flow.Remote, true); errno != 0 {
-			t.Errorf("%s: known to the server before: %v", c.what, errno)
-		}
-		if err := p.check(); err != nil {
-			t.Error(err)
-		}
+		t.Run(c.what, func(t *testing.T) {
+			claimUnheardOf(t, p, mine, wire.Flow{Local: wire.Endpoint{Addr: ep(moveLocal).Addr, Port: port}, Remote: ep(movePeer)}, c.may)
+		})
+	}
+}
+
+// claimUnheardOf has childA claim a connection of which the server has not heard, and say that
+// it has let it in: it may, or not, unless the server before knew of it.
+func claimUnheardOf(t *testing.T, p *portSpace, from wire.VCI, flow wire.Flow, may bool) {
+	in := socketID{childA, message.NoSocket}
+	_, claimed := p.claimFlow(socketID{from, 5}, socketID{childA, 6}, flow, from)
+	p.close(childA, flow)
+	letIn := p.accepted(in, flow.Local, flow.Remote, false)
+	p.close(childA, flow)
+	known := p.accepted(in, flow.Local, flow.Remote, true)
+	if may && claimed|letIn != 0 || !may && (claimed != unix.EADDRNOTAVAIL || letIn != unix.EADDRINUSE) || known != 0 {
+		t.Errorf("claimed: %v, let in: %v, known to the server before: %v", claimed, letIn, known)
+	}
+	if err := p.check(); err != nil {
+		t.Error(err)
 	}
 }
 
