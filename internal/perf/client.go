@@ -35,7 +35,7 @@ func (cl *Client) Run(ctx context.Context, addr string, setup Setup) (*Report, e
 	t := &clientTest{
 		Client: cl, ctl: ctl, setup: &setup, data: o.Data, peer: o.Stack,
 		crew:  newCrew(setup.duration()+2*patience, nil),
-		meter: newMeter("client", setup.Conns, cl.Stack),
+		meter: newMeter("client", setup.Conns, cl.Stack), recorder: newRecorder(),
 	}
 	report, err := t.run(ctx)
 	return report, endOf(ctx, err)
@@ -82,6 +82,7 @@ type clientTest struct {
 	peer       string // the server's stack
 	crew       *crew
 	meter      *meter
+	recorder   *recorder
 	requesters []*requester
 	portWaits  counter
 	transport  *http.Transport // of http
@@ -157,9 +158,9 @@ func (t *clientTest) hireFor(i int, work func(*Setup, net.Conn, *counter) error)
 	t.crew.hire(func() error { return work(t.setup, conn, &t.meter.counters[i]) })
 }
 
-// newRequester keeps the requester for its latencies.
+// newRequester keeps the requester for the latencies that it has last.
 func (t *clientTest) newRequester(i int) *requester {
-	r := newRequester(t.crew, t.setup, t.meter, i)
+	r := newRequester(t.crew, t.setup, t.meter, t.recorder, i)
 	t.requesters = append(t.requesters, r)
 	return r
 }
@@ -203,11 +204,10 @@ func (t *clientTest) report(own, server window) *Report {
 	}
 	r := newReport(t.Stack.Name(), t.setup, counts)
 	r.Peer = t.peer
-	histograms := make([]*histogram, 0, len(t.requesters))
 	for _, q := range t.requesters {
-		histograms = append(histograms, q.latencies)
+		q.times.flush()
 	}
-	r.Latency = summarize(histograms)
+	r.Latency = t.recorder.summary()
 	r.CongestionControl = congestionControl(t.ctl.conn)
 	r.PortWaits = t.portWaits.n.Load()
 	r.Uncounted = cmp.Or(own.Uncounted, server.Uncounted)

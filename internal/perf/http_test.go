@@ -22,7 +22,7 @@ func getFrom(t *testing.T, size int, h http.Handler) (transactions int64, err er
 	c := newCrew(time.Minute, nil)
 	defer c.closeAll()
 	m := newMeter("client", 1, alone)
-	test := &clientTest{Client: &Client{alone}, setup: setup, crew: c, meter: m}
+	test := &clientTest{Client: &Client{alone}, setup: setup, crew: c, meter: m, recorder: newRecorder()}
 	rt := test.newTransport()
 	defer rt.CloseIdleConnections()
 	r := test.newRequester(0)

@@ -186,24 +186,28 @@ func TestJain(t *testing.T) {
 	}
 }
 
-func TestSummarize(t *testing.T) {
-	a, b := newHistogram(1), newHistogram(1000)
-	if got := summarize(nil); got != nil {
+func TestSummary(t *testing.T) {
+	all := newRecorder()
+	if got := all.summary(); got != nil {
 		t.Errorf("of nothing: %+v", got)
 	}
+	a, b := samples{to: all}, samples{to: all}
 	for range 990 {
-		record(a, 10*time.Microsecond)
+		a.add(10 * time.Microsecond)
 	}
 	for range 10 {
-		record(b, time.Hour) // counts as a minute
+		b.add(time.Hour) // counts as a minute
 	}
-	got := summarize([]*histogram{a, b})
+	a.flush()
+	b.flush()
+	got := all.summary()
 	if got == nil || got.P50 < 9.9 || got.P50 > 10.1 || got.P99 > 10.1 || got.P999 < 5.9e7 || got.Max < 5.9e7 {
 		t.Errorf("%+v, want a median of 10 µs and a maximum of a minute", got)
 	}
-	record(a, -1)
-	if a.Min() > 1 {
-		t.Errorf("a clock that goes backwards: %d", a.Min())
+	a.add(-1)
+	a.flush()
+	if n := all.all.TotalCount(); n != 1001 || all.all.Min() > 1 {
+		t.Errorf("%d times, and of a clock that goes backwards: %d", n, all.all.Min())
 	}
 }
 

@@ -17,17 +17,17 @@ type requester struct {
 	setup     *Setup
 	done      *counter
 	recording *atomic.Bool
-	latencies *histogram
+	times     samples
 	buffer    []byte
 }
 
-func newRequester(c *crew, s *Setup, m *meter, worker int) *requester {
+func newRequester(c *crew, s *Setup, m *meter, l *recorder, worker int) *requester {
 	return &requester{
 		crew:      c,
 		setup:     s,
 		done:      &m.counters[worker],
 		recording: &m.recording,
-		latencies: newHistogram(s.Conns),
+		times:     samples{to: l},
 		buffer:    make([]byte, s.Size),
 	}
 }
@@ -49,7 +49,7 @@ func (r *requester) finish(began time.Time) time.Time {
 	now := time.Now()
 	r.done.n.Add(1)
 	if r.recording.Load() {
-		record(r.latencies, now.Sub(began))
+		r.times.add(now.Sub(began))
 	}
 	return now
 }
