@@ -432,10 +432,12 @@ func (h *Half) flush() {
 	}
 }
 
-// takeRings returns the doorbells that flush has noted.
-func (h *Half) takeRings() shm.Rings {
-	r := h.rings
-	h.rings = shm.Rings{}
+// takeRings returns the doorbells that flush has noted, which seldom are any.
+func (h *Half) takeRings() (r shm.Rings) {
+	if h.rings.Any() {
+		r = h.rings
+		h.rings = shm.Rings{}
+	}
 	return r
 }
 

@@ -74,7 +74,7 @@ func (t *Top) exchange(void Config) error {
 	t.lock.Unlock()
 	err := t.init(void, shm.TopHalf)
 	t.sockets, t.fetch = nil, nil
-	t.unlock(r)
+	t.unlock(&r)
 	if e := t.file.Close(); err == nil {
 		err = e
 	}

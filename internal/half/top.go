@@ -125,13 +125,13 @@ func (t *Top) leave() {
 	due := t.wheel.deadline()
 	t.lock.Unlock()
 	t.setTimers(due) // the runtime may need a system call for that: not with the lock
-	t.unlock(r)
+	t.unlock(&r)
 	t.mails.send(mail)
 }
 
 // unlock lets other goroutines of this process have the segment, and wakes who is to
 // be woken.
-func (t *Top) unlock(r shm.Rings) {
+func (t *Top) unlock(r *shm.Rings) {
 	if t.wakes.n == 0 {
 		t.mu.Unlock()
 		r.Ring()

@@ -86,6 +86,9 @@ func (r *Rings) Add(d Doorbell) {
 	r.n++
 }
 
+// Any reports whether a doorbell was noted.
+func (r *Rings) Any() bool { return r.n > 0 }
+
 // Ring rings all doorbells noted, and forgets them.
 func (r *Rings) Ring() {
 	for _, d := range r.list[:r.n] {

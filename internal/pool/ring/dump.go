@@ -17,7 +17,7 @@ func (d *Driver) Dump(w io.Writer) {
 func (c *circuit) dump(w io.Writer) {
 	own, peer := c.ownEnd, c.peerEnd
 	fmt.Fprintf(w, "circuit %d state %d sent %d (shown %d, peer saw %d) seen %d (shown %d, peer sent %d) released %d (shown %d) reclaimed %d (peer released %d) held %d later %d dirty %v\n",
-		c.index, c.st.State.Load(), c.st.Sent, own.sent.Load(), peer.seen.Load(), c.st.Seen, own.seen.Load(), peer.sent.Load(),
+		c.index, c.st.State.Load(), c.st.Sent, own.counts.sent(), peer.counts.seen(), c.st.Seen, own.counts.seen(), peer.counts.sent(),
 		c.st.Released, own.released.Load(), c.st.Reclaimed, peer.released.Load(), c.st.Held, c.st.Later, c.dirty)
 	for id := range c.pdus {
 		if u := &c.pdus[id]; u.n != 0 {

@@ -114,17 +114,17 @@ func TestIndicesThatRunAwayCloseTheCircuit(t *testing.T) {
 		do   func(a, b *side)
 	}{
 		{"more sent than there are slots", func(a, b *side) {
-			b.at(0).ownEnd.sent.Store(Slots + 1)
+			b.at(0).ownEnd.counts.set(Slots+1, 0)
 			var p pool.Packet
 			a.Receive(&p)
 		}},
 		{"sent goes back", func(a, b *side) {
-			b.at(0).ownEnd.sent.Store(^uint32(0))
+			b.at(0).ownEnd.counts.set(^uint32(0), 0)
 			var p pool.Packet
 			a.Receive(&p)
 		}},
 		{"seen what was not sent", func(a, b *side) {
-			b.at(0).ownEnd.seen.Store(1)
+			b.at(0).ownEnd.counts.set(0, 1)
 			a.Room(0)
 		}},
 		{"released more than there are identifiers", func(a, b *side) {
@@ -210,11 +210,11 @@ func (h *hostile) scribble() {
 	slots := unsafe.Slice((*byte)(unsafe.Pointer(&c.ownSlots[0])), Slots*int(unsafe.Sizeof(slot{})))
 	switch h.octet() % 9 {
 	case 0:
-		c.ownEnd.sent.Store(h.next())
+		c.ownEnd.counts.set(h.next(), c.ownEnd.counts.seen())
 	case 1:
-		c.ownEnd.sent.Add(uint32(h.octet()))
+		c.ownEnd.counts.set(c.ownEnd.counts.sent()+uint32(h.octet()), c.ownEnd.counts.seen())
 	case 2:
-		c.ownEnd.seen.Add(uint32(h.octet()))
+		c.ownEnd.counts.set(c.ownEnd.counts.sent(), c.ownEnd.counts.seen()+uint32(h.octet()))
 	case 3:
 		c.ownEnd.released.Add(uint32(h.octet()))
 	case 4:

@@ -30,18 +30,13 @@ const (
 	secBuffers
 )
 
-// end is the head of that memory, one cache line for each writer and purpose.
+// end is the head of that memory, a cache line for each purpose.
 type end struct {
 	local, remote uint32 // VCIs
 	_             [56]byte
 
-	// sent counts the packets that this end has put into its slots.
-	sent atomic.Uint32
-	_    [60]byte
-
-	// seen counts the packets of the peer that this end has taken out.
-	seen atomic.Uint32
-	_    [60]byte
+	counts counts
+	_      [56]byte
 
 	// released counts the identifiers that this end has put into releases.
 	released atomic.Uint32
@@ -55,13 +50,27 @@ type end struct {
 }
 
 var (
-	_ [5 * 64]byte   = [unsafe.Sizeof(end{})]byte{}
-	_ [1 * 64]byte   = [unsafe.Offsetof(end{}.sent)]byte{}
-	_ [2 * 64]byte   = [unsafe.Offsetof(end{}.seen)]byte{}
-	_ [3 * 64]byte   = [unsafe.Offsetof(end{}.released)]byte{}
-	_ [4 * 64]byte   = [unsafe.Offsetof(end{}.notifySeen)]byte{}
-	_ [4*64 + 8]byte = [unsafe.Offsetof(end{}.notifyReleased)]byte{}
+	_ [4 * 64]byte   = [unsafe.Sizeof(end{})]byte{}
+	_ [1 * 64]byte   = [unsafe.Offsetof(end{}.counts)]byte{}
+	_ [2 * 64]byte   = [unsafe.Offsetof(end{}.released)]byte{}
+	_ [3 * 64]byte   = [unsafe.Offsetof(end{}.notifySeen)]byte{}
+	_ [3*64 + 8]byte = [unsafe.Offsetof(end{}.notifyReleased)]byte{}
 )
+
+// counts says how many packets an end has put into its slots (sent) and how many of the
+// peer's it has taken out (seen). Most often both change at once, a request and its
+// response: a store that the peer sees is a cache line that has to come from it, and the
+// fence waits for that.
+//
+//	bit  63 … 32   31 … 0
+//	     seen      sent
+type counts struct{ word atomic.Uint64 }
+
+func bothCounts(sent, seen uint32) uint64 { return uint64(seen)<<32 | uint64(sent) }
+
+func (c *counts) sent() uint32 { return uint32(c.word.Load()) }
+
+func (c *counts) seen() uint32 { return uint32(c.word.Load() >> 32) }
 
 const wanted = 1 << 32
 
@@ -139,7 +148,8 @@ type circuitState struct {
 	Tx         pool.List
 	PacketsIn  uint64
 	PacketsOut uint64
-	_          [48]byte
+	Shown      uint64 // the counts that the peer sees, or has seen: a process may have died in between
+	_          [40]byte
 }
 
 var (

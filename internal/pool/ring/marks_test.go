@@ -73,6 +73,22 @@ func TestRebuildShowsWhatWasNotShown(t *testing.T) {
 	}
 }
 
+// A process that died after it had shown what it had sent, and before it had noted that: the
+// next one shows it once more, and it is received once.
+func TestRebuildShowsWhatWasShownAgain(t *testing.T) {
+	a, b := newPair(t, false)
+	b.send(b.inline([]byte("head"), []byte("once")))
+	a.want(t, []byte("headonce"))
+	a.flush()
+	b.at(0).st.Shown = 0
+	none := func(uint16, uint32) uint32 { return 0 }
+	b.Rebuild(none, none)
+	b.flush()
+	a.wantNothing(t)
+	b.send(b.inline([]byte("head"), []byte("more")))
+	a.want(t, []byte("headmore"))
+}
+
 // A process that dies while it releases one packet, with others of lower numbers that
 // nothing refers to any more: each is released once, whichever comes first.
 func TestRebuildReleasesWhatWasAboutToBeReleased(t *testing.T) {

@@ -138,6 +138,9 @@ func newPair(t tb, crc bool) (a, b *side) {
 	return a, b
 }
 
+// set writes both counts, whatever the circuit has.
+func (c *counts) set(sent, seen uint32) { c.word.Store(bothCounts(sent, seen)) }
+
 // at returns circuit i as the driver has it.
 func (s *side) at(i uint16) *circuit { return s.circuit(i) }
 
@@ -146,8 +149,8 @@ func startAt(n uint32, sides ...*side) {
 	for _, s := range sides {
 		c := s.at(0)
 		c.st.Sent, c.st.Seen, c.st.Released, c.st.Reclaimed = n, n, n, n
-		c.ownEnd.sent.Store(n)
-		c.ownEnd.seen.Store(n)
+		c.st.Shown = bothCounts(n, n)
+		c.ownEnd.counts.set(n, n)
 		c.ownEnd.released.Store(n)
 	}
 }

@@ -41,7 +41,7 @@ func (d *Driver) Receive(p *pool.Packet) bool {
 // waiting reports whether the peer has sent something that was not taken.
 func (d *Driver) waiting(c *circuit) bool {
 	shm.Step()
-	n := c.peerEnd.sent.Load() - c.st.Seen
+	n := c.peerEnd.counts.sent() - c.st.Seen
 	if n == 0 || c.gen != c.st.Gen || c.st.State.Load() != circuitUp {
 		return false
 	}

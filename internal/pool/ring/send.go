@@ -34,7 +34,7 @@ func (d *Driver) Backlog(i uint16) int {
 // backlog returns how many packets the peer has not taken out yet. What the
 // peer says is checked: it can't have seen what was not sent.
 func (d *Driver) backlog(c *circuit) int {
-	n := c.st.Sent - c.peerEnd.seen.Load()
+	n := c.st.Sent - c.peerEnd.counts.seen()
 	if n > Slots {
 		d.broken(c)
 		return Slots
@@ -51,7 +51,8 @@ func (d *Driver) Send(p *pool.Packet) bool {
 	}
 	s := &c.ownSlots[c.st.Sent%Slots]
 	s.header, s.inline, s.pieces = uint8(p.Header), uint8(p.Inline), p.NPieces
-	s.total = uint32(p.Header) + p.Payload
+	total := uint32(p.Header) + p.Payload
+	s.total = total
 	s.flags = 0
 	if p.Partial {
 		s.flags = flagPartial
@@ -61,7 +62,7 @@ func (d *Driver) Send(p *pool.Packet) bool {
 	copy(s.piece[:p.NPieces], p.Pieces[:p.NPieces])
 	id, u := c.pin(p)
 	s.id = id
-	trailer := wire.AAL5{RxVCI: d.vci, Length: uint16(s.total)}
+	trailer := wire.AAL5{RxVCI: d.vci, Length: uint16(total)}
 	if d.control.crc != 0 {
 		trailer.CRC = c.checksum(p, &trailer, c.ownOctets)
 	}
@@ -160,17 +161,11 @@ func (d *Driver) publish(c *circuit, r *shm.Rings) {
 	e := c.ownEnd
 	wake := c.rouse
 	c.rouse = false
-	if e.sent.Load() != c.st.Sent {
+	if old, now := c.st.Shown, bothCounts(c.st.Sent, c.st.Seen); old != now {
 		shm.Step()
-		e.sent.Store(c.st.Sent)
-		wake = true
-	}
-	if old := e.seen.Load(); old != c.st.Seen {
-		shm.Step()
-		e.seen.Store(c.st.Seen)
-		shm.Step()
-		n := c.peerEnd.notifySeen.Load()
-		wake = wake || n&wanted != 0 && int32(c.st.Seen-uint32(n)) >= 0 && int32(old-uint32(n)) < 0
+		e.counts.word.Store(now)
+		c.st.Shown = now
+		wake = wake || uint32(old) != c.st.Sent || c.passes(uint32(old>>32))
 	}
 	if e.released.Load() != c.st.Released {
 		shm.Step()
@@ -185,6 +180,17 @@ func (d *Driver) publish(c *circuit, r *shm.Rings) {
 		d.counters.Rings++
 		r.Add(c.doorbells[who-1])
 	}
+}
+
+// passes reports whether the peer has asked for a ring when so many packets have been taken
+// out as now are, and were not yet when it was old.
+func (c *circuit) passes(old uint32) bool {
+	if old == c.st.Seen {
+		return false
+	}
+	shm.Step()
+	n := c.peerEnd.notifySeen.Load()
+	return n&wanted != 0 && int32(c.st.Seen-uint32(n)) >= 0 && int32(old-uint32(n)) < 0
 }
 
 // Notify implements pool.Driver.
@@ -223,7 +229,7 @@ func (d *Driver) notice(c *circuit) {
 // asked for.
 func (c *circuit) seenEnough() bool {
 	n := c.ownEnd.notifySeen.Load()
-	return n&wanted != 0 && int32(c.peerEnd.seen.Load()-uint32(n)) >= 0
+	return n&wanted != 0 && int32(c.peerEnd.counts.seen()-uint32(n)) >= 0
 }
 
 // hasReleased reports whether the peer has released something since Notify asked

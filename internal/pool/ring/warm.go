@@ -37,7 +37,7 @@ func (c *circuit) wants() bool {
 		return false
 	}
 	shm.Step()
-	return c.peerEnd.sent.Load() != c.ownEnd.seen.Load() || c.seenEnough() || c.hasReleased()
+	return c.peerEnd.counts.sent() != c.ownEnd.counts.seen() || c.seenEnough() || c.hasReleased()
 }
 
 // Pending implements pool.Driver.
