@@ -37,9 +37,9 @@ func Distance(a, b int) (time.Duration, error) {
 	back, away := make(chan error, 1), make(chan error, 1)
 	least := time.Duration(0)
 	end := time.Now().Add(distanceTime)
-	go func() { back <- on(b, func() error { return ball.returned(end) }) }()
+	go func() { back <- On(b, func() error { return ball.returned(end) }) }()
 	go func() {
-		away <- on(a, func() (err error) {
+		away <- On(a, func() (err error) {
 			least, err = ball.served(end)
 			return err
 		})
@@ -48,10 +48,10 @@ func Distance(a, b int) (time.Duration, error) {
 	return least, err
 }
 
-// on runs a function on one CPU. The thread may run where it could before then: it is not
+// On runs a function on one CPU. The thread may run where it could before then: it is not
 // left to end with its goroutine, since the processes that it has started may have asked to
 // be killed when it does (Pdeathsig).
-func on(cpu int, f func() error) error {
+func On(cpu int, f func() error) error {
 	runtime.LockOSThread()
 	var before, set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
