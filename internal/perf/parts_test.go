@@ -211,6 +211,23 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+// What workers have not put to the others' yet is in the report.
+func TestReportHasTheLastLatencies(t *testing.T) {
+	conn, other := net.Pipe()
+	defer conn.Close()
+	defer other.Close()
+	setup := setupOf(1)
+	setup.Test = RR
+	test := &clientTest{
+		Client: &Client{alone}, ctl: newControl(conn), setup: setup,
+		crew: newCrew(time.Minute, nil), meter: newMeter("client", 1, alone), recorder: newRecorder(),
+	}
+	test.newRequester(0).times.add(10 * time.Microsecond)
+	if got := test.report(window{Seconds: 1, Count: 1}, window{}).Latency; got == nil || got.Max < 9.9 || got.Max > 10.1 {
+		t.Errorf("latencies %+v, want one of 10 µs", got)
+	}
+}
+
 func TestReportUnits(t *testing.T) {
 	bulk := newReport("user", &Setup{Test: Maerts, Size: 10, Conns: 1}, window{Seconds: 2, Count: 1e9})
 	bulk.CPU.Processes = []ProcessCPU{{Seconds: 1}, {Seconds: 2}}

@@ -85,6 +85,39 @@ func TestFlushShows(t *testing.T) {
 	}
 }
 
+// A peer that sleeps is rung for a packet, and when what it has asked for has been seen; not
+// again for what it was shown before.
+func TestRingsForWhatIsNew(t *testing.T) {
+	a, b := newPair(t, false)
+	wantRings := func(what string, want uint64) {
+		t.Helper()
+		if n := b.Counters().Rings; n != want {
+			t.Errorf("%s: %d rings, want %d", what, n, want)
+		}
+	}
+	a.bell.Sleep(1)
+	b.send(b.inline([]byte{1}, nil))
+	wantRings("a packet", 1)
+	a.bell.Sleep(1)
+	b.touch(b.at(0))
+	b.flush()
+	wantRings("nothing new", 1)
+	a.send(a.inline([]byte{1}, nil))
+	a.send(a.inline([]byte{2}, nil))
+	a.Notify(0, true, false)
+	a.send(a.inline([]byte{3}, nil))
+	b.want(t, []byte{1})
+	b.flush()
+	wantRings("one of two packets seen", 1)
+	b.want(t, []byte{2})
+	b.flush()
+	wantRings("both seen", 2)
+	a.bell.Sleep(1)
+	b.want(t, []byte{3})
+	b.flush()
+	wantRings("one more seen, which nobody asked for", 2)
+}
+
 func TestFullSlotsAreNoRoom(t *testing.T) {
 	a, b := newPair(t, false)
 	startAt(^uint32(100), a, b)
