@@ -166,10 +166,10 @@ func fromEnviron(t *testing.T, name string, otherwise int) int {
 func pumpedWhere(t *testing.T, busy net.Conn, looks int, as time.Duration, tries int) (gbits float64, where time.Duration) {
 	t.Helper()
 	for try := 1; ; try++ {
-		before := apart()
+		before := apart(t)
 		busy.SetDeadline(time.Now().Add(patience))
 		gbits = pumped(t, busy, looks)
-		where = apart()
+		where = apart(t)
 		if sameState(before, where) && (as == 0 || sameState(as, where)) || try == tries {
 			return gbits, where
 		}
@@ -177,9 +177,10 @@ func pumpedWhere(t *testing.T, busy net.Conn, looks int, as time.Duration, tries
 }
 
 // apart is how far apart the first two CPUs are, 0 if that is not known.
-func apart() time.Duration {
-	cpus, err := proc.AllowedCPUs()
-	if err != nil || len(cpus) < 2 {
+func apart(t *testing.T) time.Duration {
+	t.Helper()
+	cpus := twoCPUs(t)
+	if len(cpus) < 2 {
 		return 0
 	}
 	d, err := proc.Distance(cpus[0], cpus[1])
