@@ -40,6 +40,7 @@ type Outcome struct {
 	Kernel   Summary           `json:"kernel"`
 	Ratio    Summary           `json:"ratio"`
 	CPUPerGB PerStack[float64] `json:"cpu_per_gb"` // processor seconds of all processes for 10^9 octets, median
+	CPURatio Summary           `json:"cpu_ratio"`  // of processor seconds for the same work: below 1, user space did better
 
 	// KernelShare is the part of all processes' time that was spent in the kernel, 0
 	// to 1, median. SystemCalls is nil where they were not counted.
@@ -168,14 +169,12 @@ func outcome(c *Comparison, reports *PerStack[[]*Report]) *Outcome {
 		CPUSeconds:  both(reports, shares),
 		Machine:     both(reports, machine),
 	}
-	var ratios []float64
+	faster := ratios(reports.User, reports.Kernel, (*Report).rate)
 	for i, u := range reports.User {
-		k := reports.Kernel[i]
-		p := PairRates{u.Rate, k.Rate, quotient(u.Rate, k.Rate)}
-		o.Pairs = append(o.Pairs, p)
-		ratios = append(ratios, p.Ratio)
+		o.Pairs = append(o.Pairs, PairRates{u.Rate, reports.Kernel[i].Rate, faster[i]})
 	}
-	o.Ratio = Summarize(ratios, "")
+	o.Ratio = Summarize(faster, "")
+	o.CPURatio = Summarize(ratios(reports.User, reports.Kernel, (*Report).cpuPerWork), "")
 	o.CongestionControl = reports.Kernel[0].CongestionControl
 	if !c.Test.Bulk() {
 		latency := both(reports, latencies)
@@ -215,6 +214,8 @@ func nagleName(t Test, noDelay bool) string {
 func both[T any](reports *PerStack[[]*Report], f func([]*Report) T) PerStack[T] {
 	return PerStack[T]{f(reports.User), f(reports.Kernel)}
 }
+
+func (r *Report) rate() float64 { return r.Rate }
 
 func rates(reports []*Report) []float64 {
 	values := make([]float64, len(reports))

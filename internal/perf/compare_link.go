@@ -40,6 +40,9 @@ type PairingOutcome struct {
 	CPUPerGB     float64 `json:"cpu_per_gb"`
 	MachinePerGB float64 `json:"machine_cpu_per_gb"`
 
+	// CPURatio is of the processes' seconds for the same work to the baseline's.
+	CPURatio *Summary `json:"cpu_ratio,omitempty"`
+
 	// KernelShare is the part of all processes' time that was spent in the kernel, 0
 	// to 1, median.
 	KernelShare float64           `json:"kernel_share"`
@@ -135,11 +138,9 @@ func pairingOutcome(p Pairing, reports, baseline []*Report) PairingOutcome {
 		Machine:      machine(reports),
 	}
 	if p != Baseline {
-		for i, r := range reports {
-			o.Ratios = append(o.Ratios, quotient(r.Rate, baseline[i].Rate))
-		}
-		ratio := Summarize(o.Ratios, "")
-		o.Ratio = &ratio
+		o.Ratios = ratios(reports, baseline, (*Report).rate)
+		faster, dearer := Summarize(o.Ratios, ""), Summarize(ratios(reports, baseline, (*Report).cpuPerWork), "")
+		o.Ratio, o.CPURatio = &faster, &dearer
 	}
 	if !reports[0].Test.Bulk() {
 		o.Latency = latencies(reports)

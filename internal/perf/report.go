@@ -92,6 +92,14 @@ func (r *Report) CPUPerMillion() float64 {
 	return quotient(r.CPU.Total()*1e6, float64(r.Count))
 }
 
+// cpuPerWork is CPUPerGB of bulk data, CPUPerMillion of transactions.
+func (r *Report) cpuPerWork() float64 {
+	if r.Test.Bulk() {
+		return r.CPUPerGB()
+	}
+	return r.CPUPerMillion()
+}
+
 // SwitchesPer1000 is context switches of all processes for 1,000 messages or
 // transactions.
 func (r *Report) SwitchesPer1000() float64 {

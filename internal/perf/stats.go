@@ -33,6 +33,15 @@ func Median(values []float64) float64 {
 }
 
 // quotient is 0 where there is nothing to compare with.
+// ratios divides a figure of some reports by that of others, turn by turn.
+func ratios(reports, baseline []*Report, figure func(*Report) float64) []float64 {
+	values := make([]float64, len(reports))
+	for i, r := range reports {
+		values[i] = quotient(figure(r), figure(baseline[i]))
+	}
+	return values
+}
+
 func quotient(a, b float64) float64 {
 	if b == 0 {
 		return 0

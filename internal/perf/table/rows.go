@@ -25,7 +25,7 @@ type Row struct {
 	// are not measured.
 	Goal  float64 `json:"goal,omitempty"`
 	Mixed float64 `json:"mixed_goal,omitempty"`
-	// CPUGoal is the most CPU seconds for each GB, 0: there is none.
+	// CPUGoal is the most CPU seconds for each GB, of the kernel's; 0: there is none.
 	CPUGoal float64 `json:"cpu_goal,omitempty"`
 }
 

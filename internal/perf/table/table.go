@@ -55,6 +55,8 @@ type Entry struct {
 	Kernel  Figures      `json:"kernel"`
 	Ratio   perf.Summary `json:"ratio"`
 
+	CPURatio perf.Summary `json:"cpu_ratio"` // of CPU seconds for the same work
+
 	Distances *perf.Distances `json:"cpu_distance,omitempty"`
 
 	Failed string `json:"failed,omitempty"` // then there are no figures
@@ -62,7 +64,7 @@ type Entry struct {
 
 // Reached reports whether the entry is as good as is aimed at.
 func (e *Entry) Reached() bool {
-	return e.Failed == "" && e.Ratio.Median >= e.Aim && (e.CPUGoal == 0 || e.User.CPU <= e.CPUGoal)
+	return e.Failed == "" && e.Ratio.Median >= e.Aim && (e.CPUGoal == 0 || e.CPURatio.Median > 0 && e.CPURatio.Median <= e.CPUGoal)
 }
 
 // Result is the table.
@@ -174,7 +176,7 @@ func (c *Config) measure(ctx context.Context, row Row, open func(perf.Options) (
 
 // ofRing is the entry of a comparison over the ring.
 func ofRing(row Row, o *perf.Outcome) Entry {
-	e := Entry{Row: row, Pairing: perf.Alike("user"), Command: row.Flags(), Aim: row.Goal, Ratio: o.Ratio, Distances: o.Distances}
+	e := Entry{Row: row, Pairing: perf.Alike("user"), Command: row.Flags(), Aim: row.Goal, Ratio: o.Ratio, CPURatio: o.CPURatio, Distances: o.Distances}
 	e.User = Figures{Rate: o.User, CPU: o.CPUPerGB.User, KernelShare: o.KernelShare.User, Switches: o.Switches.User, Jain: o.Jain.User}
 	e.Kernel = Figures{Rate: o.Kernel, CPU: o.CPUPerGB.Kernel, KernelShare: o.KernelShare.Kernel, Switches: o.Switches.Kernel, Jain: o.Jain.Kernel}
 	if p := o.CPUPerOps; p != nil {
@@ -195,7 +197,7 @@ func ofLink(row Row, o *perf.LinkOutcome) (entries []Entry) {
 	base := figuresOf(o, &o.Pairings[0])
 	for i := range o.Pairings[1:] {
 		p := &o.Pairings[1+i]
-		e := Entry{Row: row, Pairing: p.Pairing, Command: row.Flags(), Aim: row.Goal, Kernel: base, User: figuresOf(o, p), Ratio: *p.Ratio, Distances: o.Distances}
+		e := Entry{Row: row, Pairing: p.Pairing, Command: row.Flags(), Aim: row.Goal, Kernel: base, User: figuresOf(o, p), Ratio: *p.Ratio, CPURatio: *p.CPURatio, Distances: o.Distances}
 		if p.Pairing != perf.Alike("user") {
 			e.Aim, e.CPUGoal = row.Mixed, 0
 		}

@@ -70,7 +70,10 @@ func (l benchLab) MeasurePair(_ context.Context, p perf.Pairing, s perf.Setup) (
 		r.Latency = &perf.Latency{P50: 7}
 	}
 	r.CPU.Machine = 2
-	r.CPU.Processes = []perf.ProcessCPU{{Side: "client", Seconds: 1, System: 0.25, Switches: 5000, SystemCalls: 40_000}}
+	r.CPU.Processes = []perf.ProcessCPU{{Side: "client", Seconds: 3, System: 0.75, Switches: 5000, SystemCalls: 40_000}}
+	if p == perf.Alike("kernel") {
+		r.CPU.Processes[0].Seconds, r.CPU.Processes[0].System = 4, 1
+	}
 	return r, nil
 }
 
@@ -96,11 +99,12 @@ func TestRunWritesTheWholeTable(t *testing.T) {
 		t.Errorf("%v; output without the table:\n%s", err, out)
 	}
 	for _, line := range []string{
-		"| stream, 64 KiB | 30 Gbit/s | 10 Gbit/s | 3.00 (3.00–3.00) | **1.8, CPU ≤ 0.6** | 1 : 1 / GB | 25 : 25 | 40 : 40 / MB | 328 : 328 |\n",
-		"| rr, spinning, two CPUs | 30,000/s | 10,000/s | 3.00 (3.00–3.00) | **15** | 1 : 1 / 10⁶ | 25 : 25 | 40 : 40 / 1000 | 5 : 5 |\n",
-		"| rr, blocking, one CPU | 30,000/s | 10,000/s | 3.00 (3.00–3.00) | 1.2 | 1 : 1 / 10⁶ | 25 : 25 | 40 : 40 / 1000 | 5 : 5 |\n",
+		"| stream, 64 KiB | 30 Gbit/s | 10 Gbit/s | 3.00 (3.00–3.00) | **1.8, CPU ≤ 0.6** | 3 : 4 / GB, 0.75 | 25 : 25 | 40 : 40 / MB | 328 : 328 |\n",
+		"| rr, spinning, two CPUs | 30,000/s | 10,000/s | 3.00 (3.00–3.00) | **15** | 3 : 4 / 10⁶, 0.75 | 25 : 25 | 40 : 40 / 1000 | 5 : 5 |\n",
+		"| rr, blocking, one CPU | 30,000/s | 10,000/s | 3.00 (3.00–3.00) | 1.2 | 3 : 4 / 10⁶, 0.75 | 25 : 25 | 40 : 40 / 1000 | 5 : 5 |\n",
 		"| stream, 64 KiB, 16 connections | 30 Gbit/s, Jain 0.875 |",
-		"| stream, 64 KiB, user with kernel | 20 Gbit/s | 10 Gbit/s | 2.00 (2.00–2.00) | 0.9 | 1 : 1 / GB (machine 2 : 2) |",
+		"| stream, 64 KiB | 30 Gbit/s | 10 Gbit/s | 3.00 (3.00–3.00) | 1, CPU ≤ 1 | 3 : 4 / GB (machine 2 : 2), 0.75 |",
+		"| stream, 64 KiB, user with kernel | 20 Gbit/s | 10 Gbit/s | 2.00 (2.00–2.00) | 0.9 | 3 : 4 / GB (machine 2 : 2), 0.75 |",
 	} {
 		if !strings.Contains(string(md), line) {
 			t.Errorf("the table lacks %q:\n%s", line, md)
@@ -191,13 +195,14 @@ func TestAFileWithoutAPlaceIsRefusedBeforeAnythingIsMeasured(t *testing.T) {
 }
 
 func TestReached(t *testing.T) {
-	good := Entry{Aim: 2, Row: Row{CPUGoal: 1}, Ratio: perf.Summary{Median: 2}, User: Figures{CPU: 1}}
+	good := Entry{Aim: 2, Row: Row{CPUGoal: 1}, Ratio: perf.Summary{Median: 2}, CPURatio: perf.Summary{Median: 1}}
 	if !good.Reached() {
 		t.Error("the goal is a limit that may be met")
 	}
 	for name, spoil := range map[string]func(*Entry){
 		"ratio":  func(e *Entry) { e.Ratio.Median = 1.99 },
-		"CPU":    func(e *Entry) { e.User.CPU = 1.01 },
+		"CPU":    func(e *Entry) { e.CPURatio.Median = 1.01 },
+		"no CPU": func(e *Entry) { e.CPURatio.Median = 0 }, // the kernel's is not known
 		"failed": func(e *Entry) { e.Failed = "x" },
 	} {
 		e := good

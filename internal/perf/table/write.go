@@ -99,7 +99,7 @@ func (r *Result) distances() string {
 
 // section is the rows of one link.
 func (r *Result) section(b *strings.Builder, link, head string) {
-	fmt.Fprintf(b, "\n| %s | user space | kernel | ratio | goal | CPU s, user : kernel | of it in the kernel, %% | system calls | switches / 1000 |\n", head)
+	fmt.Fprintf(b, "\n| %s | user space | kernel | ratio | goal | CPU s, user : kernel, ratio | of it in the kernel, %% | system calls | switches / 1000 |\n", head)
 	b.WriteString("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for i := range r.Entries {
 		if e := &r.Entries[i]; e.Link == link {
@@ -118,9 +118,9 @@ func (e *Entry) markdown(b *strings.Builder) {
 		fmt.Fprintf(b, "| %s | failed: %s | | | %s | | | | |\n", name, strings.NewReplacer("|", "/", "\n", "; ").Replace(e.Failed), goal(e))
 		return
 	}
-	fmt.Fprintf(b, "| %s | %s | %s | %.2f (%.2f–%.2f) | %s | %s : %s%s | %.0f : %.0f | %s | %s : %s |\n",
+	fmt.Fprintf(b, "| %s | %s | %s | %.2f (%.2f–%.2f) | %s | %s : %s%s, %.2f | %.0f : %.0f | %s | %s : %s |\n",
 		name, e.rate(&e.User), e.rate(&e.Kernel), e.Ratio.Median, e.Ratio.Min, e.Ratio.Max, goal(e),
-		short(e.User.CPU), short(e.Kernel.CPU), e.unit(), 100*e.User.KernelShare, 100*e.Kernel.KernelShare,
+		short(e.User.CPU), short(e.Kernel.CPU), e.unit(), e.CPURatio.Median, 100*e.User.KernelShare, 100*e.Kernel.KernelShare,
 		e.calls(), short(e.User.Switches), short(e.Kernel.Switches))
 }
 
