@@ -28,6 +28,10 @@ type Config struct {
 	// time is over, and reports whether there is something: for short waits. It looks
 	// at the state of things, so that it misses nothing. nil: there is no such way.
 	Doze func(limit time.Duration) bool
+
+	// Rest is Doze but for packets of the driver's device, which it leaves alone. nil:
+	// there is no device.
+	Rest func(limit time.Duration) bool
 }
 
 // Half is one process's use of a segment. Its methods are called with the
@@ -68,6 +72,7 @@ type Half struct {
 	wanted func(i uint32) (rest []byte, had int)
 	placed func(i uint32, n int)
 	next   foresight
+	bulk   gathering
 	crowd  crowd
 	// slow sends a packet to a peer to whom there is no circuit. Only the bottom
 	// half can: nil otherwise.

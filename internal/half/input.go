@@ -47,6 +47,7 @@ func (h *Half) arrive(p *pool.Packet) {
 		h.putBack(p)
 	}
 	h.foresee(i, p)
+	h.bulk.arrived(i, p)
 	if !h.take(p, &h.arr) {
 		return
 	}

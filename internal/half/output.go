@@ -113,6 +113,9 @@ func (h *Half) transmit(i uint32) bool {
 	p := h.packet()
 	h.header(p, &c.Flow, &h.out, c.Opt.TTL, c.Opt.TOS)
 	circuit := h.aux[i].circuit
+	if h.out.Len > 0 {
+		h.bulk.sent(i)
+	}
 	switch {
 	case h.out.Len == 0 || h.gather(p, circuit):
 		return h.emit(p, circuit)

@@ -282,7 +282,7 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 	t := s.t
 	var r reservation
 	t.enter()
-	t.drive()
+	t.driveAfter(t.lookFor(s.i, len(p)))
 	s.share(&s.wr)
 	t.ensure(s.i) // without, what is written goes by our own buffers
 	if s.closing {
@@ -327,6 +327,7 @@ func (s *Socket) write(p []byte, how manner) (int, error) {
 	}
 	ok := s.queue(&r, len(p), how)
 	t.settle()
+	t.unstick(s.i, len(p))
 	t.leave()
 	if !ok {
 		return 0, nil // the next round finds out why

@@ -63,6 +63,7 @@ type Top struct {
 	skipped   bool                     // the present call has not looked
 	stepping  bool                     // the leader is at it, and looks again before it waits
 	doze      func(time.Duration) bool // Config.Doze
+	rest      func(time.Duration) bool // Config.Rest
 	brisk     bool                     // the last wait was short
 	oneCPU    bool                     // this process has one CPU
 	counted   tcp.Time                 // when that was found out, or earlier
@@ -87,7 +88,7 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.mails.poster, _ = cfg.Driver.(pool.Poster)
 	t.costly = cfg.Poll != 0
 	t.glances = !t.costly
-	t.doze, t.brisk = cfg.Doze, true
+	t.doze, t.rest, t.brisk = cfg.Doze, cfg.Rest, true
 	t.cede = schedYield
 	t.followers.init()
 	fd, err := cfg.Poll, error(nil)
@@ -146,7 +147,10 @@ func (t *Top) unlock(r *shm.Rings) {
 
 // drive does what there is to do, unless somebody else is at it. It may give the lock
 // back meanwhile.
-func (t *Top) drive() {
+func (t *Top) drive() { t.driveAfter(lookFresh) }
+
+// driveAfter is drive, of which calls so soon after a look spare theirs where it is costly.
+func (t *Top) driveAfter(fresh time.Duration) {
 	t.calls.Add(1)
 	if !t.leading {
 		t.fetchCircuits() // a program that only polls never leads
@@ -155,21 +159,22 @@ func (t *Top) drive() {
 		t.now = t.clock()
 		return
 	}
-	if t.skipped = t.lookedJustNow(); !t.skipped {
+	if t.skipped = t.lookedWithin(fresh); !t.skipped {
 		t.step()
 		t.stamped = true // for the leader that this call may become
 	}
 	t.unattended()
 }
 
-// lookedJustNow reports whether a call does without a look, which would cost a system
-// call: whoever finds nothing for itself then leads, and looks. It is now then.
-func (t *Top) lookedJustNow() bool {
+// lookedWithin reports whether the last look was so short a time ago that a call does
+// without one, which would cost a system call: whoever finds nothing for itself then leads,
+// and looks. It is now then.
+func (t *Top) lookedWithin(fresh time.Duration) bool {
 	if !t.costly {
 		return false
 	}
 	t.now = t.clock()
-	return t.now-t.stepped < tcp.Time(lookFresh)
+	return t.now-t.stepped < tcp.Time(fresh)
 }
 
 // step is one turn of the top half.

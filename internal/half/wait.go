@@ -34,6 +34,7 @@ const (
 	countPeriod = 100 * time.Millisecond // between two looks at the CPUs that are ours
 	looksYield  = 64                     // looks, where they cost next to nothing, after which the CPU is given away
 	lookFresh   = 20 * time.Microsecond  // so soon after a costly look a call does not look again
+	lookSeldom  = 60 * time.Microsecond  // … one that writes what leaves at once
 )
 
 // pause waits for something to do: it spins for a while if that promises to be
@@ -51,7 +52,7 @@ func (t *Top) pause() {
 		t.enter()
 		return
 	}
-	if !t.spun(began) && !t.nap() {
+	if !t.letGather() && !t.spun(began) && !t.nap() {
 		t.park()
 	}
 	t.now, t.stamped = t.clock(), true
@@ -125,12 +126,18 @@ func (t *Top) nap() bool {
 		return false
 	}
 	defer spinning.Add(-1)
+	return t.sleep(t.doze, dozeMax)
+}
+
+// sleep sleeps as how does, for limit at most, unless there is something to do for this
+// process already, and reports whether there is.
+func (t *Top) sleep(how func(time.Duration) bool, limit time.Duration) bool {
 	t.bell.Sleep(shm.TopHalf)
 	t.leave()
 	if runtime.GOMAXPROCS(0) == 1 {
 		runtime.Gosched() // nobody else can run who is ready
 	}
-	came := t.poked.Load() || t.left(listTop) || t.doze(dozeMax)
+	came := t.poked.Load() || t.left(listTop) || how(limit)
 	t.enter()
 	return came
 }

@@ -59,6 +59,10 @@ func (c *Conn) trainSpace(goal uint32) uint32 {
 	return goal
 }
 
+// Stuck reports whether a full segment at least has to wait: for the peer's window, the
+// congestion window, or its time.
+func (c *Conn) Stuck() bool { return c.unsent() >= c.snd.mss }
+
 // roomy reports whether it is worth while to wake a writer: a third of the buffer
 // is free, and of TCP_NOTSENT_LOWAT's octets a half.
 func (c *Conn) roomy() bool {

@@ -14,8 +14,9 @@ import (
 // device if there is one in files, which it takes over; and what the top half is to
 // sleep on then.
 func (s *Stack) joinNIC(files []int, door shm.Doorbell) (driver pool.Driver, bed bed, err error) {
+	rest := func(limit time.Duration) bool { return s.driver.Pending() || door.Await(limit) }
 	if len(files) == 0 {
-		bed.doze = func(limit time.Duration) bool { return s.driver.Pending() || door.Await(limit) }
+		bed.doze = rest
 		return s.driver, bed, nil
 	}
 	if err := unix.SetNonblock(files[0], true); err != nil {
@@ -30,11 +31,12 @@ func (s *Stack) joinNIC(files []int, door shm.Doorbell) (driver pool.Driver, bed
 	}
 	s.nic = files[0]
 	bed.doze = func(limit time.Duration) bool { return s.driver.Pending() || d.Doze(door, limit) }
+	bed.rest = rest
 	return pool.Join(s.driver, d), bed, nil
 }
 
 // bed is what the top half sleeps on: see half.Config.
 type bed struct {
-	poll int
-	doze func(time.Duration) bool
+	poll       int
+	doze, rest func(time.Duration) bool
 }

@@ -203,7 +203,7 @@ func (s *Stack) attach(m *message.Message) error {
 		return err
 	}
 	s.top, err = half.NewTop(half.Config{
-		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: s.doors, Poll: bed.poll, Doze: bed.doze, Semaphore: s.sem,
+		Segment: s.seg, Driver: driver, Bell: bell, Doorbells: s.doors, Poll: bed.poll, Doze: bed.doze, Rest: bed.rest, Semaphore: s.sem,
 	}, spinFromEnv(), s.fetch)
 	return err
 }

@@ -153,3 +153,32 @@ func TestCloseUnderAReader(t *testing.T) {
 		t.Logf("%d octets read", <-done)
 	}
 }
+
+// A stream of the kernel's that is read as fast as it comes is let gather, and is whole.
+func TestAStreamIsLetGather(t *testing.T) {
+	h := newHost(t, 1500, true)
+	l := h.listen(our4, 80)
+	defer l.Close()
+	// Whether the reader is faster than what comes is a matter of chance.
+	for tries := uint64(1); tries <= 30 && h.rests.Load() == 0; tries++ {
+		data := octets(tries, 24<<20)
+		s := h.incoming(l, data)
+		check(t, s.SetDeadline(true, true, time.Now().Add(2*patience)))
+		got := make([]byte, 0, len(data))
+		for p := make([]byte, 64<<10); ; {
+			n, err := s.Read(p)
+			if got = append(got, p[:n]...); err == io.EOF {
+				break
+			}
+			check(t, err)
+		}
+		if !bytes.Equal(got, data) {
+			t.Errorf("%d octets came, not the %d that were sent", len(got), len(data))
+		}
+		s.Close()
+	}
+	t.Logf("%d rests", h.rests.Load())
+	if h.rests.Load() == 0 {
+		t.Error("no packet was let gather")
+	}
+}

@@ -50,6 +50,7 @@ type host struct {
 	far      *os.File // the wire's end of what the driver has for a device
 	mtu      uint32
 	lose     atomic.Uint32 // one frame of so many, 0: none
+	rests    atomic.Uint32 // of a leader who lets packets gather
 	stop     chan struct{}
 	finished sync.WaitGroup
 }
@@ -175,7 +176,13 @@ func (h *host) halves(fd int) {
 		}
 	}
 	doze := func(limit time.Duration) bool { return h.drv.Doze(doors[0], limit) }
-	h.top, err = half.NewTop(half.Config{Segment: other, Driver: drivers[0], Bell: bell, Doorbells: doors, Clock: clock, Poll: polls[0], Doze: doze}, half.SpinDefault, nil)
+	rest := func(limit time.Duration) bool {
+		h.rests.Add(1)
+		return doors[0].Await(limit)
+	}
+	h.top, err = half.NewTop(half.Config{
+		Segment: other, Driver: drivers[0], Bell: bell, Doorbells: doors, Clock: clock, Poll: polls[0], Doze: doze, Rest: rest,
+	}, half.SpinDefault, nil)
 	check(t, err)
 	h.bottom, err = half.NewBottom(half.Config{Segment: seg, Driver: drivers[1], Bell: bell, Doorbells: doors, Clock: clock}, h)
 	check(t, err)
