@@ -70,23 +70,3 @@ func (t *Top) letGather() bool {
 	t.sleep(t.rest, gatherFor)
 	return true
 }
-
-// lookFor returns how soon after the last look a call that writes n octets to connection i
-// looks again, where that is a system call. While all that is written leaves there is no
-// hurry: an acknowledgement gives buffers back, and widens a window that is wide enough.
-// For short writes there is, since what is held back waits for acknowledgements.
-func (t *Top) lookFor(i uint32, n int) time.Duration {
-	if n < holdSmall || t.conns[i].Stuck() {
-		return lookFresh
-	}
-	return lookSeldom
-}
-
-// unstick looks, if the call has not, for what lets leave that has to wait of the n octets
-// which it has written to connection i. Short ones may wait to be held back.
-func (t *Top) unstick(i uint32, n int) {
-	if n >= holdSmall && t.skipped && !t.leading && t.conns[i].Stuck() {
-		t.skipped = false
-		t.step()
-	}
-}

@@ -64,16 +64,24 @@ func TestANapWithoutALastLookIsFound(t *testing.T) {
 }
 
 func TestANapMissesNobodyOfItsProcess(t *testing.T) {
+	missesNobody(t, func(z *sleepers, s *interleave.Scheduler) {
+		z.a.top.doze, z.a.top.brisk = z.doze(s, true), true
+	})
+}
+
+// missesNobody wants a leader, who sleeps as prepare has it, to look whenever somebody of
+// its process wants it to.
+func missesNobody(t *testing.T, prepare func(*sleepers, *interleave.Scheduler)) {
+	t.Helper()
 	z := newSleepers(t)
-	top := z.a.top
 	r, err := z.explore(-1, func(s *interleave.Scheduler) []interleave.Task {
-		top.doze, top.brisk = z.doze(s, true), true
+		prepare(z, s)
 		return []interleave.Task{
 			z.leader(func() bool { return z.noted }),
 			{Name: "closer", Do: func() {
 				s.Yield()
 				z.noted = true
-				top.poke()
+				z.a.top.poke()
 			}},
 		}
 	})

@@ -86,7 +86,9 @@ func NewTop(cfg Config, spin Spin, fetch func() error) (*Top, error) {
 	t.mayHold = true
 	t.awake = t.awaken
 	t.mails.poster, _ = cfg.Driver.(pool.Poster)
-	t.costly = cfg.Poll != 0
+	if t.costly = cfg.Poll != 0; t.costly && cfg.Rest == nil {
+		panic("BUG: a device, and no rest from it")
+	}
 	t.glances = !t.costly
 	t.doze, t.rest, t.brisk = cfg.Doze, cfg.Rest, true
 	t.cede = schedYield
@@ -164,17 +166,6 @@ func (t *Top) driveAfter(fresh time.Duration) {
 		t.stamped = true // for the leader that this call may become
 	}
 	t.unattended()
-}
-
-// lookedWithin reports whether the last look was so short a time ago that a call does
-// without one, which would cost a system call: whoever finds nothing for itself then leads,
-// and looks. It is now then.
-func (t *Top) lookedWithin(fresh time.Duration) bool {
-	if !t.costly {
-		return false
-	}
-	t.now = t.clock()
-	return t.now-t.stepped < tcp.Time(fresh)
 }
 
 // step is one turn of the top half.

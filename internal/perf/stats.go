@@ -32,7 +32,6 @@ func Median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// quotient is 0 where there is nothing to compare with.
 // ratios divides a figure of some reports by that of others, turn by turn.
 func ratios(reports, baseline []*Report, figure func(*Report) float64) []float64 {
 	values := make([]float64, len(reports))
@@ -42,6 +41,7 @@ func ratios(reports, baseline []*Report, figure func(*Report) float64) []float64
 	return values
 }
 
+// quotient is 0 where there is nothing to compare with.
 func quotient(a, b float64) float64 {
 	if b == 0 {
 		return 0
