@@ -169,7 +169,13 @@ func (c *Conn) startLoss(m *Memory, now Time) {
 	if calm {
 		c.armUndo()
 	}
+	c.enterLoss()
 	c.frtoBegin(first && calm)
+}
+
+// enterLoss begins to send again at una all that is in flight, or with selective
+// acknowledgements what of it is marked as lost.
+func (c *Conn) enterLoss() {
 	c.loss.phase = phaseLoss
 	c.loss.recover = c.snd.nxt
 	c.loss.dupAcks = 0

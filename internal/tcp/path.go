@@ -118,7 +118,7 @@ func (c *Conn) RouteMTU(m *Memory, now Time, mtu uint32) {
 	case p.mtu > p.max:
 		c.setPath(p.max)
 		p.low = min(p.low, p.mtu)
-		c.resendAll(m, now)
+		c.resendLarge(m, now, c.noSegment())
 	case p.hole == 0:
 		c.setPath(p.max)
 	}
@@ -155,18 +155,19 @@ func (c *Conn) PathMTU(m *Memory, now Time, mtu uint32, quoted seq.Number) {
 		mtu = c.plateau()
 	}
 	mtu = max(mtu, uint32(c.minPath()))
-	if p.probe != 0 && quoted == p.probeAt && mtu < uint32(p.probe) {
-		p.high = max(p.mtu, uint16(mtu)) + 1
-		c.resendAll(m, now)
-	}
+	tried := p.probe != 0 && quoted == p.probeAt && mtu < uint32(p.probe)
 	if mtu >= uint32(p.mtu) {
+		if tried {
+			p.high = uint16(mtu) + 1
+			c.resendProbe(m, now)
+		}
 		return
 	}
 	c.Stats.PathMTUs++
 	c.setPath(uint16(mtu))
 	p.low, p.high = uint16(mtu), uint16(mtu)+1
 	p.again, p.wide = now+pathRaise, 0
-	c.resendAll(m, now)
+	c.resendLarge(m, now, quoted)
 }
 
 // LocalMTU is PathMTU where it is the host itself that can't send the packet, since a
@@ -223,21 +224,6 @@ func (c *Conn) plateau() uint32 {
 	return minPath4
 }
 
-// resendAll sends again what is in flight, in segments that fit. The network is
-// not congested: congestion control stays as it is.
-func (c *Conn) resendAll(m *Memory, now Time) {
-	c.path.probe = 0
-	if c.flight() == 0 || c.loss.phase == phaseLoss {
-		return
-	}
-	before := c.cc
-	c.startLoss(m, now)
-	before.lost = c.cc.lost
-	c.cc = before
-	c.cc.cwnd = max(c.cc.cwnd, c.snd.mss)
-	c.frtoBegin(false)
-}
-
 // suspectHole is called at a retransmission timeout: if several in a row get no
 // answer, perhaps small packets would.
 func (c *Conn) suspectHole(now Time) {
@@ -286,15 +272,11 @@ func (c *Conn) probeData(now Time, most uint32) uint32 {
 	if !c.searching(now) || most != c.snd.mss {
 		return most
 	}
-	high := p.high
-	if high == 0 {
-		high = p.max
-	}
-	if high <= p.mtu+pathStep || p.mtu >= p.max {
+	if p.mtu >= p.max || p.refuted() && p.high <= p.mtu+pathStep {
 		p.again = now + pathRaise
 		return most
 	}
-	n := uint32(p.nextSize(high)) - c.headers()
+	n := uint32(p.nextSize()) - c.headers()
 	room := uint32(0)
 	if edge := c.sndEdge(); edge.After(c.snd.nxt) {
 		room = uint32(edge.From(c.snd.nxt))
@@ -305,10 +287,17 @@ func (c *Conn) probeData(now Time, most uint32) uint32 {
 	return n
 }
 
-// nextSize returns what is tried next, larger than mtu and no larger than high.
-func (p *path) nextSize(high uint16) uint16 {
-	if p.high == 0 && p.tries == 0 && p.max/2 <= p.mtu {
-		return p.max
+// refuted reports whether it is known that packets of max octets do not get through.
+func (p *path) refuted() bool { return p.high != 0 && p.high <= p.max }
+
+// nextSize returns what is tried next, larger than mtu and no larger than max.
+func (p *path) nextSize() uint16 {
+	high := p.high
+	if !p.refuted() {
+		if p.high == 0 && p.tries == 0 && p.max/2 <= p.mtu || p.max-p.mtu <= pathStep {
+			return p.max
+		}
+		high = p.max
 	}
 	if size := p.low + (high-p.low)/2; size > p.mtu {
 		return size

@@ -17,52 +17,6 @@ func pathProbing(how uint8) func(*talk) { return option(func(o *ConnOptions) { o
 
 func bigMSS(tk *talk) { tk.syn.MSS = 1460 }
 
-func TestPacketTooBigMakesSegmentsSmaller(t *testing.T) {
-	a := established(t, bigMSS)
-	a.write(4000)
-	a.want(sA, 1, 1, 1460)
-	a.want(sA, 1461, 1, 1460)
-	a.want(sPA, 2921, 1, 1080)
-	cwnd, ssthresh := a.c.Window()
-	a.pathMTU(1040, 1)
-	for at := 1; at < 4001; {
-		n := min(1000, 4001-at)
-		flags := sA
-		if at+n == 4001 {
-			flags = sPA
-		}
-		a.want(flags, at, 1, n)
-		at += n
-	}
-	if w, s := a.c.Window(); w != cwnd || s != ssthresh {
-		t.Errorf("congestion control has seen it: %d %d, was %d %d", w, s, cwnd, ssthresh)
-	}
-	a.inject(sA, 1, 4001, 0)
-	a.write(2000)
-	a.want(sA, 4001, 1, 1000)
-}
-
-func TestPacketTooBigWithSACK(t *testing.T) {
-	a := established(t, bigMSS, withSACK)
-	a.write(5000)
-	a.drain()
-	a.pathMTU(1040, 1461)
-	var out Segment
-	if !a.next(&out) || out.Len > 1000 || out.Seq != ourISS+1 {
-		t.Fatalf("sends %+v", out)
-	}
-	for n := 0; a.c.flight() > 0; n++ {
-		if n > 100 {
-			t.Fatal("no end")
-		}
-		a.inject(sA, 1, rel(out.Seq, ourISS)+int(out.Len), 0)
-		if a.c.flight() > 0 && !a.next(&out) {
-			a.advance(max(a.c.Deadline()-a.now, 0))
-			a.next(&out)
-		}
-	}
-}
-
 func TestPacketTooBigIsChecked(t *testing.T) {
 	for _, x := range []struct {
 		name   string

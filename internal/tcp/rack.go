@@ -162,8 +162,7 @@ func (c *Conn) detectLosses(m *Memory, now Time) (lost uint32) {
 	}
 	if lost > 0 {
 		b.tidy(m, k.grain)
-		c.onMarked(lost)
-		c.Stats.LostBytes += uint64(lost)
+		c.noteLost(lost)
 	}
 	c.setReorderTimer(now, rest)
 	return lost

@@ -254,8 +254,15 @@ func (c *Conn) markTimeout(m *Memory, now Time) {
 		}
 	}
 	b.tidy(m, c.rack.grain)
-	c.onMarked(b.lost - min(lost, b.lost))
-	c.Stats.LostBytes += uint64(b.lost - min(lost, b.lost))
+	c.noteLost(b.lost - min(lost, b.lost))
+}
+
+// noteLost takes note that n octets have been marked as lost, and reports whether that is
+// something.
+func (c *Conn) noteLost(n uint32) bool {
+	c.onMarked(n)
+	c.Stats.LostBytes += uint64(n)
+	return n > 0
 }
 
 // pipe returns how many octets are believed to be in the network (RFC 6675

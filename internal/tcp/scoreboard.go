@@ -259,6 +259,38 @@ func (b *scoreboard) forget(m *Memory, mask stamp, grain span) {
 	b.tidy(m, grain)
 }
 
+// markLarge marks as lost the runs that hold quoted or more than mss octets, unless the
+// peer has them, and returns how many octets were not believed lost before. What was sent
+// in segments of which several make a run cannot be told from larger ones.
+func (b *scoreboard) markLarge(m *Memory, quoted seq.Number, mss uint32, grain span) uint32 {
+	before, start := b.lost, b.una
+	rs := b.edit(m)
+	for i := range rs[:b.n] {
+		r := &rs[i]
+		holds := quoted.AtOrAfter(start) && quoted.Before(r.end)
+		if r.at&sentSacked == 0 && (holds || uint32(r.end.From(start)) > mss) {
+			r.at |= sentLost
+		}
+		start = r.end
+	}
+	b.tidy(m, grain)
+	return b.lost - before
+}
+
+// markPart marks as lost what of [start, end) the peer does not have, and returns how many
+// octets were not believed lost before.
+func (b *scoreboard) markPart(m *Memory, start, end seq.Number, grain span) uint32 {
+	rs, i, j := b.isolate(m, start, end)
+	before := b.lost
+	for ; i < j; i++ {
+		if rs[i].at&sentSacked == 0 {
+			rs[i].at |= sentLost
+		}
+	}
+	b.tidy(m, grain)
+	return b.lost - before
+}
+
 // firstLost returns the first run that is lost.
 func (b *scoreboard) firstLost(m *Memory) (start, end seq.Number, ok bool) {
 	if b.lost == 0 {
