@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usertcp/internal/message"
+	"usertcp/internal/shm"
 )
 
 // program is the process that is the application. Another may take its place.
@@ -47,9 +48,7 @@ func (p *program) close() {
 
 // dead reports whether the process has ended, waited for by its parent or not.
 func (p *program) dead() bool {
-	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return p.fd < 0 || err == nil && n == 1
+	return p.fd < 0 || shm.Ready(p.fd)
 }
 
 // dyingTime is how long a process whose channel has ended may take to die.

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"usertcp/internal/interleave"
 	"usertcp/internal/pool"
 	"usertcp/internal/shm"
@@ -38,11 +36,7 @@ func (p *poller) Read(f func(uintptr) bool) error {
 	return nil
 }
 
-func (p *poller) rung() bool {
-	fds := [1]unix.PollFd{{Fd: int32(p.door.Fd()), Events: unix.POLLIN}}
-	n, _ := unix.Poll(fds[:], 0)
-	return n == 1
-}
+func (p *poller) rung() bool { return shm.Ready(p.door.Fd()) }
 
 // sleepers is what the tests of sleeping have: a host whose leader sleeps, and a
 // peer.

@@ -3,6 +3,7 @@ package nic
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -69,7 +70,7 @@ func receive(p *Pool) (ok bool) {
 	raw.Control(func(fd uintptr) {
 		_, err := unix.Read(int(fd), buf[:])
 		if errors.Is(err, unix.EAGAIN) {
-			unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 500)
+			await(int(fd), 500*time.Millisecond)
 			_, err = unix.Read(int(fd), buf[:])
 		}
 		ok = err == nil

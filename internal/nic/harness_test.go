@@ -150,6 +150,16 @@ func (r *received) tcp() *layers.TCP {
 	return l
 }
 
+// await waits for a time until a descriptor has something to be read.
+func await(fd int, within time.Duration) (err error) {
+	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	err = unix.EINTR // by a signal of the Go runtime's
+	for end := time.Now().Add(within); err == unix.EINTR; {
+		_, err = unix.Poll(ready, int(max(0, time.Until(end)/time.Millisecond)))
+	}
+	return err
+}
+
 // read returns the next frame within a time, or nil.
 func read(t *testing.T, p *Pool, within time.Duration) *received {
 	t.Helper()
@@ -157,12 +167,7 @@ func read(t *testing.T, p *Pool, within time.Duration) *received {
 	raw, err := p.File().SyscallConn()
 	must(t, err)
 	must(t, raw.Control(func(fd uintptr) {
-		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		err = unix.EINTR // by a signal of the Go runtime's
-		for end := time.Now().Add(within); err == unix.EINTR; {
-			_, err = unix.Poll(ready, int(max(0, time.Until(end)/time.Millisecond)))
-		}
-		if err == nil {
+		if err = await(int(fd), within); err == nil {
 			n, err = unix.Read(int(fd), buf)
 		}
 	}))

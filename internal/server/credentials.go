@@ -26,9 +26,7 @@ func (a *application) mayBindLow() bool {
 	if err != nil || !ok {
 		return false
 	}
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(p, 0)
-	return err == nil && n == 0
+	return !hasEnded(fd)
 }
 
 // hasCapability reports whether a process has a capability in the server's own user

@@ -37,11 +37,17 @@ func adopted(pid int) (*process, error) {
 // not the server that has started it any more, may not have waited for it.
 func (p *process) ended() (ended bool) {
 	err := p.WithHandle(func(pidfd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		ended = err == nil && n == 1
+		ended = hasEnded(int(pidfd))
 	})
 	return ended || err != nil && p.Signal(unix.Signal(0)) != nil
+}
+
+// hasEnded reports whether the process of a pidfd has ended. A signal to this thread ends
+// the call with EINTR even though it does not wait, but only if there is nothing to report.
+func hasEnded(pidfd int) bool {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, _ := unix.Poll(fds, 0)
+	return n == 1
 }
 
 // wait waits until the process has ended. Of one that is not ours the end of its
