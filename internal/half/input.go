@@ -247,17 +247,18 @@ func (h *Half) owner(k *packet, circuit uint16, direct bool) uint32 {
 	return none
 }
 
-// belongs reports whether a packet of connection i may come by circuit. The
+// belongs reports whether the segment in h.arr, of connection i, may come by circuit. The
 // first circuit by which one comes is the connection's from then on; another one
 // can take its place only when it has gone. What comes late by one that the connection
-// has left does not take it back there.
+// has left does not take it back there, and what another pool answers that had an earlier
+// connection between the same two ends, still in TIME-WAIT, does not take it there.
 func (h *Half) belongs(i uint32, circuit uint16) bool {
 	a := &h.aux[i]
 	if circuit == pool.NoCircuit || a.circuit == circuit {
 		return true
 	}
 	if a.circuit == pool.NoCircuit {
-		if !slices.Contains(a.former[:], circuit+1) {
+		if !slices.Contains(a.former[:], circuit+1) && (a.use == useMoved || h.conns[i].Plausible(&h.arr)) {
 			h.setCircuit(i, circuit)
 		}
 		return true

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usertcp/internal/pool"
+	"usertcp/internal/seq"
 	"usertcp/internal/tcp"
 	"usertcp/internal/wire"
 )
@@ -352,6 +353,44 @@ func TestFormerCircuitsStay(t *testing.T) {
 		for c, n := range u.n {
 			if n != 0 {
 				t.Errorf("circuit %d has %d users", c, n)
+			}
+		}
+	})
+}
+
+// A port served two connections to a listener in short order, and the second was rerouted
+// while the server still sent what came for it to the pool that had the first, in TIME-WAIT
+// there. That answered by its own circuit, on which the connection then stayed: neither end
+// ever heard the other again.
+func TestOldNamesakeDoesNotTakeAConnectionToItsCircuit(t *testing.T) {
+	a, b := runBoth(t, SpinOff)
+	c, peer := connect(t, a, b)
+	var in seq.Number // what each has sent is acknowledged
+	b.top.Change(func() { in = b.top.conns[peer.i].Oldest() })
+	a.top.Change(func() {
+		h := &a.top.Half
+		out := h.conns[c.i].Oldest()
+		u := &uses{h.drv, map[uint16]int{}}
+		was := h.aux[c.i].circuit
+		defer func() { h.setCircuit(c.i, was); h.drv = u.Driver }()
+		h.drv = u
+		h.setCircuit(c.i, pool.NoCircuit)
+		for _, x := range []struct {
+			name     string
+			seq, ack seq.Number
+			want     uint16
+		}{
+			{"of other numbers both ways", in + 1<<30, out + 1<<30, pool.NoCircuit},
+			{"of another stream of the peer's", in + 1<<30, out, pool.NoCircuit},
+			{"of what was never sent", in, out + 1, pool.NoCircuit},
+			{"of this connection", in, out, 7},
+		} {
+			h.arr = tcp.Segment{Flags: wire.ACK, Seq: x.seq, Ack: x.ack}
+			if !h.belongs(c.i, 7) {
+				t.Errorf("a segment %s is not looked at", x.name)
+			}
+			if got := h.aux[c.i].circuit; got != x.want {
+				t.Errorf("after a segment %s it goes by circuit %d, want %d", x.name, got, x.want)
 			}
 		}
 	})

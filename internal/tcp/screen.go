@@ -51,6 +51,27 @@ func (c *Conn) acceptable(seg *Segment) bool {
 	return seg.Seq.AtOrBefore(c.rcv.edge)
 }
 
+// Plausible reports whether a segment is from the peer of this connection, and not from
+// what is left of an earlier one between the same two ends: it acknowledges what was sent
+// here, and begins no more than one octet, of a probe or a FIN that comes again, before
+// the window.
+func (c *Conn) Plausible(seg *Segment) bool {
+	s := &c.snd
+	if seg.Flags&wire.ACK == 0 {
+		return c.State == SynSent && seg.Flags&wire.SYN != 0 // both ends open at once
+	}
+	if seg.Ack.After(s.nxt) || seg.Ack.Before(s.una.Minus(seq.Size(s.maxWnd))) {
+		return false
+	}
+	switch c.State {
+	case Closed, Listen:
+		return false
+	case SynSent:
+		return seg.Ack.After(s.iss)
+	}
+	return seg.Seq.Add(seg.span()).AtOrAfter(c.rcv.nxt.Minus(1)) && seg.Seq.AtOrBefore(c.rcv.edge)
+}
+
 // answerUnacceptable answers a segment outside the window: "If an incoming
 // segment is not acceptable, an acknowledgment should be sent in reply (unless
 // the RST bit is set …)".
