@@ -9,31 +9,28 @@ import (
 // A child that has much to remember collects garbage when a part of that has come, and not
 // all the time. With a limit of 8 MiB, which it once had, the children of programs with
 // 16,000 connections did little else.
+//
+// What is looked at is where the next collection is due. How many there were while garbage
+// was made was counted once: on a busy machine the first of them can be waiting for a
+// processor while all the garbage is made.
 func TestAChildWithMuchToRememberCollectsSeldom(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	limit := debug.SetMemoryLimit(-1) // the environment's, if any
 	defer debug.SetMemoryLimit(limit)
 	collectOften()
-	const live, garbage, piece = 64 << 20, 128 << 20, 64 << 10
+	const live, piece = 64 << 20, 64 << 10
 	var kept [][]byte
 	for range live / piece {
 		kept = append(kept, make([]byte, piece))
 	}
 	runtime.GC()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	var last []byte
-	for range garbage / piece {
-		last = make([]byte, piece)
-	}
-	runtime.ReadMemStats(&after)
-	n := after.NumGC - before.NumGC
-	if most := uint32(2 * garbage / (live / 5)); n < 2 || n > most {
-		t.Errorf("%d MiB of garbage beside %d MiB are collected %d times, want 2 to %d", garbage>>20, live>>20, n, most)
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.NextGC < m.HeapAlloc+live/10 || m.NextGC > m.HeapAlloc+live/3 {
+		t.Errorf("with %d MiB in use the next collection comes at %d MiB, want a tenth to a third more", m.HeapAlloc>>20, m.NextGC>>20)
 	}
 	if debug.SetMemoryLimit(-1) != limit {
 		t.Error("there is a limit of memory")
 	}
 	runtime.KeepAlive(kept)
-	runtime.KeepAlive(last)
 }
